@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fs.h - the view's file server and what it records.
+ *
+ * A `struct fs` serves one FUSE mount that shows the root of this process' own mount namespace, in no-open
+ * mode: the kernel is told ENOSYS to OPEN and so sends neither OPEN nor RELEASE; content that is read is seen
+ * as READ, once, since the page cache of a fresh mount is empty. Everything a process in the view observes or
+ * changes is kept in a `struct trace`.
+ *
+ * Threads: fs_serve runs in one thread, and only that thread touches the trace until it has returned; the
+ * hasher (one thread more) digests what was read and shares only the digest of a path, under its own lock.
+ */
+#ifndef MLFS_FS_H
+#define MLFS_FS_H
+
+#include <sys/stat.h>
+
+#include "../index/index.h"
+
+struct fs;
+struct trace;
+
+struct fs_options {
+	struct idx *idx;	   /* borrowed; NULL: digests are not remembered */
+	bool own_ids_only;	   /* the mount lies in a user namespace that maps only this user */
+	bool posix_acl;		   /* let the kernel apply ACLs (mount of the initial user namespace) */
+	bool strict;		   /* the earlier content of what is replaced is wanted as well */
+	char *const *ignore;	   /* globs: paths that are not traced; borrowed */
+	size_t n_ignore;
+	char *const *untraced;	   /* absolute directories that are not traced (the cache); borrowed */
+	size_t n_untraced;
+};
+
+int fs_new(const struct fs_options *o, struct fs **ret, struct err *e) must_check;
+/* Serve the mount behind the /dev/fuse descriptor until it is unmounted. Takes ownership of fuse_fd. */
+int fs_serve(struct fs *fs, int fuse_fd, struct err *e) must_check;
+/* Make fs_serve return soon (any thread, once); what is open in the view gets ENOTCONN. */
+void fs_abort(struct fs *fs);
+struct trace *fs_trace(struct fs *fs);
+/* "LOOKUP=12 READ=3 … total=15" appended to out. */
+void fs_request_counts(const struct fs *fs, struct buf *out);
+void fs_free(struct fs *fs);
+
+/* ---- what was recorded ---- */
+
+/* One path. The facts of its earlier state were taken before the step's first change to it. */
+struct trace_path {
+	const char *path;
+	struct stat st;	  /* as first seen; st_mode 0 when nothing was there */
+	int64_t seen_ns;  /* CLOCK_REALTIME when st was taken */
+	int err;	  /* errno of looking, when neither present nor absent */
+	uint8_t obs;	  /* enum obs bits learned from the earlier state */
+	bool changed : 1;  /* the step changed what is here */
+	bool replaced : 1; /* what is here now is wholly of the step's making (or gone by its doing) */
+	bool partial : 1;  /* changed in part: the earlier content went into the present one */
+	bool relinked : 1; /* the step changed its link count or name only: ctime moved */
+	bool mtime_set : 1;
+	bool unhashable : 1;
+	char *target;	   /* symlink: earlier target, when changed */
+	char **list;	   /* directory: earlier listing, when OBS_LIST ("fname", sorted by name) */
+	size_t n_list;
+	void *xattrs;	   /* earlier xattrs, when OBS_XATTR */
+	size_t n_xattrs;
+	/* the hasher's part */
+	uint8_t hash_state; /* enum hash_state */
+	struct fp fp;
+	struct trace_path *hash_next;
+	/* table */
+	struct trace_path *next;
+	uint32_t hash;
+};
+enum hash_state { HASH_NONE, HASH_QUEUED, HASH_RUNNING, HASH_DONE, HASH_FAILED };
+
+/* After fs_serve has returned. All paths, sorted; borrowed from the trace. Caller frees the array. */
+struct trace_path **trace_sorted(struct trace *t, size_t *ret_n);
+/* Wait until everything queued is hashed, then stop the hasher. */
+void trace_settle(struct trace *t);
+/* The digest of an unchanged regular file as the step saw it; hashes now if that was not done.
+ * -ESTALE: somebody else changed it. */
+int trace_digest(struct trace *t, struct trace_path *p, struct fp *ret) must_check;
+/* Is it still as the step first saw it? (identity, size, mode, times; only mode for directories) */
+bool trace_same(const struct trace_path *p, const struct stat *now, int now_err);
+/* Why a result must not be stored, or NULL. */
+const char *trace_spoiled(const struct trace *t);
+/* Digests computed, for idx_digest_put. */
+const struct idx_digest *trace_new_digests(const struct trace *t, size_t *ret_n);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * inode.h - private to fs/: the inodes and names the kernel knows, and the descriptors kept for them.
+ *
+ * A device and inode number name a file (several file systems lie under one view). An inode is referred to by
+ * the kernel (nlookup) and by its children's names; a name (dentry) by the table and its inode. Operations go
+ * by path, from the server's own root; a bounded set of descriptors is kept for reading and writing.
+ * One thread only.
+ */
+#ifndef MLFS_INODE_H
+#define MLFS_INODE_H
+
+#include <sys/stat.h>
+
+#include "trace.h"
+
+struct inode;
+
+struct dentry {
+	struct inode *parent, *inode;
+	struct dentry *next;	     /* hash chain */
+	struct dentry *next_of_inode;
+	struct trace_path *trace;    /* valid while gen is the table's */
+	uint32_t gen, hash;
+	uint16_t name_len;
+	char name[];
+};
+
+struct inode {
+	dev_t dev;
+	ino_t ino;
+	mode_t type;	   /* S_IFMT bits */
+	uint64_t nlookup;  /* references the kernel holds */
+	uint32_t children; /* dentries whose parent this is */
+	bool hashed;
+	bool read_noted;   /* trace_read was called for all its names */
+	bool part_noted;   /* trace_change was called for all its names */
+	bool mtime_set;	   /* the step chose its modification time */
+	bool suid_checked;
+	bool was_input;	   /* when its last name went it still was what the step had found */
+	int rfd, wfd, pfd; /* reading, writing, O_PATH of one that has no name any more; -1 */
+	struct dentry *names;
+	struct trace_path *last_trace; /* of its last name, once that is gone */
+	struct inode *next;	       /* hash chain */
+	struct inode *lru_prev, *lru_next;
+};
+
+struct inodes {
+	struct inode **table;
+	size_t n, mask;
+	struct dentry **dtable;
+	size_t dn, dmask;
+	uint32_t gen; /* grows when a directory is renamed: paths below it are others now */
+	struct inode root;
+	struct inode lru; /* ring of inodes with rfd or wfd, most recently used first */
+	unsigned n_fds, max_fds;
+};
+
+int inodes_init(struct inodes *t, unsigned max_fds, struct err *e) must_check;
+void inodes_free(struct inodes *t);
+
+/* The inode of st, made when new. An entry whose file type has changed is set aside (the number was reused). */
+struct inode *inode_get(struct inodes *t, const struct stat *st);
+/* The kernel dropped n references. Frees when nothing refers to it. */
+void inode_forget(struct inodes *t, struct inode *i, uint64_t n);
+
+struct dentry *dentry_find(const struct inodes *t, const struct inode *parent, const char *name);
+/* Make name in parent stand for i (whatever it stood for before). */
+struct dentry *dentry_set(struct inodes *t, struct inode *parent, const char *name, struct inode *i);
+/* The name is gone. The inode lives on while it is referred to. */
+void dentry_drop(struct inodes *t, struct dentry *d);
+
+/* A path, ready for the *at() calls: dirfd AT_FDCWD and the whole path, or, when that is longer than PATH_MAX,
+ * an open directory and the rest. */
+struct at {
+	int dirfd;
+	const char *name; /* into full */
+	char *full;	  /* absolute path */
+	size_t len;
+	char small[512];
+};
+void at_free(struct at *a);
+#define auto_at __attribute__((cleanup(at_free)))
+/* Path of name in parent; name NULL: of parent itself. -ESTALE when it has no name any more. */
+int at_child(struct inodes *t, struct inode *parent, const char *name, struct at *ret) must_check;
+static inline int at_inode(struct inodes *t, struct inode *i, struct at *ret)
+{
+	return at_child(t, i, NULL, ret);
+}
+
+/* lstat of the inode by its path, or by a descriptor when it has no name; -ESTALE when another file is there. */
+int inode_stat(struct inodes *t, struct inode *i, struct stat *ret) must_check;
+/* "/proc/self/fd/N" of a nameless inode, or its path; for calls that know only paths. */
+int inode_path(struct inodes *t, struct inode *i, struct at *ret, char proc[32], const char **ret_path) must_check;
+/* A descriptor to read (also directories) or write; kept, borrowed until the next call. -errno. */
+int inode_rfd(struct inodes *t, struct inode *i) must_check;
+int inode_wfd(struct inodes *t, struct inode *i) must_check;
+/* Give the inode a descriptor opened for writing by a create. Takes ownership. */
+void inode_set_wfd(struct inodes *t, struct inode *i, int fd);
+void inode_close_wfd(struct inodes *t, struct inode *i);
+/* Keep the file reachable although its last name is about to go. */
+void inode_pin(struct inodes *t, struct inode *i);
+
+#endif

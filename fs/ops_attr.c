@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_attr.c - attributes, extended attributes, the file system's figures. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
+#include <linux/fs.h>
+#include <unistd.h>
+
+#include "session.h"
+
+static void reply_attr(fuse_req_t req, struct inode *i)
+{
+	struct fs *fs = fs_of(req);
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	struct stat st;
+	int r = inode_stat(&fs->inodes, i, &st);
+
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	r = fs->own_ids_only ? at_inode(&fs->inodes, i, &a) : -1;
+	ids_show(fs, r == 0 ? &a : NULL, &st);
+	fuse_reply_attr(req, &st, TIMEOUT_S);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	struct stat st;
+
+	(void)fi;
+	if (i == &fs->inodes.root && lstat("/", &st) == 0)
+		trace_looked(fs->trace, trace_get(fs->trace, "/", 1), &st, 0);
+	reply_attr(req, i);
+}
+
+/* A truncation to nothing leaves nothing of what was there; every other change keeps a part. */
+static enum change change_of(const struct stat *attr, int to_set)
+{
+	return (to_set & FUSE_SET_ATTR_SIZE) && attr->st_size == 0 ? CHANGE_REPLACE : CHANGE_PART;
+}
+
+static int set_mode(struct inode *i, const char *path, mode_t mode)
+{
+	(void)i;
+	return chmod(path, mode & 07777) < 0 ? -errno : 0;
+}
+
+static int set_size(struct fs *fs, struct inode *i, off_t size)
+{
+	int fd = inode_wfd(&fs->inodes, i);
+
+	if (fd < 0)
+		return fd;
+	return ftruncate(fd, size) < 0 ? -errno : 0;
+}
+
+static void times_of(const struct stat *attr, int to_set, struct timespec tv[2])
+{
+	tv[0] = (struct timespec){ .tv_nsec = UTIME_OMIT };
+	tv[1] = (struct timespec){ .tv_nsec = UTIME_OMIT };
+	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+		tv[0].tv_nsec = UTIME_NOW;
+	else if (to_set & FUSE_SET_ATTR_ATIME)
+		tv[0] = attr->st_atim;
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		tv[1].tv_nsec = UTIME_NOW;
+	else if (to_set & FUSE_SET_ATTR_MTIME)
+		tv[1] = attr->st_mtim;
+}
+
+static int set_attr(struct fs *fs, struct inode *i, const char *path, bool proc, const struct stat *attr,
+		    int to_set)
+{
+	const int ids = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
+	const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
+			  FUSE_SET_ATTR_MTIME_NOW;
+	int follow = proc ? 0 : AT_SYMLINK_NOFOLLOW, r = 0;
+	struct timespec tv[2];
+
+	if (to_set & ids) {
+		uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1;
+		gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
+
+		if (fchownat(AT_FDCWD, path, uid, gid, follow) < 0)
+			return -errno;
+	}
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		r = set_size(fs, i, attr->st_size);
+	if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
+		r = set_mode(i, path, attr->st_mode);
+	/* An executable that is ready must not be found open for writing by who executes it. */
+	if (r == 0 && (to_set & FUSE_SET_ATTR_MODE) && (attr->st_mode & 0111))
+		inode_close_wfd(&fs->inodes, i);
+	if (r == 0 && (to_set & times)) {
+		times_of(attr, to_set, tv);
+		if (utimensat(AT_FDCWD, path, tv, follow) < 0)
+			r = -errno;
+	}
+	return r;
+}
+
+/* Was the modification time chosen by the step? Any later write makes it "now" again. */
+static void note_times(struct fs *fs, struct inode *i, int to_set)
+{
+	const int mtime = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_SIZE;
+	bool chosen = (to_set & FUSE_SET_ATTR_MTIME) && !(to_set & FUSE_SET_ATTR_MTIME_NOW);
+
+	if (to_set & mtime)
+		for (struct dentry *d = i->names; d; d = d->next_of_inode)
+			trace_mtime_set(dentry_trace(fs, d), chosen);
+	i->mtime_set = chosen;
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		       struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	const char *path;
+	char proc[32];
+	int r = inode_path(&fs->inodes, i, &a, proc, &path);
+
+	(void)fi;
+	if (r == 0) {
+		note_change(fs, i, change_of(attr, to_set));
+		note_times(fs, i, to_set);
+		r = set_attr(fs, i, path, path == proc, attr, to_set);
+	}
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		reply_attr(req, i);
+}
+
+/* ---- extended attributes ---- */
+
+/* Asked for by the kernel for its own decisions, not by the step. */
+static bool kernels_own(const char *name)
+{
+	return strncmp(name, "security.", 9) == 0;
+}
+
+static void note_xattr(struct fs *fs, struct inode *i)
+{
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		trace_xattr(fs->trace, dentry_trace(fs, d));
+}
+
+/* Of a nameless file reached by /proc/self/fd/N the link is to be followed. */
+static ssize_t get_xattr(const char *path, bool follow, const char *name, void *p, size_t size)
+{
+	ssize_t n;
+
+	if (name)
+		n = follow ? getxattr(path, name, p, size) : lgetxattr(path, name, p, size);
+	else
+		n = follow ? listxattr(path, p, size) : llistxattr(path, p, size);
+	return n < 0 ? -errno : n;
+}
+
+static void reply_xattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	const char *path;
+	char proc[32];
+	ssize_t n;
+	int r = inode_path(&fs->inodes, i, &a, proc, &path);
+
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	if (!name || !kernels_own(name))
+		note_xattr(fs, i);
+	if (size > IO_MAX)
+		size = IO_MAX;
+	n = get_xattr(path, path == proc, name, fs->io, size);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else if (size == 0)
+		fuse_reply_xattr(req, (size_t)n);
+	else
+		fuse_reply_buf(req, fs->io, (size_t)n);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	reply_xattr(req, ino, name, size);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	reply_xattr(req, ino, NULL, size);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+			int flags)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	const char *path;
+	char proc[32];
+	int r = inode_path(&fs->inodes, i, &a, proc, &path);
+
+	if (r == 0) {
+		note_xattr(fs, i);
+		note_change(fs, i, CHANGE_PART);
+		r = path == proc ? setxattr(path, name, value, size, flags) :
+				   lsetxattr(path, name, value, size, flags);
+		if (r < 0)
+			r = -errno;
+	}
+	fuse_reply_err(req, -r);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	const char *path;
+	char proc[32];
+	int r = inode_path(&fs->inodes, i, &a, proc, &path);
+
+	if (r == 0) {
+		note_xattr(fs, i);
+		note_change(fs, i, CHANGE_PART);
+		r = path == proc ? removexattr(path, name) : lremovexattr(path, name);
+		if (r < 0)
+			r = -errno;
+	}
+	fuse_reply_err(req, -r);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct fs *fs = fs_of(req);
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	struct statvfs sv;
+	const char *path;
+	char proc[32];
+	int r = inode_path(&fs->inodes, inode_of(fs, ino), &a, proc, &path);
+
+	if (r == 0 && statvfs(path, &sv) < 0)
+		r = -errno;
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_statfs(req, &sv);
+}
+
+/* File attributes (lsattr, chattr); no other request passes through FUSE. */
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,
+		     unsigned flags, const void *in, size_t in_size, size_t out_size)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	char data[256] = { 0 };
+	int fd, r;
+
+	(void)arg;
+	(void)fi;
+	(void)flags;
+	if ((cmd != FS_IOC_GETFLAGS && cmd != FS_IOC_SETFLAGS && cmd != FS_IOC_FSGETXATTR &&
+	     cmd != FS_IOC_FSSETXATTR) ||
+	    in_size > sizeof(data) || out_size > sizeof(data)) {
+		fuse_reply_err(req, ENOTTY);
+		return;
+	}
+	fd = inode_rfd(&fs->inodes, i);
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	if (cmd == FS_IOC_SETFLAGS || cmd == FS_IOC_FSSETXATTR) {
+		note_change(fs, i, CHANGE_PART);
+		trace_spoil(fs->trace, "file attributes were set (chattr)");
+	}
+	if (in_size)
+		memcpy(data, in, in_size);
+	r = ioctl(fd, cmd, data);
+	if (r < 0)
+		fuse_reply_err(req, errno);
+	else
+		fuse_reply_ioctl(req, r, data, out_size);
+}
+
+void ops_attr_init(struct fuse_lowlevel_ops *o)
+{
+	o->getattr = op_getattr;
+	o->setattr = op_setattr;
+	o->getxattr = op_getxattr;
+	o->listxattr = op_listxattr;
+	o->setxattr = op_setxattr;
+	o->removexattr = op_removexattr;
+	o->statfs = op_statfs;
+	o->ioctl = op_ioctl;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_data.c - the bytes of files. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "session.h"
+
+/* From this size on a read is spliced, not copied through the server. */
+#define SPLICE_MIN (64u << 10)
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)fi;
+	fuse_reply_err(req, ENOSYS); /* no-open mode: neither OPEN nor RELEASE from now on */
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+
+	/* Of a file that was created: somebody may want to execute it now. */
+	(void)fi;
+	inode_close_wfd(&fs->inodes, inode_of(fs, ino));
+	fuse_reply_err(req, 0);
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)fi;
+	fuse_reply_err(req, ENOSYS);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	struct fuse_bufvec bv = FUSE_BUFVEC_INIT(size);
+	ssize_t n;
+	int fd = inode_rfd(&fs->inodes, i);
+
+	(void)fi;
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	note_read(fs, i);
+	if (size >= SPLICE_MIN) {
+		bv.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+		bv.buf[0].fd = fd;
+		bv.buf[0].pos = off;
+		fuse_reply_data(req, &bv, FUSE_BUF_SPLICE_MOVE);
+		return;
+	}
+	n = pread(fd, fs->io, size, off);
+	if (n < 0)
+		fuse_reply_err(req, errno);
+	else
+		fuse_reply_buf(req, fs->io, (size_t)n);
+}
+
+/* Set-user-id bits go when somebody without the right to keep them writes, as below. */
+static void drop_suid(fuse_req_t req, struct inode *i, int fd)
+{
+	struct stat st;
+
+	if (i->suid_checked || fuse_req_ctx(req)->uid == 0)
+		return;
+	i->suid_checked = true;
+	if (fstat(fd, &st) == 0 && (st.st_mode & (S_ISUID | S_ISGID)))
+		(void)!fchmod(fd, st.st_mode & 07777 & ~(mode_t)(S_ISUID | S_ISGID));
+}
+
+static void note_write(struct fs *fs, struct inode *i)
+{
+	note_change(fs, i, CHANGE_PART);
+	if (!i->mtime_set)
+		return;
+	i->mtime_set = false;
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		trace_mtime_set(dentry_trace(fs, d), false);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+		     struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	struct iovec v = { (void *)buf, size };
+	ssize_t n;
+	int fd;
+
+	note_write(fs, i);
+	fd = inode_wfd(&fs->inodes, i);
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	/* The kernel's idea of the end may be old where others append as well. */
+	if ((fi->flags & O_APPEND) && !fi->writepage)
+		n = pwritev2(fd, &v, 1, off, RWF_APPEND);
+	else
+		n = pwrite(fd, buf, size, off);
+	if (n < 0) {
+		fuse_reply_err(req, errno);
+		return;
+	}
+	drop_suid(req, i, fd);
+	fuse_reply_write(req, (size_t)n);
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in, struct fuse_file_info *fi_in,
+			       fuse_ino_t out, off_t off_out, struct fuse_file_info *fi_out, size_t len,
+			       int flags)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *from = inode_of(fs, in), *to = inode_of(fs, out);
+	int rfd = inode_rfd(&fs->inodes, from), wfd;
+	ssize_t n;
+
+	(void)fi_in;
+	(void)fi_out;
+	note_read(fs, from);
+	note_write(fs, to);
+	wfd = rfd < 0 ? rfd : inode_wfd(&fs->inodes, to);
+	if (wfd < 0) {
+		fuse_reply_err(req, -wfd);
+		return;
+	}
+	n = copy_file_range(from->rfd, &off_in, wfd, &off_out, len, (unsigned)flags);
+	if (n < 0)
+		fuse_reply_err(req, errno);
+	else
+		fuse_reply_write(req, (size_t)n);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+			 struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	int fd;
+
+	(void)fi;
+	note_write(fs, i);
+	fd = inode_wfd(&fs->inodes, i);
+	if (fd < 0)
+		fuse_reply_err(req, -fd);
+	else
+		fuse_reply_err(req, fallocate(fd, mode, off, len) < 0 ? errno : 0);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	int fd = inode_rfd(&fs->inodes, i);
+	off_t r;
+
+	(void)fi;
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	note_read(fs, i); /* where its holes are is content */
+	r = lseek(fd, off, whence);
+	if (r < 0)
+		fuse_reply_err(req, errno);
+	else
+		fuse_reply_lseek(req, r);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	int fd = i->wfd >= 0 ? i->wfd : inode_rfd(&fs->inodes, i);
+
+	(void)fi;
+	if (fd < 0)
+		fd = inode_wfd(&fs->inodes, i);
+	if (fd < 0)
+		fuse_reply_err(req, -fd);
+	else
+		fuse_reply_err(req, (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0);
+}
+
+void ops_data_init(struct fuse_lowlevel_ops *o)
+{
+	o->open = op_open;
+	o->release = op_release;
+	o->flush = op_flush;
+	o->read = op_read;
+	o->write = op_write;
+	o->copy_file_range = op_copy_file_range;
+	o->fallocate = op_fallocate;
+	o->lseek = op_lseek;
+	o->fsync = op_fsync;
+	o->fsyncdir = op_fsync;
+}

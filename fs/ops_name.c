@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_name.c - looking up, making, renaming and removing names. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "session.h"
+
+struct trace_path *dentry_trace(struct fs *fs, struct dentry *d)
+{
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+
+	if (d->gen == fs->inodes.gen)
+		return d->trace;
+	if (at_child(&fs->inodes, d->parent, d->name, &a) < 0)
+		return NULL;
+	d->trace = trace_at(fs, &a);
+	d->gen = fs->inodes.gen;
+	return d->trace;
+}
+
+/* Read after its last name went: what was there before the step must still be known. */
+static void note_read_nameless(struct fs *fs, struct inode *i)
+{
+	struct trace_path *p = i->last_trace;
+
+	if (!p || !i->was_input || (p->obs & OBS_CONTENT))
+		return;
+	p->obs |= OBS_CONTENT;
+	if (p->hash_state != HASH_DONE)
+		trace_spoil(fs->trace, "%s was read after it had been removed", p->path);
+}
+
+void note_read(struct fs *fs, struct inode *i)
+{
+	if (i->read_noted)
+		return;
+	i->read_noted = true;
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		trace_read(fs->trace, dentry_trace(fs, d));
+	if (!i->names)
+		note_read_nameless(fs, i);
+}
+
+void note_change(struct fs *fs, struct inode *i, enum change c)
+{
+	if (c == CHANGE_PART && i->part_noted)
+		return;
+	i->part_noted = true;
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		trace_change(fs->trace, dentry_trace(fs, d), c);
+}
+
+/* What the kernel is told of the file st found at a, named name in parent. */
+static struct inode *make_entry(struct fs *fs, struct inode *parent, const char *name,
+				const struct at *a, const struct stat *st, struct fuse_entry_param *e)
+{
+	struct inode *i = inode_get(&fs->inodes, st);
+	struct dentry *d = dentry_set(&fs->inodes, parent, name, i);
+
+	if (d->gen != fs->inodes.gen) {
+		d->trace = trace_at(fs, a);
+		d->gen = fs->inodes.gen;
+	}
+	i->nlookup++;
+	memset(e, 0, sizeof(*e));
+	e->ino = i == &fs->inodes.root ? FUSE_ROOT_ID : (uintptr_t)i;
+	e->attr = *st;
+	e->attr_timeout = e->entry_timeout = TIMEOUT_S;
+	ids_show(fs, a, &e->attr);
+	return i;
+}
+
+static void reply_entry(fuse_req_t req, struct fs *fs, const struct fuse_entry_param *e)
+{
+	/* Not delivered: the kernel holds no reference then. */
+	if (fuse_reply_entry(req, e) == -ENOENT)
+		inode_forget(&fs->inodes, inode_of(fs, e->ino), 1);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *dir = inode_of(fs, parent);
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	struct fuse_entry_param e = { 0 };
+	struct dentry *d;
+	struct stat st;
+	int r = at_child(&fs->inodes, dir, name, &a), err = 0;
+
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	if (fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		err = errno;
+	trace_looked(fs->trace, trace_at(fs, &a), &st, err);
+	if (!err) {
+		make_entry(fs, dir, name, &a, &st, &e);
+		reply_entry(req, fs, &e);
+		return;
+	}
+	d = dentry_find(&fs->inodes, dir, name);
+	if (d)
+		dentry_drop(&fs->inodes, d);
+	if (err != ENOENT) {
+		fuse_reply_err(req, err);
+		return;
+	}
+	e.entry_timeout = TIMEOUT_S;
+	fuse_reply_entry(req, &e);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+{
+	struct fs *fs = fs_of(req);
+
+	inode_forget(&fs->inodes, inode_of(fs, ino), n);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *f)
+{
+	struct fs *fs = fs_of(req);
+
+	for (size_t k = 0; k < count; k++)
+		inode_forget(&fs->inodes, inode_of(fs, f[k].ino), f[k].nlookup);
+	fuse_reply_none(req);
+}
+
+/* A new name: where it will be, with the change noted. 0 or -errno. */
+static int begin_create(fuse_req_t req, fuse_ino_t parent, const char *name, struct at *ret)
+{
+	struct fs *fs = fs_of(req);
+	int r = at_child(&fs->inodes, inode_of(fs, parent), name, ret);
+
+	if (r < 0)
+		return r;
+	trace_change(fs->trace, trace_at(fs, ret), CHANGE_CREATE);
+	ids_umask(fs, fuse_req_ctx(req));
+	return 0;
+}
+
+/* Made: hand it to its owner and tell the kernel. */
+static void end_create(fuse_req_t req, fuse_ino_t parent, const char *name, const struct at *a)
+{
+	struct fs *fs = fs_of(req);
+	struct fuse_entry_param e;
+	struct stat st;
+	int r = ids_give(fs, fuse_req_ctx(req), a);
+
+	if (r == 0 && fstatat(a->dirfd, a->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	make_entry(fs, inode_of(fs, parent), name, a, &st, &e);
+	reply_entry(req, fs, &e);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	int r = begin_create(req, parent, name, &a);
+
+	if (r == 0 && mkdirat(a.dirfd, a.name, mode) < 0)
+		r = -errno;
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		end_create(req, parent, name, &a);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	int r = begin_create(req, parent, name, &a);
+
+	if (r == 0 && mknodat(a.dirfd, a.name, mode, rdev) < 0)
+		r = -errno;
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		end_create(req, parent, name, &a);
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	int r = begin_create(req, parent, name, &a);
+
+	if (r == 0 && symlinkat(target, a.dirfd, a.name) < 0)
+		r = -errno;
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		end_create(req, parent, name, &a);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	auto_at struct at a = { .dirfd = AT_FDCWD }, from = { .dirfd = AT_FDCWD };
+	char proc[32];
+	const char *path = NULL;
+	int r = begin_create(req, newparent, newname, &a);
+
+	if (r == 0)
+		r = inode_path(&fs->inodes, i, &from, proc, &path);
+	if (r == 0) {
+		note_change(fs, i, CHANGE_LINK);
+		if (linkat(AT_FDCWD, path, a.dirfd, a.name, path == proc ? AT_SYMLINK_FOLLOW : 0) < 0)
+			r = -errno;
+	}
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	/* Not end_create: the file keeps its owner. */
+	struct fuse_entry_param e;
+	struct stat st;
+
+	if (fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		fuse_reply_err(req, errno);
+		return;
+	}
+	make_entry(fs, inode_of(fs, newparent), newname, &a, &st, &e);
+	reply_entry(req, fs, &e);
+}
+
+/* Open for a create. *ret_existed: somebody else made it since the kernel looked. */
+static int open_new(const struct at *a, mode_t mode, int flags, bool *ret_existed)
+{
+	int keep = (flags & (O_NOFOLLOW | O_NOATIME)) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int access = (flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR;
+	int fd = openat(a->dirfd, a->name, access | keep | O_CREAT | O_EXCL, mode);
+
+	*ret_existed = false;
+	if (fd >= 0)
+		return fd;
+	if (errno != EEXIST || (flags & O_EXCL))
+		return -errno;
+	*ret_existed = true;
+	fd = openat(a->dirfd, a->name, (flags & (O_ACCMODE | O_TRUNC)) | keep);
+	return fd < 0 ? -errno : fd;
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	struct fuse_entry_param e;
+	struct inode *i;
+	struct stat st;
+	bool existed;
+	int fd, r = begin_create(req, parent, name, &a);
+
+	fd = r < 0 ? r : open_new(&a, mode, fi->flags, &existed);
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	if (existed)
+		trace_spoil(fs->trace, "%s was made by another process while the step ran", a.full);
+	else
+		r = ids_give(fs, fuse_req_ctx(req), &a);
+	if (r == 0 && fstat(fd, &st) < 0)
+		r = -errno;
+	if (r < 0) {
+		close(fd);
+		fuse_reply_err(req, -r);
+		return;
+	}
+	i = make_entry(fs, inode_of(fs, parent), name, &a, &st, &e);
+	if ((fi->flags & O_ACCMODE) == O_RDONLY)
+		close(fd);
+	else
+		inode_set_wfd(&fs->inodes, i, fd);
+	fi->keep_cache = 1;
+	fi->fh = 0;
+	if (fuse_reply_create(req, &e, fi) == -ENOENT)
+		inode_forget(&fs->inodes, i, 1);
+}
+
+/* Its name is about to go: note it, and keep the file within reach for those who have it open. */
+static void part_from_name(struct fs *fs, struct dentry *d, enum change c)
+{
+	struct trace_path *p;
+
+	if (!d)
+		return;
+	p = dentry_trace(fs, d);
+	d->inode->was_input = p && !p->replaced;
+	trace_change(fs->trace, p, c);
+	for (struct dentry *o = d->inode->names; o; o = o->next_of_inode)
+		if (o != d && (p = dentry_trace(fs, o)))
+			trace_change(fs->trace, p, CHANGE_LINK); /* ctime moves */
+	if (c != CHANGE_MOVE && d->inode->type != S_IFDIR && !d->inode->names->next_of_inode)
+		inode_pin(&fs->inodes, d->inode);
+}
+
+static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *dir = inode_of(fs, parent);
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	struct dentry *d = dentry_find(&fs->inodes, dir, name);
+	int r = at_child(&fs->inodes, dir, name, &a);
+
+	if (r == 0) {
+		if (d)
+			part_from_name(fs, d, CHANGE_REMOVE);
+		else
+			trace_change(fs->trace, trace_at(fs, &a), CHANGE_REMOVE);
+		if (unlinkat(a.dirfd, a.name, flags) < 0)
+			r = -errno;
+	}
+	if (r == 0 && d)
+		dentry_drop(&fs->inodes, d);
+	fuse_reply_err(req, -r);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	remove_name(req, parent, name, 0);
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	remove_name(req, parent, name, AT_REMOVEDIR);
+}
+
+/* ---- rename ---- */
+
+/* Everything below a directory goes from one path to another. */
+static void note_tree_moves(struct fs *fs, const char *from, const char *to)
+{
+	char **list;
+	size_t n;
+	int r, fd = open(from, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0) {
+		if (errno != ENOTDIR && errno != ELOOP)
+			trace_spoil(fs->trace, "%s was renamed, and what is in it cannot be listed: %s",
+				    from, strerror(errno));
+		return;
+	}
+	r = list_dir(fd, &list, &n);
+	close(fd);
+	if (r < 0) {
+		trace_spoil(fs->trace, "%s cannot be listed: %s", from, strerror(-r));
+		return;
+	}
+	for (size_t k = 0; k < n; k++) {
+		auto_free char *f = xasprintf("%s/%s", from, list[k] + 1);
+		auto_free char *g = xasprintf("%s/%s", to, list[k] + 1);
+
+		trace_change(fs->trace, trace_get(fs->trace, f, strlen(f)), CHANGE_MOVE);
+		trace_change(fs->trace, trace_get(fs->trace, g, strlen(g)), CHANGE_REPLACE);
+		if (list[k][0] == 'd')
+			note_tree_moves(fs, f, g);
+	}
+	strv_free(list, n);
+}
+
+static void note_rename(struct fs *fs, struct dentry *from, struct dentry *to, const struct at *a,
+			const struct at *b, unsigned flags)
+{
+	bool exchange = flags & RENAME_EXCHANGE;
+
+	if (from)
+		part_from_name(fs, from, CHANGE_MOVE);
+	else
+		trace_change(fs->trace, trace_at(fs, a), CHANGE_MOVE);
+	if (to)
+		part_from_name(fs, to, exchange ? CHANGE_MOVE : CHANGE_REPLACE);
+	else
+		trace_change(fs->trace, trace_at(fs, b), exchange ? CHANGE_MOVE : CHANGE_REPLACE);
+	if (!from || from->inode->type == S_IFDIR)
+		note_tree_moves(fs, a->full, b->full);
+	if (exchange && (!to || to->inode->type == S_IFDIR))
+		note_tree_moves(fs, b->full, a->full);
+}
+
+/* The names the kernel knows follow. */
+static void move_names(struct fs *fs, struct inode *olddir, const char *oldname, struct inode *newdir,
+		       const char *newname, unsigned flags)
+{
+	struct dentry *from = dentry_find(&fs->inodes, olddir, oldname);
+	struct dentry *to = dentry_find(&fs->inodes, newdir, newname);
+	struct inode *i = from ? from->inode : NULL, *j = to ? to->inode : NULL;
+
+	if (i)
+		i->nlookup++; /* held meanwhile */
+	if (j)
+		j->nlookup++;
+	if (from)
+		dentry_drop(&fs->inodes, from);
+	if (to)
+		dentry_drop(&fs->inodes, to);
+	if (i)
+		dentry_set(&fs->inodes, newdir, newname, i);
+	if (j && (flags & RENAME_EXCHANGE))
+		dentry_set(&fs->inodes, olddir, oldname, j);
+	if ((i && i->type == S_IFDIR) || (j && j->type == S_IFDIR))
+		fs->inodes.gen++;
+	if (i)
+		inode_forget(&fs->inodes, i, 1);
+	if (j)
+		inode_forget(&fs->inodes, j, 1);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+		      const char *newname, unsigned flags)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *olddir = inode_of(fs, parent), *newdir = inode_of(fs, newparent);
+	auto_at struct at a = { .dirfd = AT_FDCWD }, b = { .dirfd = AT_FDCWD };
+	int r = at_child(&fs->inodes, olddir, name, &a);
+
+	if (r == 0)
+		r = at_child(&fs->inodes, newdir, newname, &b);
+	if (r == 0) {
+		note_rename(fs, dentry_find(&fs->inodes, olddir, name),
+			    dentry_find(&fs->inodes, newdir, newname), &a, &b, flags);
+		if (syscall(SYS_renameat2, a.dirfd, a.name, b.dirfd, b.name, flags) < 0)
+			r = -errno;
+	}
+	if (r == 0)
+		move_names(fs, olddir, name, newdir, newname, flags);
+	fuse_reply_err(req, -r);
+}
+
+/* ---- listing and links ---- */
+
+struct kernel_dirent {
+	uint64_t ino;
+	int64_t off;
+	unsigned short reclen;
+	unsigned char type;
+	char name[];
+};
+
+/* Fill buf (size bytes) with entries from offset off on. Returns the bytes, or -errno. */
+static ssize_t list_from(fuse_req_t req, struct fs *fs, struct inode *dir, int fd, char *buf, size_t size,
+			 off_t off)
+{
+	char raw[32768];
+	size_t used = 0;
+	long n;
+
+	if (lseek(fd, off, SEEK_SET) < 0)
+		return -errno;
+	while ((n = syscall(SYS_getdents64, fd, raw, sizeof(raw))) > 0)
+		for (long k = 0; k < n;) {
+			struct kernel_dirent *d = (struct kernel_dirent *)(raw + k);
+			struct stat st = { .st_ino = ids_ino(fs, dir->dev, d->ino),
+					   .st_mode = (mode_t)d->type << 12 };
+			size_t need = fuse_add_direntry(req, buf + used, size - used, d->name, &st, d->off);
+
+			if (need > size - used)
+				return (ssize_t)used;
+			used += need;
+			k += d->reclen;
+		}
+	return n < 0 && !used ? -errno : (ssize_t)used;
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	int fd = inode_rfd(&fs->inodes, i);
+	ssize_t n;
+
+	(void)fi;
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	if (i->names)
+		trace_list(fs->trace, dentry_trace(fs, i->names), fd);
+	else if (i == &fs->inodes.root)
+		trace_list(fs->trace, trace_get(fs->trace, "/", 1), fd);
+	if (size > IO_MAX)
+		size = IO_MAX;
+	n = list_from(req, fs, i, fd, fs->io, size, off);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_buf(req, fs->io, (size_t)n);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs, ino);
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	char target[PATH_MAX + 1];
+	ssize_t n;
+	int r = at_inode(&fs->inodes, i, &a);
+
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		trace_readlink(fs->trace, dentry_trace(fs, d));
+	if (r == 0)
+		n = readlinkat(a.dirfd, a.name, target, sizeof(target) - 1);
+	else if (i->pfd >= 0)
+		n = readlinkat(i->pfd, "", target, sizeof(target) - 1);
+	else
+		n = -1, errno = ESTALE;
+	if (n < 0) {
+		fuse_reply_err(req, errno);
+		return;
+	}
+	target[n] = '\0';
+	fuse_reply_readlink(req, target);
+}
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)fi;
+	fuse_reply_err(req, ENOSYS); /* no OPENDIR, RELEASEDIR; the kernel caches listings */
+}
+
+void ops_name_init(struct fuse_lowlevel_ops *o)
+{
+	o->lookup = op_lookup;
+	o->forget = op_forget;
+	o->forget_multi = op_forget_multi;
+	o->mkdir = op_mkdir;
+	o->mknod = op_mknod;
+	o->symlink = op_symlink;
+	o->link = op_link;
+	o->create = op_create;
+	o->unlink = op_unlink;
+	o->rmdir = op_rmdir;
+	o->rename = op_rename;
+	o->opendir = op_opendir;
+	o->readdir = op_readdir;
+	o->readlink = op_readlink;
+}

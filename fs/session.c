@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* session.c - the FUSE session: features, the loop, counting. */
+#define _GNU_SOURCE
+#include "session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Descriptors kept for files: far below any hard limit, and enough for what a step has in hand. */
+#define MAX_FDS 768
+
+static void op_init(void *userdata, struct fuse_conn_info *c)
+{
+	struct fs *fs = userdata;
+	/* In no-open mode the kernel must truncate by SETATTR; attributes of readdirplus would hide from us
+	 * which entries are asked for; with the writeback cache each close drops the attributes; without
+	 * KILLPRIV the kernel removes set-user-id bits itself, exactly. */
+	const unsigned unwanted = FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
+				  FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_WRITEBACK_CACHE |
+				  FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS |
+				  FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_SPLICE_READ;
+	unsigned wanted = FUSE_CAP_DONT_MASK | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_READ |
+			  FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
+			  FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_IOCTL_DIR;
+
+	if (fs->posix_acl)
+		wanted |= FUSE_CAP_POSIX_ACL;
+	c->want = (c->want & ~unwanted) | (wanted & c->capable);
+	if (!(c->capable & FUSE_CAP_NO_OPEN_SUPPORT))
+		trace_spoil(fs->trace, "this kernel's FUSE cannot do without OPEN (Linux 3.16 or newer can)");
+	c->max_write = IO_MAX;
+	c->time_gran = 1;
+}
+
+int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
+{
+	struct fs *fs = xcalloc(1, sizeof(*fs));
+	int r;
+
+	fs->abort_fd = -1;
+	fs->own_ids_only = o->own_ids_only;
+	fs->posix_acl = o->posix_acl;
+	r = inodes_init(&fs->inodes, MAX_FDS, e);
+	if (r == 0) {
+		fs->trace = trace_new(o, e);
+		r = fs->trace ? 0 : -e->code;
+	}
+	fs->abort_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r == 0 && fs->abort_fd < 0)
+		r = err_set(e, errno, "cannot make an eventfd");
+	if (r < 0) {
+		fs_free(fs);
+		return r;
+	}
+	ids_init(fs);
+	fs->io = xmalloc(IO_MAX);
+	*ret = fs;
+	return 0;
+}
+
+/* The opcode is the second word of every request (struct fuse_in_header). */
+static void count(struct fs *fs, const struct fuse_buf *b)
+{
+	uint32_t opcode;
+
+	if ((b->flags & FUSE_BUF_IS_FD) || b->size < 8)
+		return;
+	memcpy(&opcode, (const char *)b->mem + 4, sizeof(opcode));
+	fs->counts[opcode < MAX_OPCODES ? opcode : 0]++;
+}
+
+/* Wait for a request or the abort. */
+static bool wait_request(const struct fs *fs)
+{
+	struct pollfd p[2] = { { .fd = fuse_session_fd(fs->se), .events = POLLIN },
+			       { .fd = fs->abort_fd, .events = POLLIN } };
+
+	while (poll(p, 2, -1) < 0)
+		if (errno != EINTR)
+			return false;
+	return !(p[1].revents & POLLIN);
+}
+
+static int loop(struct fs *fs, struct err *e)
+{
+	struct fuse_buf b = { .mem = NULL };
+	int r = 0;
+
+	/* The descriptor does not block: as long as requests come quickly there is one system call less. */
+	while (!fuse_session_exited(fs->se)) {
+		r = fuse_session_receive_buf(fs->se, &b);
+		if (r == -EINTR)
+			continue;
+		if (r == -EAGAIN) {
+			if (!wait_request(fs))
+				break;
+			continue;
+		}
+		if (r <= 0)
+			break;
+		count(fs, &b);
+		fuse_session_process_buf(fs->se, &b);
+	}
+	free(b.mem);
+	if (r < 0 && r != -ENODEV && r != -EAGAIN)
+		return err_set(e, -r, "cannot read FUSE requests");
+	return 0;
+}
+
+int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
+{
+	char *argv[] = { (char *)"mlfs", NULL };
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	struct fuse_lowlevel_ops ops = { .init = op_init };
+	char where[32];
+	int r;
+
+	ops_name_init(&ops);
+	ops_attr_init(&ops);
+	ops_data_init(&ops);
+	fs->se = fuse_session_new(&args, &ops, sizeof(ops), fs);
+	fuse_opt_free_args(&args);
+	if (!fs->se) {
+		close(fuse_fd);
+		return err_text(e, EINVAL, "cannot make a FUSE session");
+	}
+	snprintf(where, sizeof(where), "/dev/fd/%d", fuse_fd);
+	if (fuse_session_mount(fs->se, where) != 0) {
+		close(fuse_fd);
+		return err_text(e, EINVAL, "libfuse does not take the mount's descriptor");
+	}
+	r = loop(fs, e);
+	fuse_session_destroy(fs->se); /* closes the descriptor */
+	fs->se = NULL;
+	return r;
+}
+
+void fs_abort(struct fs *fs)
+{
+	uint64_t one = 1;
+
+	(void)!write(fs->abort_fd, &one, sizeof(one)); /* an eventfd takes it, or is set already */
+}
+
+struct trace *fs_trace(struct fs *fs)
+{
+	return fs->trace;
+}
+
+void fs_request_counts(const struct fs *fs, struct buf *out)
+{
+	static const char *const names[MAX_OPCODES] = {
+		[1] = "LOOKUP", [2] = "FORGET", [3] = "GETATTR", [4] = "SETATTR", [5] = "READLINK",
+		[6] = "SYMLINK", [8] = "MKNOD", [9] = "MKDIR", [10] = "UNLINK", [11] = "RMDIR",
+		[12] = "RENAME", [13] = "LINK", [14] = "OPEN", [15] = "READ", [16] = "WRITE",
+		[17] = "STATFS", [18] = "RELEASE", [20] = "FSYNC", [21] = "SETXATTR", [22] = "GETXATTR",
+		[23] = "LISTXATTR", [24] = "REMOVEXATTR", [25] = "FLUSH", [26] = "INIT", [27] = "OPENDIR",
+		[28] = "READDIR", [29] = "RELEASEDIR", [30] = "FSYNCDIR", [34] = "ACCESS",
+		[35] = "CREATE", [36] = "INTERRUPT", [38] = "DESTROY", [39] = "IOCTL",
+		[42] = "BATCH_FORGET", [43] = "FALLOCATE", [44] = "READDIRPLUS", [45] = "RENAME2",
+		[46] = "LSEEK", [47] = "COPY_FILE_RANGE", [51] = "TMPFILE", [52] = "STATX",
+	};
+	uint64_t total = 0;
+
+	for (int k = 0; k < MAX_OPCODES; k++) {
+		if (!fs->counts[k])
+			continue;
+		total += fs->counts[k];
+		if (names[k])
+			buf_addf(out, "%s=%llu ", names[k], (unsigned long long)fs->counts[k]);
+		else
+			buf_addf(out, "OP%d=%llu ", k, (unsigned long long)fs->counts[k]);
+	}
+	buf_addf(out, "total=%llu", (unsigned long long)total);
+}
+
+void fs_free(struct fs *fs)
+{
+	if (!fs)
+		return;
+	inodes_free(&fs->inodes);
+	trace_free(fs->trace);
+	base_close(&fs->abort_fd);
+	free(fs->groups);
+	free(fs->io);
+	free(fs);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* session.h - private to fs/: the server's state and what its handlers share. */
+#ifndef MLFS_SESSION_H
+#define MLFS_SESSION_H
+
+#define FUSE_USE_VERSION 314
+#include <fuse3/fuse_lowlevel.h>
+
+#include "inode.h"
+#include "trace.h"
+
+#define MAX_OPCODES 64
+#define IO_MAX (1u << 20) /* most bytes of one READ or WRITE */
+
+/* Names and attributes are good for this long, so that waiting loops see what others do. */
+#define TIMEOUT_S 1.0
+
+struct fs {
+	struct inodes inodes;
+	struct trace *trace;
+	struct fuse_session *se;
+	bool own_ids_only, posix_acl;
+	uid_t uid;
+	gid_t gid;
+	gid_t *groups;
+	int n_groups;
+	mode_t umask; /* of this process now */
+	char *io;     /* IO_MAX bytes */
+	int abort_fd; /* eventfd: fs_abort was called */
+	uint64_t counts[MAX_OPCODES];
+};
+
+static inline struct fs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+static inline struct inode *inode_of(struct fs *fs, fuse_ino_t n)
+{
+	return n == FUSE_ROOT_ID ? &fs->inodes.root : (struct inode *)(uintptr_t)n;
+}
+static inline struct trace_path *trace_at(struct fs *fs, const struct at *a)
+{
+	return trace_get(fs->trace, a->full, a->len);
+}
+
+/* ids.c: what the view shows of a file below it */
+void ids_init(struct fs *fs);
+/* From what stat says to what the kernel is told: inode numbers unique in one view, ids that exist in it.
+ * path: for the question whether this user may write there; may be NULL. */
+void ids_show(const struct fs *fs, const struct at *a, struct stat *st);
+ino_t ids_ino(const struct fs *fs, dev_t dev, ino_t ino);
+/* Make a new file belong to the caller as it would natively (the server may be root, the caller not). */
+int ids_give(struct fs *fs, const struct fuse_ctx *c, const struct at *a);
+/* Take the caller's umask for the creation that follows. */
+void ids_umask(struct fs *fs, const struct fuse_ctx *c);
+
+/* ops_*.c: the handlers */
+void ops_name_init(struct fuse_lowlevel_ops *o);
+void ops_attr_init(struct fuse_lowlevel_ops *o);
+void ops_data_init(struct fuse_lowlevel_ops *o);
+
+/* The trace of a name; of every name of an inode, through fn. */
+struct trace_path *dentry_trace(struct fs *fs, struct dentry *d);
+/* The inode's earlier content is read / changes. */
+void note_read(struct fs *fs, struct inode *i);
+void note_change(struct fs *fs, struct inode *i, enum change c);
+
+#endif

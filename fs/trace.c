@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/* trace.c - what the step observed and changed, a record a path. Knows nothing of FUSE. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "trace.h"
+
+/* Files that were only looked at are digested too up to this size, so that touching them is no miss. */
+#define STAT_ONLY_MAX (16u << 20)
+/* What is replaced unread is digested up to this size, so that it is known again ("what was there"). */
+#define REPLACED_MAX (64u << 20)
+
+struct trace {
+	struct hasher *hasher;
+	struct trace_path **table;
+	size_t n, mask;
+	char *const *ignore;
+	size_t n_ignore;
+	char *const *untraced;
+	size_t n_untraced;
+	bool strict;
+	char *spoiled;
+};
+
+struct trace *trace_new(const struct fs_options *o, struct err *e)
+{
+	struct trace *t = xcalloc(1, sizeof(*t));
+
+	t->mask = 4095;
+	t->table = xcalloc(t->mask + 1, sizeof(*t->table));
+	t->ignore = o->ignore;
+	t->n_ignore = o->n_ignore;
+	t->untraced = o->untraced;
+	t->n_untraced = o->n_untraced;
+	t->strict = o->strict;
+	t->hasher = hasher_new(o->idx);
+	if (!t->hasher) {
+		err_set(e, errno, "cannot start the hashing thread");
+		trace_free(t);
+		return NULL;
+	}
+	return t;
+}
+
+static void path_free(struct trace_path *p)
+{
+	free(p->target);
+	free(p->xattrs);
+	if (p->list)
+		strv_free(p->list, p->n_list);
+	free(p);
+}
+
+void trace_free(struct trace *t)
+{
+	if (!t)
+		return;
+	hasher_free(t->hasher);
+	for (size_t i = 0; i <= t->mask; i++)
+		for (struct trace_path *p = t->table[i], *next; p; p = next) {
+			next = p->next;
+			path_free(p);
+		}
+	free(t->table);
+	free(t->spoiled);
+	free(t);
+}
+
+void trace_spoil(struct trace *t, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (t->spoiled)
+		return;
+	va_start(ap, fmt);
+	if (vasprintf(&t->spoiled, fmt, ap) < 0)
+		t->spoiled = xstrdup("an observation could not be recorded");
+	va_end(ap);
+}
+
+const char *trace_spoiled(const struct trace *t)
+{
+	return t->spoiled;
+}
+
+static bool below(const char *path, size_t len, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return len >= n && memcmp(path, dir, n) == 0 && (path[n] == '/' || len == n);
+}
+
+static bool not_traced(const struct trace *t, const char *path, size_t len)
+{
+	for (size_t i = 0; i < t->n_untraced; i++)
+		if (below(path, len, t->untraced[i]))
+			return true;
+	for (size_t i = 0; i < t->n_ignore; i++)
+		if (fnmatch(t->ignore[i], path, 0) == 0)
+			return true;
+	return false;
+}
+
+static void grow(struct trace *t)
+{
+	size_t mask = t->mask * 2 + 1;
+	struct trace_path **table = xcalloc(mask + 1, sizeof(*table));
+
+	for (size_t i = 0; i <= t->mask; i++)
+		for (struct trace_path *p = t->table[i], *next; p; p = next) {
+			next = p->next;
+			p->next = table[p->hash & mask];
+			table[p->hash & mask] = p;
+		}
+	free(t->table);
+	t->table = table;
+	t->mask = mask;
+}
+
+struct trace_path *trace_get(struct trace *t, const char *path, size_t len)
+{
+	uint32_t hash = (uint32_t)XXH3_64bits(path, len);
+	struct trace_path *p;
+
+	for (p = t->table[hash & t->mask]; p; p = p->next)
+		if (p->hash == hash && memcmp(p->path, path, len + 1) == 0)
+			return p;
+	if (not_traced(t, path, len))
+		return NULL;
+	if (t->n > t->mask)
+		grow(t);
+	p = xcalloc(1, sizeof(*p) + len + 1);
+	memcpy(p + 1, path, len + 1);
+	p->path = (const char *)(p + 1);
+	p->hash = hash;
+	p->err = -1; /* not looked at yet */
+	p->next = t->table[hash & t->mask];
+	t->table[hash & t->mask] = p;
+	t->n++;
+	return p;
+}
+
+void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, int err)
+{
+	if (!p || p->changed)
+		return;
+	if (p->err == -1) {
+		p->seen_ns = now_ns();
+		p->err = err;
+		if (!err)
+			p->st = *st;
+		p->obs |= err == ENOENT || err == ENOTDIR ? OBS_ABSENT : OBS_ATTR;
+		if (err == ENOTDIR)
+			p->err = ENOENT;
+		if (!err && S_ISREG(st->st_mode) && st->st_size > 0 && st->st_size <= STAT_ONLY_MAX)
+			hasher_add(t->hasher, p, false);
+		return;
+	}
+	/* Seen before and not changed by the step: any difference is somebody else's doing. */
+	if (!trace_same(p, st, err))
+		trace_spoil(t, "%s was changed by another process while the step ran", p->path);
+}
+
+bool trace_same(const struct trace_path *p, const struct stat *now, int now_err)
+{
+	if (now_err == ENOTDIR)
+		now_err = ENOENT;
+	if (p->err || now_err)
+		return p->err == now_err;
+	if (p->st.st_mode != now->st_mode)
+		return false;
+	if (S_ISDIR(now->st_mode))
+		return true;
+	if (p->st.st_dev != now->st_dev || p->st.st_ino != now->st_ino ||
+	    p->st.st_size != now->st_size || p->st.st_mtim.tv_sec != now->st_mtim.tv_sec ||
+	    p->st.st_mtim.tv_nsec != now->st_mtim.tv_nsec)
+		return false;
+	return p->relinked || (p->st.st_ctim.tv_sec == now->st_ctim.tv_sec &&
+			       p->st.st_ctim.tv_nsec == now->st_ctim.tv_nsec);
+}
+
+void trace_read(struct trace *t, struct trace_path *p)
+{
+	if (!p || p->replaced || (p->obs & OBS_CONTENT))
+		return;
+	p->obs |= OBS_CONTENT;
+	if (!p->changed && p->hash_state != HASH_DONE)
+		hasher_add(t->hasher, p, true);
+	/* Changed in part already: the digest was taken before that; see trace_change. */
+	if (p->changed && p->hash_state != HASH_DONE)
+		p->unhashable = true;
+}
+
+void trace_readlink(struct trace *t, struct trace_path *p)
+{
+	(void)t;
+	if (p && !p->changed)
+		p->obs |= OBS_LINK;
+}
+
+void trace_xattr(struct trace *t, struct trace_path *p)
+{
+	auto_buf struct buf b = { 0 };
+
+	if (!p || p->changed || (p->obs & OBS_XATTR))
+		return;
+	p->obs |= OBS_XATTR;
+	if (xattr_blob(p->path, -1, &b) < 0) {
+		trace_spoil(t, "the extended attributes of %s cannot be read", p->path);
+		return;
+	}
+	p->n_xattrs = b.len;
+	p->xattrs = take(b.data);
+}
+
+void trace_list(struct trace *t, struct trace_path *p, int dirfd_)
+{
+	int r;
+
+	if (!p || p->replaced || (p->obs & OBS_LIST))
+		return;
+	p->obs |= OBS_LIST;
+	r = list_dir(dirfd_, &p->list, &p->n_list);
+	if (r < 0)
+		trace_spoil(t, "the listing of %s cannot be kept: %s", p->path, strerror(-r));
+}
+
+static void keep_target(struct trace *t, struct trace_path *p)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlink(p->path, target, sizeof(target) - 1);
+
+	if (n < 0) {
+		trace_spoil(t, "the link %s cannot be read: %s", p->path, strerror(errno));
+		return;
+	}
+	p->target = xstrndup(target, (size_t)n);
+}
+
+/* Digest a regular file that is about to change, when its earlier content will be wanted. */
+static void keep_digest(struct trace *t, struct trace_path *p, enum change c)
+{
+	bool wanted = t->strict || c == CHANGE_PART || c == CHANGE_MOVE || (p->obs & OBS_CONTENT);
+
+	if (wanted || p->st.st_size <= REPLACED_MAX)
+		hasher_finish(t->hasher, p);
+	if (p->hash_state != HASH_DONE)
+		p->unhashable = true;
+}
+
+/* The facts that a first change is about to destroy. */
+static void keep_earlier(struct trace *t, struct trace_path *p, enum change c)
+{
+	struct stat st;
+
+	if (p->err == -1) {
+		if (lstat(p->path, &st) == 0) {
+			p->st = st;
+			p->err = 0;
+		} else {
+			p->err = errno == ENOTDIR ? ENOENT : errno;
+		}
+		p->seen_ns = now_ns();
+	}
+	if (p->err)
+		return;
+	if (S_ISLNK(p->st.st_mode))
+		keep_target(t, p);
+	else if (S_ISREG(p->st.st_mode))
+		keep_digest(t, p, c);
+}
+
+void trace_change(struct trace *t, struct trace_path *p, enum change c)
+{
+	if (!p)
+		return;
+	if (c == CHANGE_LINK) {
+		if (!p->changed)
+			trace_read(t, p);
+		p->relinked = true;
+		return;
+	}
+	if (!p->changed) {
+		keep_earlier(t, p, c);
+		p->changed = true;
+	}
+	if (p->replaced)
+		return;
+	if (c == CHANGE_PART || c == CHANGE_MOVE) {
+		p->partial = true;
+		if (!p->err && S_ISREG(p->st.st_mode)) {
+			p->obs |= OBS_CONTENT;
+			if (p->hash_state != HASH_DONE && p->st.st_size)
+				p->unhashable = true;
+		}
+	}
+	if (c != CHANGE_PART)
+		p->replaced = true;
+}
+
+void trace_mtime_set(struct trace_path *p, bool set)
+{
+	if (p)
+		p->mtime_set = set;
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp((*(struct trace_path *const *)a)->path, (*(struct trace_path *const *)b)->path);
+}
+
+struct trace_path **trace_sorted(struct trace *t, size_t *ret_n)
+{
+	struct trace_path **v = xcalloc(t->n + 1, sizeof(*v));
+	size_t n = 0;
+
+	for (size_t i = 0; i <= t->mask; i++)
+		for (struct trace_path *p = t->table[i]; p; p = p->next)
+			v[n++] = p;
+	qsort(v, n, sizeof(*v), by_path);
+	*ret_n = n;
+	return v;
+}
+
+void trace_settle(struct trace *t)
+{
+	hasher_drain(t->hasher);
+}
+
+int trace_digest(struct trace *t, struct trace_path *p, struct fp *ret)
+{
+	hasher_finish(t->hasher, p);
+	if (p->hash_state != HASH_DONE)
+		return -ESTALE;
+	*ret = p->fp;
+	return 0;
+}
+
+const struct idx_digest *trace_new_digests(const struct trace *t, size_t *ret_n)
+{
+	return hasher_digests(t->hasher, ret_n);
+}

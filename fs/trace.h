@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* trace.h - private to fs/: recording. See fs.h for what is recorded. */
+#ifndef MLFS_TRACE_H
+#define MLFS_TRACE_H
+
+#include "fs.h"
+
+struct hasher;
+
+struct trace *trace_new(const struct fs_options *o, struct err *e);
+void trace_free(struct trace *t);
+
+/* The record of a path, made when it is new; NULL when the path is not traced. */
+struct trace_path *trace_get(struct trace *t, const char *path, size_t len);
+/* Looking it up found st (err 0), nothing (ENOENT) or failed (err). */
+void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, int err);
+/* Its content was read; its target was read; its xattrs were asked for. p may be NULL everywhere. */
+void trace_read(struct trace *t, struct trace_path *p);
+void trace_readlink(struct trace *t, struct trace_path *p);
+void trace_xattr(struct trace *t, struct trace_path *p);
+/* It is about to be listed: the earlier listing is kept. */
+void trace_list(struct trace *t, struct trace_path *p, int dirfd_);
+
+/* How a path is about to change. Call before the change; harmless if the change then fails. */
+enum change {
+	CHANGE_CREATE,	/* nothing there: something will be */
+	CHANGE_REPLACE, /* truncated to nothing, or renamed over */
+	CHANGE_REMOVE,	/* unlink, rmdir */
+	CHANGE_MOVE,	/* renamed away: the earlier content lives on elsewhere */
+	CHANGE_PART,	/* written in part, mode, owner, times, xattrs */
+	CHANGE_LINK,	/* another name was made for it: its content lives on there */
+};
+void trace_change(struct trace *t, struct trace_path *p, enum change c);
+void trace_mtime_set(struct trace_path *p, bool set);
+/* Something could not be recorded: the result is not stored. The first reason is kept. */
+void trace_spoil(struct trace *t, const char *fmt, ...) printf_like(2, 3);
+
+/* ---- hasher.c ---- */
+struct hasher *hasher_new(struct idx *idx); /* idx may be NULL */
+void hasher_add(struct hasher *h, struct trace_path *p, bool urgent);
+/* Make sure p is HASH_DONE or HASH_FAILED on return: waits for the thread, or hashes here. */
+void hasher_finish(struct hasher *h, struct trace_path *p);
+void hasher_drain(struct hasher *h);
+const struct idx_digest *hasher_digests(struct hasher *h, size_t *ret_n);
+void hasher_free(struct hasher *h);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* alloc.c - cleanup helpers, and allocation that ends the process when memory is out. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base.h"
+
+#define EXIT_NO_MEMORY 125
+
+void base_close(const int *fd)
+{
+	int saved = errno;
+
+	if (*fd >= 0)
+		(void)close(*fd); /* nothing can be done about it here; writers check fsync or write */
+	errno = saved;
+}
+
+void base_fclose(FILE **f)
+{
+	int saved = errno;
+
+	if (*f)
+		(void)fclose(*f); /* as above: writers that care call fclose themselves */
+	errno = saved;
+}
+
+_Noreturn void no_memory(void)
+{
+	static const char text[] = "mlfs: cannot go on: out of memory\n";
+
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(EXIT_NO_MEMORY); /* nowhere is left to say it */
+	_exit(EXIT_NO_MEMORY);
+}
+
+static void *check(void *p)
+{
+	if (!p)
+		no_memory();
+	return p;
+}
+
+void *xmalloc(size_t n)
+{
+	return check(malloc(n ? n : 1));
+}
+
+void *xcalloc(size_t n, size_t size)
+{
+	return check(calloc(n ? n : 1, size ? size : 1));
+}
+
+void *xrealloc(void *p, size_t n)
+{
+	return check(realloc(p, n ? n : 1));
+}
+
+char *xstrdup(const char *s)
+{
+	return check(strdup(s));
+}
+
+char *xstrndup(const char *s, size_t n)
+{
+	return check(strndup(s, n));
+}
+
+char *xasprintf(const char *fmt, ...)
+{
+	va_list ap;
+	char *s;
+	int n;
+
+	va_start(ap, fmt);
+	n = vasprintf(&s, fmt, ap);
+	va_end(ap);
+	return check(n < 0 ? NULL : s);
+}

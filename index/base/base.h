@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * base.h - errors, ownership helpers, buffers and text helpers used by every folder.
+ *
+ * Conventions of the whole tree:
+ *  - a function that can fail returns a value >= 0, or -errno, and fills a `struct err` at the origin;
+ *  - `ret_` parameters are untouched on failure;
+ *  - destructors accept NULL and half-built objects.
+ */
+#ifndef MLFS_BASE_H
+#define MLFS_BASE_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/types.h>
+
+#define must_check __attribute__((warn_unused_result))
+#define printf_like(f, a) __attribute__((format(printf, f, a)))
+
+/* ---- errors ---- */
+
+/* Why something failed: filled where it failed; callers put context in front. */
+struct err {
+	int code;	/* positive errno; 0: no error */
+	char msg[512];	/* "cannot open /x/y: Permission denied"; lower case, no full stop */
+};
+
+/* Fill e (NULL allowed) with the formatted text, followed by ": strerror(code)". Returns -code.
+ * `code` may be negative or positive. */
+int err_set(struct err *e, int code, const char *fmt, ...) printf_like(3, 4);
+/* As err_set, without the strerror part. */
+int err_text(struct err *e, int code, const char *fmt, ...) printf_like(3, 4);
+/* Put "context: " in front of what e holds. Returns -e->code. */
+int err_prefix(struct err *e, const char *fmt, ...) printf_like(2, 3);
+
+/* ---- ownership ---- */
+
+static inline void base_free(void *p)
+{
+	free(*(void **)p);
+}
+void base_close(const int *fd); /* closes *fd when >= 0, keeping errno */
+void base_fclose(FILE **f);
+#define auto_free __attribute__((cleanup(base_free)))
+#define auto_close __attribute__((cleanup(base_close)))
+#define auto_fclose __attribute__((cleanup(base_fclose)))
+/* Hand ownership on: yields the pointer and leaves NULL behind. */
+#define take(p)                                                                                    \
+	({                                                                                         \
+		__typeof__(p) _taken = (p);                                                        \
+		(p) = NULL;                                                                        \
+		_taken;                                                                            \
+	})
+static inline int take_fd(int *fd)
+{
+	int v = *fd;
+
+	*fd = -1;
+	return v;
+}
+
+/* Allocation that cannot fail: the process is told and ended (exit status 125) when memory is out.
+ * For bookkeeping of bounded size only; anything sized by input uses malloc and reports ENOMEM. */
+void *xmalloc(size_t n);
+void *xcalloc(size_t n, size_t size);
+void *xrealloc(void *p, size_t n);
+char *xstrdup(const char *s);
+char *xstrndup(const char *s, size_t n);
+char *xasprintf(const char *fmt, ...) printf_like(1, 2);
+/* What they do when there is none. */
+_Noreturn void no_memory(void);
+
+/* ---- growable byte buffer; {0} is an empty one ---- */
+struct buf {
+	uint8_t *data;
+	size_t len, cap;
+};
+void buf_reserve(struct buf *b, size_t extra);
+void buf_add(struct buf *b, const void *p, size_t n);
+void buf_addf(struct buf *b, const char *fmt, ...) printf_like(2, 3);
+void buf_u8(struct buf *b, uint8_t v);
+void buf_u32(struct buf *b, uint32_t v); /* little endian */
+void buf_u64(struct buf *b, uint64_t v);
+void buf_varint(struct buf *b, uint64_t v);		   /* LEB128 */
+void buf_bytes(struct buf *b, const void *p, size_t n); /* varint length, then bytes */
+void buf_str(struct buf *b, const char *s);		   /* buf_bytes without the NUL */
+void buf_free(struct buf *b);
+#define auto_buf __attribute__((cleanup(buf_free)))
+
+/* ---- reader over bytes; every get checks the bounds. After the first failure `bad` stays set and
+ * gets give zeros, so that a decoder checks once at its end. ---- */
+struct cur {
+	const uint8_t *p, *end;
+	bool bad;
+};
+uint8_t cur_u8(struct cur *c);
+uint32_t cur_u32(struct cur *c);
+uint64_t cur_u64(struct cur *c);
+uint64_t cur_varint(struct cur *c);
+/* A view into the buffer; *ret_n is its length. NULL with *ret_n = 0 when bad. */
+const void *cur_bytes(struct cur *c, size_t *ret_n);
+/* A malloc'ed NUL-terminated copy; NULL when bad (a string with a NUL inside is bad). */
+char *cur_str(struct cur *c);
+
+/* ---- text ---- */
+/* ISO 8601 duration (PnYnMnWnDTnHnMnS; a year is 365 days, a month 30; fractions in the last field) to seconds. */
+int parse_duration(const char *s, double *ret_seconds) must_check; /* -EINVAL */
+/* "123", "4K", "2M", "1.5G", "1T" (powers of 1024) to bytes. */
+int parse_size(const char *s, uint64_t *ret_bytes) must_check; /* -EINVAL, -ERANGE */
+/* "5 m 3 s", "1 h 2 m", "240 ms"; for people. buf of at least 32 bytes; returns buf. */
+char *human_seconds(double seconds, char *buf, size_t n);
+/* "1.5 GB" style; returns buf. */
+char *human_size(uint64_t bytes, char *buf, size_t n);
+/* RFC 3339 in UTC with milliseconds: 2026-11-21T10:42:00.123Z; returns buf (>= 32). */
+char *rfc3339(int64_t unix_ns, char *buf, size_t n);
+/* lower-case hex; out has room for 2*n+1. */
+void hex(const void *p, size_t n, char *out);
+/* Damerau-Levenshtein distance, for "did you mean". */
+unsigned edit_distance(const char *a, const char *b);
+/* Text of n bytes as a JSON string, quotes included; bytes that are not UTF-8 become U+FFFD. */
+void json_string(struct buf *b, const char *s, size_t n);
+
+/* ---- time ---- */
+int64_t now_ns(void);	/* CLOCK_REALTIME */
+int64_t mono_ns(void); /* CLOCK_MONOTONIC */
+
+/* ---- I/O that continues after short counts and EINTR; return bytes moved or -errno ---- */
+ssize_t write_all(int fd, const void *p, size_t n) must_check;
+ssize_t read_full(int fd, void *p, size_t n) must_check; /* less than n only at end of file */
+ssize_t pread_full(int fd, void *p, size_t n, off_t off) must_check;
+/* The whole file, NUL-terminated beyond *ret_n. Caller frees. */
+int read_file(const char *path, char **ret, size_t *ret_n, struct err *e) must_check;
+int mkdir_p(const char *path, mode_t mode, struct err *e) must_check;
+
+/* ---- log; the only global state besides the runner's signal flag ---- */
+enum log_level { LOG_QUIET = -1, LOG_WARN = 0, LOG_INFO = 1, LOG_DEBUG = 2 };
+void log_set_level(enum log_level l); /* $MLFS_DEBUG=1 also gives LOG_DEBUG */
+/* "mlfs: …\n" on stderr in one write. */
+void log_warn(const char *fmt, ...) printf_like(1, 2);
+void log_info(const char *fmt, ...) printf_like(1, 2);
+void log_debug(const char *fmt, ...) printf_like(1, 2);
+
+#endif

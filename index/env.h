@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * env.h - private to index/: guarded records in LMDB, without LMDB's names.
+ *
+ * Every value ends with the XXH3-64 of its key and bytes. One whose guard fails is "not there".
+ *
+ * Locks: `map` (a rwlock of this process) is held for reading while any transaction is live, and for writing
+ * while the map grows. A thread that writes gives up its own read view for that time, so it never waits for
+ * itself. Lock order: objects' and digests' mutexes (objects.h, digest.c), then `map`, then LMDB's writer lock.
+ */
+#ifndef MLFS_INDEX_ENV_H
+#define MLFS_INDEX_ENV_H
+
+#include "index.h"
+
+enum tab {
+	TAB_OBJECT,   /* oid -> bytes */
+	TAB_RESULT,   /* input key -> result */
+	TAB_PATH_SET, /* path set id -> path set */
+	TAB_STEP,     /* step key -> path set ids, most recently useful first */
+	TAB_LEFT,     /* what a recorded step left at a path -> when */
+	TAB_DIGEST,   /* device, inode -> size, times, fingerprint */
+	TAB_USED,     /* input key -> when it was last used */
+	TAB_COUNT
+};
+
+struct kv_val {
+	const void *p;
+	size_t n;
+};
+
+struct kv;     /* one open environment */
+struct kv_txn; /* a read view or a write transaction */
+
+/* dir: the directory of data.mdb and lock.mdb. Errors as idx_open. */
+int kv_open(const char *dir, bool read_only, struct kv **ret, struct err *e) must_check;
+void kv_close(struct kv *k);
+
+/* This thread's read view; nests. Values from kv_get are borrowed until kv_end or this thread's next write. */
+int kv_begin(struct kv *k, struct kv_txn **ret, struct err *e) must_check;
+void kv_end(struct kv *k);
+
+/* 1: found. 0: there is none, or it is damaged. */
+int kv_get(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, struct kv_val *ret,
+	   struct err *e) must_check;
+/* In a write transaction. An error must be handed on by the callback of kv_write. */
+int kv_put(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, const void *p, size_t n,
+	   struct err *e) must_check;
+/* 1: it was there. */
+int kv_del(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, struct err *e) must_check;
+
+/* Records in key order from the first key >= start; damaged ones come with value.p NULL. Stops when fn
+ * returns non-zero and returns that. */
+int kv_each(struct kv_txn *t, enum tab tab, const void *start, size_t nstart,
+	    int (*fn)(void *arg, struct kv_val key, struct kv_val value), void *arg,
+	    struct err *e) must_check;
+
+/* One write transaction: committed when fn returns >= 0, else undone. fn may be called again from the start
+ * when the map had to grow, so it changes nothing but the transaction. */
+int kv_write(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e), void *arg,
+	     struct err *e) must_check;
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* idx.h - private to index/: what an open cache consists of. */
+#ifndef MLFS_INDEX_IDX_H
+#define MLFS_INDEX_IDX_H
+
+#include <stdatomic.h>
+
+#include "env.h"
+
+struct objects; /* objects.h: small objects not yet written */
+struct digests; /* digest.c: digests not yet written */
+
+struct idx {
+	char *dir;
+	int dirfd; /* everything but LMDB's two files is reached through it, whatever happens to the path */
+	bool read_only;
+	struct kv *kv;
+	struct objects *objects;
+	struct digests *digests;
+	atomic_uint temp_counter;
+};
+
+/* dir.c: a name under tmp/ that no one else takes: "tmp/<pid>-<counter>-<random>". */
+#define TEMP_NAME_SIZE 64
+void idx_temp_name(struct idx *x, char name[TEMP_NAME_SIZE]);
+
+/* digest.c */
+struct digests *digests_new(void);
+void digests_free(struct digests *d);
+/* Write what idx_digest_file has gathered. */
+int digests_flush(struct idx *x, struct err *e) must_check;
+
+/* uses.c: hits noted in a journal, moved into LMDB by the next writer. */
+int uses_add(struct idx *x, const struct result *r, struct err *e) must_check;
+/* Take the journal over; what a caller that is then killed has taken is lost, and only that. */
+void uses_take(struct idx *x, struct buf *ret);
+int uses_apply(const struct buf *taken, struct kv_txn *t, struct err *e) must_check;
+
+/* results.c: put id first in the step's list of path sets; add: also when it is not in it. */
+int step_promote(struct kv_txn *t, const struct fp *step_key, const struct fp *id, bool add,
+		 struct err *e) must_check;
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * runner.h - private to runner/: what its files offer each other. One section a file.
+ *
+ * Processes of one recorded step:
+ *   front      the process the user started (`mlfs exec`): decides, forks the supervisor, passes signals on,
+ *              exits as the command exited. Lives in the caller's process group.
+ *   supervisor forked by the front; own process group; serves the FUSE mount (one thread), hashes (one
+ *              thread), moves console and stdin (threads), is the child subreaper of the step.
+ *   step       forked by the supervisor; makes the view (mount namespace), then executes the command.
+ */
+#ifndef MLFS_RUNNER_H
+#define MLFS_RUNNER_H
+
+#include <sys/socket.h>
+
+#include "../index/index.h"
+
+#define EXIT_MLFS 125	   /* mlfs itself failed */
+#define EXIT_CANNOT_RUN 126
+#define EXIT_NOT_FOUND 127
+
+/* ---- options.c / config.c: the command line and mlfs.conf ---- */
+
+struct strlist {
+	char **v;
+	size_t n;
+};
+struct exec_opts {
+	char *cache_dir; /* resolved: --cache, $MLFS_CACHE, $XDG_CACHE_HOME/mlfs, ~/.cache/mlfs */
+	char *config;	 /* file read, or NULL */
+	double expire_after; /* seconds; < 0: never */
+	bool no_cache, refresh, read_only, only_if_cached, require;
+	bool strict, allow_network, cache_failures, verify;
+	bool clean_env;
+	struct strlist env;	   /* --env NAME or NAME=VALUE, NAME may have '*' */
+	struct strlist ignore_env; /* --ignore-env */
+	struct strlist ignore;	   /* --ignore GLOB */
+	char *salt, *name, *report;
+	int verbosity;	  /* -q: -1, default 0, -v: 1 */
+	uint64_t max_size; /* 0: no limit */
+	char **argv;	   /* the command, NULL-terminated; borrowed from main's argv */
+	int argc;
+};
+/* Parse `mlfs exec` words (argv[0] is "exec"). 0: go on; > 0: exit status + 1 of a finished request (--help
+ * printed: 1); < 0: usage error, already reported on stderr in one line; the caller exits EXIT_MLFS. */
+int exec_opts_parse(int argc, char **argv, struct exec_opts *ret);
+void exec_opts_free(struct exec_opts *o);
+/* The nearest of `words` (NULL-terminated) to `wrong`, or NULL when none is near. */
+const char *nearest_word(const char *wrong, const char *const *words);
+
+/* ---- step.c: the step key ---- */
+
+/* How fd 0 is given to the step. */
+enum stdin_type { IN_CLOSED, IN_NULL, IN_TTY, IN_FILE, IN_STREAM /* pipe, fifo, socket */, IN_DEVICE };
+struct step {
+	struct fp key;
+	char *cwd;
+	char *name;
+	char *env_note; /* the variables in the key, "NAME=VALUE\n" sorted */
+	bool tty_out, tty_err;
+	bool merged; /* stdout and stderr are the same open file or terminal */
+};
+/* Describe what is about to run. The command's environment is the caller's; env rules only shape the key. */
+int step_describe(const struct exec_opts *o, enum stdin_type in, const struct fp *stdin_file_fp,
+		  int64_t stdin_off, struct step *ret, struct err *e) must_check;
+void step_free(struct step *s);
+
+/* ---- stdin.c: what of fd 0 the command reads ---- */
+
+struct stdin_src;
+/* Look at fd 0. For IN_FILE its whole content's digest and its offset are parts of the step key. */
+int stdin_open(struct idx *x, struct stdin_src **ret, struct err *e) must_check;
+enum stdin_type stdin_type(const struct stdin_src *s);
+const struct fp *stdin_file_fp(const struct stdin_src *s); /* IN_FILE, else NULL */
+int64_t stdin_file_off(const struct stdin_src *s);
+/*
+ * Lookup, IN_STREAM: would the next bytes be those r recorded (r->stdin_*), to the end of file when it saw
+ * that? Waits for bytes that the recorded step read as well; what is looked at stays unread for others as long
+ * as it fits what the kernel lets one peek (tee(2) for pipes, MSG_PEEK for sockets), else it is kept here and
+ * given to the step first. 1 same, 0 different, -errno. Other types: 1. Call it last, when all else matches.
+ */
+int stdin_matches(struct stdin_src *s, struct idx *x, const struct result *r, struct err *e) must_check;
+/* Hit: take what the recorded step read (IN_STREAM: read and drop stdin_len bytes; IN_FILE: move the shared
+ * offset to where the recorded step left it: start + stdin_len). */
+int stdin_consume(struct stdin_src *s, const struct result *r, struct err *e) must_check;
+/*
+ * Miss: the descriptor to be the command's fd 0. IN_STREAM: the read end of a private one-page pipe that a
+ * thread (stdin_start) fills by tee/MSG_PEEK, taking from the real stdin exactly what the command has taken
+ * from the pipe. Otherwise a dup of fd 0 (-1 when closed). Caller closes.
+ */
+int stdin_child_fd(struct stdin_src *s, struct err *e) must_check;
+int stdin_start(struct stdin_src *s, struct err *e) must_check; /* in the supervisor, after the fork */
+struct stdin_used {
+	enum stdin_kind kind;
+	uint64_t len;
+	struct fp fp;
+	int spool;	   /* fd of the bytes consumed (IN_STREAM); owned by s */
+	bool eof;
+	const char *spoiled; /* why a result must not be stored ("the terminal was read"), or NULL */
+};
+/* The command is gone: stop the thread, settle what was consumed. IN_TTY: notices whether the terminal was
+ * read (its access time, set back before the start, has moved). Idempotent. */
+int stdin_finish(struct stdin_src *s, struct stdin_used *ret, struct err *e) must_check;
+void stdin_free(struct stdin_src *s);
+
+/* ---- console.c: stdout and stderr ---- */
+
+struct console;
+/*
+ * Make what the command gets as fd 1 and 2: pipes, or a pseudo-terminal (raw output, window size of the real
+ * one) for a stream that is a terminal. merged: one for both. Streams that are closed stay closed.
+ * A spool file in `spool_dir` (unlinked; memory when that fails) keeps the bytes.
+ */
+int console_open(const struct step *s, const char *spool_dir, struct console **ret, struct err *e) must_check;
+void console_child_fds(const struct console *c, int *ret_out, int *ret_err); /* borrowed; -1: closed */
+void console_close_child_fds(struct console *c); /* in the supervisor, after the fork */
+/* Threads that copy to the real fd 1 / 2 and into the spool. A reader that went away (EPIPE) closes the pipe so
+ * that the command gets SIGPIPE as it would natively; window size changes are passed on by console_winch.
+ * Terminal modes that the command sets on the pseudo-terminal are mirrored to the real terminal. */
+int console_start(struct console *c, struct err *e) must_check;
+void console_winch(struct console *c);
+/* Wait until everything written so far has reached the real descriptors. */
+void console_flush(struct console *c);
+struct console_record {
+	int spool; /* borrowed */
+	uint64_t len;
+	struct console_chunk *chunks; /* borrowed */
+	size_t n_chunks;
+	bool merged;
+	const char *spoiled; /* the output could not be recorded, or NULL */
+};
+/* All writers are gone: join the threads. */
+void console_finish(struct console *c, struct console_record *ret);
+void console_free(struct console *c);
+/* Write recorded bytes to fd 1 and 2 in their order. */
+int console_replay(const void *bytes, size_t n, const struct console_chunk *chunks, size_t n_chunks,
+		   struct err *e) must_check;
+/* Could a result with this console be replayed onto streams laid out so? (merged onto split only when nothing was
+ * written; split onto merged only when at most one stream was written) */
+bool console_compatible(const struct result *r, bool merged);
+
+/* ---- decide.c: is this a hit? ---- */
+
+struct decision {
+	bool hit;
+	struct result *result; /* hit: caller frees through decision_free */
+	char *reason;	       /* miss: a sentence for people: "data/raw.csv changed", "not seen before" */
+	struct place *places;  /* hit: what is to be done to each output, same order as result->outputs */
+};
+enum place_action { PLACE_KEEP, PLACE_WRITE, PLACE_REMOVE };
+struct place {
+	enum place_action action;
+};
+/* Two-stage lookup (design 3, 4). Never an error that the caller must treat as fatal: trouble is a miss with
+ * its reason. */
+void decide(struct idx *x, const struct exec_opts *o, const struct step *s, struct stdin_src *in,
+	    struct decision *ret);
+void decision_free(struct decision *d);
+
+/* ---- replay.c: put the outputs of a hit in place ---- */
+
+/*
+ * Verify that every object needed is there and whole (before anything is touched), then place what d->places
+ * says: directories first, files by temporary name + rename, links, modes, owners (root), xattrs, times, hard
+ * links; removals last, deepest first. 1: done. 0: an object is missing or damaged (nothing was touched; the
+ * result is dropped; the caller runs the step). -errno: could not place (e says the path); the caller runs the
+ * step, which will write its outputs itself.
+ */
+int replay_outputs(struct idx *x, const struct decision *d, struct err *e) must_check;
+
+/* ---- report.c ---- */
+
+struct report {
+	const char *result; /* "hit", "miss", "uncached" */
+	bool stored;
+	const char *reason; /* or NULL */
+	const char *name;
+	const struct fp *step_key, *input_key; /* or NULL */
+	char *const *argv;
+	const char *cwd;
+	int exit_status;
+	double wall_seconds, saved_seconds;
+	uint64_t inputs, outputs, output_bytes;
+	int64_t started_ns;
+};
+/* Write the JSON object to path ("-": stdout), atomically for a regular file. */
+int report_write(const char *path, const struct report *r, struct err *e) must_check;
+/* The one line on stderr: "mlfs: hit train.py 3f2a91c0 (saved 5 m 3 s)", unless quiet or not a terminal; with -v
+ * always, and with the reason. */
+void report_line(const struct report *r, int verbosity);
+
+/* ---- watch.c: network use, through seccomp user notification ---- */
+
+struct watch;
+/* In the step's process, before exec, with CAP_SYS_ADMIN in its user namespace: install the filter; returns the
+ * listener descriptor (close-on-exec), or -errno: -EBUSY when a listener is there already (mlfs in mlfs),
+ * -EINVAL/-ENOSYS/-EACCES when it cannot be had.
+ * From now on this process must not call connect, listen, sendmsg, sendmmsg or sendto with an address until the
+ * supervisor answers: it would wait for ever. Hand the listener over with watch_send, which the filter lets
+ * pass, then close it. */
+int watch_install(struct err *e) must_check;
+/* Send the listener (one byte with SCM_RIGHTS) over the connected AF_UNIX socket. */
+int watch_send(int sock, int listener_fd, struct err *e) must_check;
+/* In the supervisor: a thread answers notifications until the step is gone. Takes listener_fd on success. */
+int watch_start(int listener_fd, struct watch **ret, struct err *e) must_check;
+/* What network was used ("network was used: connect to 93.184.216.34:443 by curl"), or NULL. Valid until freed. */
+const char *watch_network(struct watch *w);
+/* Ends the thread and closes the listener: with processes of the step still alive (daemons), their watched calls
+ * fail with ENOSYS from then on, so keep the watch until they are gone. NULL is fine. */
+void watch_free(struct watch *w);
+
+/* ---- commands ---- */
+int cmd_exec(int argc, char **argv);
+
+#endif

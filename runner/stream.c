@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* stream.c - spools, threads and descriptors, for stdin.c and console.c. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "stream.h"
+
+#define SPOOL_IN_MEMORY (256 << 10)
+/* Where no file can be made: so much stays in memory, then the bytes are given up. */
+#define SPOOL_NO_FILE (16 << 20)
+
+static int temp_file(const char *dir)
+{
+	auto_free char *name = NULL;
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+		return fd < 0 ? -errno : fd;
+	name = xasprintf("%s/spool-XXXXXX", dir);
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	(void)unlink(name); /* a name left behind is in a directory for leftovers */
+	return fd;
+}
+
+static int above_std_or_errno(int fd)
+{
+	return fd < 0 ? fd : stream_above_std(fd);
+}
+
+void spool_init(struct spool *s, const char *dir)
+{
+	int fd = memfd_create("mlfs-spool", MFD_CLOEXEC);
+
+	*s = (struct spool){.fd = -1, .dir = dir ? xstrdup(dir) : NULL};
+	fd = above_std_or_errno(fd < 0 ? -errno : fd);
+	if (fd < 0 && dir) {
+		fd = above_std_or_errno(temp_file(dir));
+		s->on_disk = true;
+	}
+	if (fd < 0)
+		s->lost = -fd;
+	else
+		s->fd = fd;
+}
+
+static int pwrite_all(int fd, const uint8_t *p, size_t n, uint64_t off)
+{
+	while (n > 0) {
+		ssize_t k = pwrite(fd, p, n, (off_t)off);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			return k < 0 ? -errno : -EIO;
+		p += k;
+		n -= (size_t)k;
+		off += (size_t)k;
+	}
+	return 0;
+}
+
+static int copy_to(int to, int from, uint64_t len)
+{
+	uint8_t block[16384];
+
+	for (uint64_t off = 0; off < len;) {
+		ssize_t k = pread_full(from, block, sizeof(block), (off_t)off);
+		int r = k <= 0 ? -EIO : pwrite_all(to, block, (size_t)k, off);
+
+		if (r < 0)
+			return r;
+		off += (uint64_t)k;
+	}
+	return 0;
+}
+
+/* -errno only where bytes are lost; a directory that takes no file is reason to stay in memory. */
+static int move_to_disk(struct spool *s)
+{
+	int fd = s->dir ? above_std_or_errno(temp_file(s->dir)) : -ENOENT;
+	int r;
+
+	if (fd < 0)
+		return s->len > SPOOL_NO_FILE ? fd : 0;
+	r = copy_to(fd, s->fd, s->len);
+	if (r < 0) {
+		(void)close(fd); /* nothing in it is wanted */
+		return r;
+	}
+	(void)close(s->fd); /* memory */
+	s->fd = fd;
+	s->on_disk = true;
+	return 0;
+}
+
+void spool_add(struct spool *s, const void *p, size_t n)
+{
+	int r = 0;
+
+	if (s->lost || n == 0)
+		return;
+	if (!s->on_disk && s->len + n > SPOOL_IN_MEMORY)
+		r = move_to_disk(s);
+	if (r == 0)
+		r = pwrite_all(s->fd, p, n, s->len);
+	if (r < 0)
+		s->lost = -r;
+	else
+		s->len += n;
+}
+
+void spool_free(struct spool *s)
+{
+	base_close(&s->fd);
+	s->fd = -1;
+	free(take(s->dir));
+}
+
+int stream_thread(pthread_t *ret, void *(*fn)(void *), void *arg)
+{
+	sigset_t all, old;
+	int r;
+
+	(void)sigfillset(&all);
+	r = pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (r != 0)
+		return -r;
+	r = pthread_create(ret, NULL, fn, arg);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL); /* cannot fail: it was the mask before */
+	return -r;
+}
+
+short stream_ready(int fd, short events)
+{
+	struct pollfd p = {.fd = fd, .events = events};
+
+	return poll(&p, 1, 0) > 0 ? p.revents : 0;
+}
+
+int stream_above_std(int fd)
+{
+	int up;
+
+	if (fd > 2)
+		return fd;
+	up = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (up < 0)
+		up = -errno;
+	(void)close(fd); /* only this name of the file */
+	return up;
+}
+
+bool stream_closed(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || (flags & O_PATH);
+}
+
+int stream_write(int fd, const void *p, size_t n)
+{
+	const char *at = p;
+
+	while (n > 0) {
+		ssize_t k = write(fd, at, n);
+		struct pollfd room = {.fd = fd, .events = POLLOUT};
+
+		if (k > 0) {
+			at += k;
+			n -= (size_t)k;
+		} else if (k < 0 && errno == EAGAIN) {
+			(void)poll(&room, 1, -1); /* the next write says what is wrong */
+		} else if (k == 0 || errno != EINTR) {
+			return k == 0 ? -EIO : -errno;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+# Sourced by every case. A case runs in a private, empty directory ($PWD) with a private cache ($MLFS_CACHE).
+#
+#   miss [=STATUS] ARGS…          `mlfs exec ARGS…` runs the command and stores its result
+#   hit [=STATUS] ARGS…           … is a hit
+#   not_stored PATTERN [=STATUS] ARGS…   … runs the command, stores nothing, and the reason matches PATTERN
+#   uncached PATTERN [=STATUS] ARGS…     … runs the command plainly for that reason
+#   miss_because PATTERN ARGS…    … is a miss whose reason matches PATTERN
+#
+# Each leaves the command's stdout, stderr and report in $IO/out, $IO/err, $IO/report, and the report's fields in
+# r_result, r_stored, r_reason, ….
+#
+#   mark (a program)   notes in a place the view does not trace that the step was really executed
+#   ran N              fails unless `mark` was run exactly N times since the case began
+#   skip REASON        ends the case with status 77
+#   wait_for COMMAND…  until it succeeds, 20 seconds at most
+
+set -eu
+umask 022
+cases=$(cd "$(dirname "$0")" && pwd)
+python=/usr/bin/python3
+: "${IO:?run me through tests/run-cases}" "${WITNESS:?}" "${MLFS_CACHE:?}"
+
+fail()
+{
+	echo "FAIL: $*"
+	if [ -s "$IO/report" ]; then
+		echo "--- report"
+		cat "$IO/report"
+	fi
+	for stream in out err; do
+		if [ -s "$IO/$stream" ]; then
+			echo "--- std$stream"
+			head -c 2000 "$IO/$stream"
+		fi
+	done
+	exit 1
+}
+
+skip()
+{
+	echo "skip: $*"
+	exit 77
+}
+
+is_root()
+{
+	[ "$(id -u)" = 0 ]
+}
+
+# What is being tried, for the log of a failure.
+say()
+{
+	echo "- $*"
+}
+
+same()
+{
+	[ "$1" = "$2" ] || fail "${3:-texts differ}: got '$1', want '$2'"
+}
+
+matches()
+{
+	# shellcheck disable=SC2254
+	case $1 in
+	$2) ;;
+	*) fail "${3:-text}: '$1' does not match '$2'" ;;
+	esac
+}
+
+ran()
+{
+	same "$(wc -l <"$WITNESS/ran")" "$1" "times executed"
+}
+
+wait_for()
+{
+	tries=0
+	until "$@" 2>/dev/null; do
+		tries=$((tries + 1))
+		[ $tries -lt 400 ] || fail "waited in vain for: $*"
+		sleep 0.05
+	done
+}
+
+# Run `mlfs exec`, read the report. "=STATUS" as the first word is the status wanted.
+step()
+{
+	want=0
+	case $1 in
+	=*)
+		want=${1#=}
+		shift
+		;;
+	esac
+	rm -f "$IO/report"
+	status=0
+	mlfs exec --report "$IO/report" "$@" >"$IO/out" 2>"$IO/err" || status=$?
+	[ -s "$IO/report" ] || fail "no report, status $status: mlfs exec $*"
+	fields=$($python "$cases/report.py" "$IO/report") || fail "malformed report: mlfs exec $*"
+	eval "$fields"
+	same "$status" "$want" "status of: $*"
+	same "$r_exit_status" "$want" "exit_status in the report of: $*"
+}
+
+miss()
+{
+	step "$@"
+	same "$r_result" miss "result of: $*"
+	same "$r_stored" true "stored, of: $*"
+}
+
+hit()
+{
+	step "$@"
+	same "$r_result" hit "result of: $*"
+}
+
+miss_because()
+{
+	pattern=$1
+	shift
+	miss "$@"
+	matches "$r_reason" "$pattern" "reason of: $*"
+}
+
+not_stored()
+{
+	pattern=$1
+	shift
+	step "$@"
+	same "$r_result" miss "result of: $*"
+	same "$r_stored" false "stored, of: $*"
+	matches "$r_reason" "$pattern" "reason of: $*"
+}
+
+uncached()
+{
+	pattern=$1
+	shift
+	step "$@"
+	same "$r_result" uncached "result of: $*"
+	same "$r_stored" false "stored, of: $*"
+	matches "$r_reason" "$pattern" "reason of: $*"
+}
+
+# Names, types, modes, link targets and contents below the paths given, as one text.
+tree()
+{
+	find "$@" -printf '%p %y %m %l %n\n' | sort
+	find "$@" -type f -print0 | sort -z | xargs -0r sha256sum
+}
+
+# The text in a file, or on stdin, that the step printed.
+printed()
+{
+	same "$(cat "$IO/out")" "$1" "stdout"
+}
+
+no_mount_left()
+{
+	! grep -q 'fuse\.mlfs' /proc/self/mounts
+}

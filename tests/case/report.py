@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""Check a report of `mlfs exec --report` against its contract and print its fields as shell variables."""
+import json
+import re
+import shlex
+import sys
+
+text, number, boolean = str, (int, float), bool
+maybe = (str, type(None))
+FIELDS = {
+    "result": text, "stored": boolean, "reason": maybe, "name": text, "step_key": maybe,
+    "input_key": maybe, "argv": list, "cwd": text, "exit_status": int, "wall_seconds": number,
+    "saved_seconds": number, "inputs": int, "outputs": int, "output_bytes": int, "started": text,
+}
+
+with open(sys.argv[1], "rb") as f:
+    raw = f.read()
+report = json.loads(raw.decode("utf-8"))
+for field, kind in FIELDS.items():
+    if field not in report:
+        sys.exit(f"no field {field}")
+    if not isinstance(report[field], kind) or (kind is int and isinstance(report[field], bool)):
+        sys.exit(f"field {field} is {report[field]!r}")
+if report["result"] not in ("hit", "miss", "uncached"):
+    sys.exit(f"result is {report['result']!r}")
+if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", report["started"]):
+    sys.exit(f"started is {report['started']!r}")
+if report["result"] == "hit" and report["input_key"] is None:
+    sys.exit("a hit without a key")
+for field in FIELDS:
+    value = report[field]
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    elif value is None:
+        value = ""
+    elif isinstance(value, list):
+        value = json.dumps(value)
+    print(f"r_{field}={shlex.quote(str(value))}")

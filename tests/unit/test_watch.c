@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/* What watch.c says of a process that uses the network, or does not. No packet leaves the machine. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../runner/runner.h"
+
+#define NO_FILTER 77
+
+static int receive_fd(int sock)
+{
+	char byte;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	int fd = -1;
+
+	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&msg))
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	return fd;
+}
+
+/* A child with the filter that runs `fn`; *ret_listener is -1 where a filter cannot be had. */
+static pid_t spawn(int (*fn)(void), int *ret_listener)
+{
+	int sock[2], status;
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct err e = {0};
+		int listener;
+
+		prctl(PR_SET_NAME, "stepper");
+		close(sock[0]);
+		if (geteuid() != 0 && unshare(CLONE_NEWUSER) < 0)
+			_exit(NO_FILTER);
+		listener = watch_install(&e);
+		if (listener < 0 || watch_send(sock[1], listener, &e) < 0)
+			_exit(NO_FILTER);
+		close(listener);
+		close(sock[1]);
+		_exit(fn());
+	}
+	close(sock[1]);
+	*ret_listener = receive_fd(sock[0]);
+	close(sock[0]);
+	if (*ret_listener < 0) {
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(WEXITSTATUS(status), NO_FILTER);
+	}
+	return pid;
+}
+
+/* Run fn watched; what was said of it (caller frees), or NULL. It must have returned 0. */
+static char *watched(int (*fn)(void))
+{
+	struct err e = {0};
+	struct watch *w;
+	const char *text;
+	char *copy;
+	int listener, status;
+	pid_t pid = spawn(fn, &listener);
+
+	if (listener < 0)
+		skip();
+	assert_int_equal(watch_start(listener, &w, &e), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	text = watch_network(w);
+	copy = text ? xstrdup(text) : NULL;
+	watch_free(w);
+	return copy;
+}
+
+static void expect(int (*fn)(void), const char *want)
+{
+	auto_free char *got = watched(fn);
+
+	if (want) {
+		assert_non_null(got);
+		assert_string_equal(got, want);
+	} else {
+		assert_null(got);
+	}
+}
+
+/* ---- what the children do; 0 is good ---- */
+
+static const struct sockaddr_in local4 = {
+	.sin_family = AF_INET,
+	.sin_port = 0x0900, /* 9 in network order on little endian */
+	.sin_addr = {.s_addr = 0x0100007f},
+};
+
+static int nothing(void)
+{
+	return 0;
+}
+
+static int connect_tcp(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	/* Nobody listens: the call went on and the kernel's own answer came back. */
+	return connect(fd, (const void *)&local4, sizeof(local4)) < 0 && errno == ECONNREFUSED ? 0 : 1;
+}
+
+static int connect_udp6(void)
+{
+	struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_port = htons(53)};
+	int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+
+	inet_pton(AF_INET6, "::1", &sa.sin6_addr);
+	(void)!connect(fd, (void *)&sa, sizeof(sa)); /* there may be no IPv6 here: it was tried */
+	return 0;
+}
+
+static int connect_mapped(void)
+{
+	struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_port = htons(53)};
+	int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &sa.sin6_addr);
+	(void)!connect(fd, (void *)&sa, sizeof(sa));
+	return 0;
+}
+
+static int connect_twice(void)
+{
+	struct sockaddr_in second = local4;
+
+	second.sin_port = htons(10);
+	connect_tcp();
+	(void)!connect(socket(AF_INET, SOCK_DGRAM, 0), (void *)&second, sizeof(second));
+	return 0;
+}
+
+static int connect_in_thread_of_child(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_NAME, "grandchild");
+		_exit(connect_tcp());
+	}
+	return waitpid(pid, &status, 0) == pid && status == 0 ? 0 : 1;
+}
+
+static int send_with_address(void)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	return sendto(fd, "x", 1, 0, (const void *)&local4, sizeof(local4)) == 1 ? 0 : 1;
+}
+
+static int send_message(void)
+{
+	struct sockaddr_in sa = local4;
+	struct iovec iov = {.iov_base = (char[]){"x"}, .iov_len = 1};
+	struct msghdr msg = {
+		.msg_name = &sa, .msg_namelen = sizeof(sa), .msg_iov = &iov, .msg_iovlen = 1};
+
+	return sendmsg(socket(AF_INET, SOCK_DGRAM, 0), &msg, 0) == 1 ? 0 : 1;
+}
+
+static int send_messages(void)
+{
+	struct sockaddr_in sa = local4;
+	struct iovec iov = {.iov_base = (char[]){"x"}, .iov_len = 1};
+	struct mmsghdr msgs[2] = {
+		{.msg_hdr = {.msg_iov = &iov, .msg_iovlen = 1}},
+		{.msg_hdr = {.msg_name = &sa,
+			     .msg_namelen = sizeof(sa),
+			     .msg_iov = &iov,
+			     .msg_iovlen = 1}},
+	};
+
+	/* The first fails, having no address, but the second was looked at. */
+	(void)!sendmmsg(socket(AF_INET, SOCK_DGRAM, 0), msgs, 2, 0);
+	return 0;
+}
+
+static int listen_tcp(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = local4.sin_addr};
+
+	return bind(fd, (void *)&sa, sizeof(sa)) == 0 && listen(fd, 1) == 0 ? 0 : 1;
+}
+
+static int ring(void)
+{
+	char params[256] = {0};
+
+	(void)syscall(SYS_io_uring_setup, 1, params); /* may be forbidden here: it was tried */
+	return 0;
+}
+
+/* Unix sockets by name and by pair, all kinds of calls; a disconnect; bad pointers. */
+static int local_only(void)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
+	struct iovec iov = {.iov_base = (char[]){"x"}, .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct mmsghdr many = {.msg_hdr = msg};
+	int server = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
+	socklen_t len;
+	int pair[2];
+
+	snprintf(sa.sun_path + 1, sizeof(sa.sun_path) - 1, "mlfs-test-%d", (int)getpid());
+	len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(sa.sun_path + 1));
+	if (bind(server, (void *)&sa, len) || listen(server, 1) || connect(client, (void *)&sa, len))
+		return 1;
+	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair))
+		return 2;
+	if (send(pair[0], "x", 1, 0) != 1 || sendmsg(pair[0], &msg, 0) != 1 ||
+	    sendmmsg(pair[0], &many, 1, 0) != 1)
+		return 3;
+	if (connect(socket(AF_INET, SOCK_DGRAM, 0), &none, sizeof(none)))
+		return 4;
+	if (connect(client, (void *)8, 16) == 0 || errno != EFAULT)
+		return 5;
+	if (sendmsg(client, (void *)8, 0) >= 0 || errno != EFAULT)
+		return 6;
+	return listen(-1, 1) < 0 && errno == EBADF ? 0 : 7;
+}
+
+static int connect_for_ever(void)
+{
+	for (;;)
+		connect_tcp();
+	return 1;
+}
+
+/* ---- the tests ---- */
+
+static void test_quiet(void **state)
+{
+	expect(nothing, NULL);
+	expect(local_only, NULL);
+}
+
+static void test_connect(void **state)
+{
+	expect(connect_tcp, "network was used: connect to 127.0.0.1:9 by stepper");
+	expect(connect_udp6, "network was used: connect to [::1]:53 by stepper");
+	expect(connect_mapped, "network was used: connect to 127.0.0.1:53 by stepper");
+}
+
+static void test_first_is_kept(void **state)
+{
+	expect(connect_twice, "network was used: connect to 127.0.0.1:9 by stepper");
+}
+
+static void test_descendant(void **state)
+{
+	expect(connect_in_thread_of_child,
+	       "network was used: connect to 127.0.0.1:9 by grandchild");
+}
+
+static void test_send(void **state)
+{
+	expect(send_with_address, "network was used: send to 127.0.0.1:9 by stepper");
+	expect(send_message, "network was used: send to 127.0.0.1:9 by stepper");
+	expect(send_messages, "network was used: send to 127.0.0.1:9 by stepper");
+}
+
+static void test_listen(void **state)
+{
+	auto_free char *text = watched(listen_tcp);
+
+	assert_non_null(text);
+	assert_int_equal(strncmp(text, "network was used: listen on 127.0.0.1:", 38), 0);
+}
+
+static void test_ring(void **state)
+{
+	expect(ring, "network was used: io_uring, which cannot be watched, by stepper");
+}
+
+/* Killed in the middle of calls: the thread ends by itself, nothing hangs. */
+static void test_killed(void **state)
+{
+	for (int i = 0; i < 50; i++) {
+		struct err e = {0};
+		struct watch *w;
+		int listener, status;
+		pid_t pid = spawn(connect_for_ever, &listener);
+
+		if (listener < 0)
+			skip();
+		assert_int_equal(watch_start(listener, &w, &e), 0);
+		while (i % 2 && !watch_network(w))
+			sched_yield();
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		watch_free(w);
+	}
+}
+
+/* Freed with the step alive. */
+static void test_free_early(void **state)
+{
+	struct err e = {0};
+	struct watch *w;
+	int listener, status;
+	pid_t pid = spawn(pause, &listener);
+
+	if (listener < 0)
+		skip();
+	assert_int_equal(watch_start(listener, &w, &e), 0);
+	watch_free(w);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	watch_free(NULL);
+}
+
+/* A second listener in the same process tree cannot be had. */
+static int install_again(void)
+{
+	struct err e = {0};
+
+	return watch_install(&e) == -EBUSY ? 0 : 1;
+}
+
+static void test_nested(void **state)
+{
+	expect(install_again, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_quiet),	 cmocka_unit_test(test_connect),
+		cmocka_unit_test(test_first_is_kept), cmocka_unit_test(test_descendant),
+		cmocka_unit_test(test_send),	 cmocka_unit_test(test_listen),
+		cmocka_unit_test(test_ring),	 cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_free_early), cmocka_unit_test(test_nested),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
