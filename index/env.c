@@ -408,6 +408,7 @@ int kv_write(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e)
 
 /* ---- opening and closing ---- */
 
+/* e is never NULL in this section: the reason of check_data is needed. */
 static int create_env(struct kv *k, size_t map)
 {
 	unsigned flags = MDB_NOTLS | MDB_NOMETASYNC | (k->read_only ? MDB_RDONLY : 0);
@@ -457,9 +458,12 @@ static int open_tables_in(struct kv *k, MDB_txn *txn, bool create)
 
 static int open_tables(struct kv *k, bool create, struct err *e)
 {
+	unsigned flags = create ? 0 : MDB_RDONLY;
 	MDB_txn *txn;
-	int rc = mdb_txn_begin(k->env, NULL, create ? 0 : MDB_RDONLY, &txn);
+	int rc = mdb_txn_begin(k->env, NULL, flags, &txn);
 
+	if (rc == MDB_MAP_RESIZED && (rc = adopt_map(k)) == 0)
+		rc = mdb_txn_begin(k->env, NULL, flags, &txn);
 	if (rc)
 		return fail(k, rc, "open", e);
 	rc = open_tables_in(k, txn, create);
@@ -486,12 +490,15 @@ static int open_checked(struct kv *k, struct err *e)
 	if (k->dirfd < 0)
 		return err_set(e, errno, "cannot open the index %s", k->dir);
 	r = check_data(k->dirfd, !k->read_only, &bytes, e);
-	if (r == -EUCLEAN)
+	if (r == -EUCLEAN) {
+		struct err why = *e;
+
 		return err_text(e, EUCLEAN,
-				"the index %s is damaged (%s); remove it or run `mlfs fsck --repair`",
-				k->dir, e ? e->msg : "");
+				"the index %s is damaged (%.200s); remove it or run `mlfs fsck --repair`",
+				k->dir, why.msg);
+	}
 	if (r < 0)
-		return err_prefix(e, "cannot open the index %s", k->dir), r;
+		return err_prefix(e, "cannot open the index %s", k->dir);
 	r = open_env(k, bytes, e);
 	if (r < 0)
 		return r;

@@ -9,7 +9,8 @@
  * Threads: a struct idx may be used by several threads at once; every call is one LMDB transaction at most.
  * Processes: any number may use one cache directory; writers take turns. A killed process leaves nothing
  * locked (robust mutexes of LMDB; stale readers are cleared on open).
- * fork: an open struct idx must not be used in a child; open it again there.
+ * fork: an open struct idx must not be used in a child (not even closed); open it again there. Open a cache only
+ * once in a process: LMDB's file locks are the process's, and closing one would release the other's.
  */
 #ifndef MLFS_INDEX_H
 #define MLFS_INDEX_H
@@ -48,20 +49,26 @@ int hash_fd(int fd, off_t off, off_t len, struct fp *ret, uint64_t *ret_size) mu
 int hash_fd_both(int fd, struct fp *ret_fp, struct oid *ret_oid, uint64_t *ret_size) must_check;
 int oid_of(const void *p, size_t n, struct oid *ret) must_check;
 
-/* ---- env.c ---- */
+/* ---- dir.c (and env.c for what is in LMDB) ---- */
 
 struct idx;
 #define IDX_SCHEMA 1 /* of everything kept; see docs/format.md for its history */
 
 /*
  * Open (create: mode 0700) the cache in `dir`. Layout: dir/index/{data.mdb,lock.mdb}, dir/cas/xx/<62 hex>,
- * dir/tmp/, dir/lock/, dir/version. Grows the map by itself, MDB_MAP_FULL never reaches a caller.
+ * dir/tmp/, dir/lock/, dir/version (docs/format.md). Grows the map by itself, MDB_MAP_FULL never reaches a caller.
  * Errors: ENOTDIR (dir is a file), EACCES, EROFS; EUCLEAN (not a cache or damaged; message says the remedy);
- * ENOTSUP (written by a newer mlfs; message says so).
+ * ENOTSUP (written by a newer mlfs; message says so); EREMOTE (on a network file system); ENOENT (read_only, and
+ * there is none). With read_only, digests, uses and runs are silently not kept, other writes give -EROFS.
  */
 int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e) must_check;
 void idx_close(struct idx *x);
 const char *idx_dir(const struct idx *x);
+/* Between these the calling thread reads one snapshot without a transaction a call (nests; thousands of
+ * state_of or idx_digest_get). What this thread itself writes meanwhile it sees. Always pair them: an open one
+ * keeps the map from growing for other threads. */
+int idx_begin_read(struct idx *x, struct err *e) must_check;
+void idx_end_read(struct idx *x);
 
 /* ---- digest.c: remembered digests under (device, inode, size, mtime, ctime) ---- */
 

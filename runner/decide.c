@@ -13,8 +13,8 @@
 #include "runner.h"
 
 /* A miss scans the index for the results it could be compared with; it must not take longer than that. */
-#define EXPLAIN_MAX_RESULTS 20000
-#define EXPLAIN_MAX_NS (50 * 1000000LL)
+#define EXPLAIN_MAX_RESULTS    20000
+#define EXPLAIN_MAX_NS	       (50 * 1000000LL)
 #define EXPLAIN_MAX_CANDIDATES 64
 
 /* One way of looking at a path, and what was seen. */
@@ -323,8 +323,8 @@ static bool same_rest(const struct output *out, const struct node *n)
 		return true;
 	if (geteuid() == 0 && (n->st.st_uid != out->uid || n->st.st_gid != out->gid))
 		return false;
-	if (out->mtime_set && (int64_t)n->st.st_mtim.tv_sec * 1000000000 + n->st.st_mtim.tv_nsec !=
-				      out->mtime_ns)
+	if (out->mtime_set &&
+	    (int64_t)n->st.st_mtim.tv_sec * 1000000000 + n->st.st_mtim.tv_nsec != out->mtime_ns)
 		return false;
 	if (!out->xattrs)
 		return true;
@@ -414,16 +414,14 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 			return refuse(l, xasprintf("output %s was changed since",
 						   shown(l, out->path)));
 	}
-	ret->action = same			    ? PLACE_KEEP
-		      : out->now.type == OUT_ABSENT ? PLACE_REMOVE
-						    : PLACE_WRITE;
+	ret->action = same ? PLACE_KEEP : out->now.type == OUT_ABSENT ? PLACE_REMOVE : PLACE_WRITE;
 	if (same && out->now.type == OUT_ABSENT)
 		return true;
 	if (!check_parents(l, r, out->path))
 		return false;
 	if (ret->action == PLACE_WRITE && other_names(r, out, n))
-		return refuse(l, xasprintf("output %s has other hard links now",
-					   shown(l, out->path)));
+		return refuse(l,
+			      xasprintf("output %s has other hard links now", shown(l, out->path)));
 	return true;
 }
 
@@ -600,8 +598,8 @@ static void compare(struct nearest *near, const struct path_set *set, const stru
 			was = &r->states[i];
 		}
 	}
-	if (!told || (near->diffs && (diffs > near->diffs || (diffs == near->diffs &&
-							      r->stored_ns < near->stored_ns))))
+	if (!told || (near->diffs && (diffs > near->diffs ||
+				      (diffs == near->diffs && r->stored_ns < near->stored_ns))))
 		return;
 	free(near->text);
 	near->text = difference(near->l, told, was);

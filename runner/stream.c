@@ -16,31 +16,24 @@
 static int temp_file(const char *dir)
 {
 	auto_free char *name = NULL;
-	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int fd = stream_above_std(open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
 
-	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
-		return fd < 0 ? -errno : fd;
+	if (fd != -EOPNOTSUPP && fd != -EISDIR && fd != -EINVAL)
+		return fd;
 	name = xasprintf("%s/spool-XXXXXX", dir);
-	fd = mkostemp(name, O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	(void)unlink(name); /* a name left behind is in a directory for leftovers */
+	fd = stream_above_std(mkostemp(name, O_CLOEXEC));
+	if (fd >= 0)
+		(void)unlink(name); /* a name left behind is in a directory for leftovers */
 	return fd;
-}
-
-static int above_std_or_errno(int fd)
-{
-	return fd < 0 ? fd : stream_above_std(fd);
 }
 
 void spool_init(struct spool *s, const char *dir)
 {
-	int fd = memfd_create("mlfs-spool", MFD_CLOEXEC);
+	int fd = stream_above_std(memfd_create("mlfs-spool", MFD_CLOEXEC));
 
 	*s = (struct spool){.fd = -1, .dir = dir ? xstrdup(dir) : NULL};
-	fd = above_std_or_errno(fd < 0 ? -errno : fd);
 	if (fd < 0 && dir) {
-		fd = above_std_or_errno(temp_file(dir));
+		fd = temp_file(dir);
 		s->on_disk = true;
 	}
 	if (fd < 0)
@@ -83,7 +76,7 @@ static int copy_to(int to, int from, uint64_t len)
 /* -errno only where bytes are lost; a directory that takes no file is reason to stay in memory. */
 static int move_to_disk(struct spool *s)
 {
-	int fd = s->dir ? above_std_or_errno(temp_file(s->dir)) : -ENOENT;
+	int fd = s->dir ? temp_file(s->dir) : -ENOENT;
 	int r;
 
 	if (fd < 0)
@@ -147,8 +140,8 @@ int stream_above_std(int fd)
 {
 	int up;
 
-	if (fd > 2)
-		return fd;
+	if (fd < 0 || fd > 2)
+		return fd < 0 ? -errno : fd;
 	up = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (up < 0)
 		up = -errno;

@@ -31,7 +31,8 @@ void spool_free(struct spool *s);
 int stream_thread(pthread_t *ret, void *(*fn)(void *), void *arg) must_check;
 /* poll() of one descriptor that does not wait; the events there are, 0 when none. */
 short stream_ready(int fd, short events);
-/* A descriptor above 2, so that the dup2 calls of the step cannot overwrite it. Takes fd, also on failure. */
+/* fd, or a copy in its place: above 2, so that the dup2 calls of the step cannot overwrite it. -errno when there is
+ * none; fd may be the -1 of the call that failed to make it. */
 int stream_above_std(int fd) must_check;
 /* Is this standard descriptor closed, as far as the command is concerned? (O_PATH: kept busy by main) */
 bool stream_closed(int fd);
@@ -43,9 +44,10 @@ int stream_write(int fd, const void *p, size_t n) must_check;
 struct feed;
 /* fd: the real stream, borrowed. dir: for the spool, NULL allowed. */
 int feed_new(int fd, bool socket, const char *dir, struct feed **ret, struct err *e) must_check;
-/* Does the stream go on with these n bytes (and end there, when eof)? See stdin_matches. 1, 0, -errno; -EINTR
+/* Does the stream go on with these n bytes (and end there, when eof)? See stdin_matches. Waits for bytes as long
+ * as what is there agrees, but no longer than silence_ms without a new one (-1: for ever). 1, 0, -errno; -EINTR
  * when a signal came while it waited (it may be called again). */
-int feed_match(struct feed *f, const void *want, size_t n, bool eof, struct err *e) must_check;
+int feed_match(struct feed *f, const void *want, size_t n, bool eof, int silence_ms, struct err *e) must_check;
 /* Take n bytes from the stream, which feed_match has seen there. */
 int feed_drop(struct feed *f, uint64_t n, struct err *e) must_check;
 /* The read end for the command; the caller closes it after the fork. */

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT */
+/* cmd_exec.c - `mlfs exec`: decide, then replay, or run and record, or run plainly. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "supervise.h"
+
+struct exec {
+	struct exec_opts o;
+	struct step step;
+	struct stdin_src *in;
+	struct idx *idx;
+	struct idx_lock *lock;
+	char *cache; /* the cache directory's real path */
+	sigset_t mask;
+	int64_t begun; /* mono_ns */
+	struct report rep;
+	char *why_miss;
+};
+
+/* ---- running plainly ---- */
+
+/* 127 or 126, with the message, when a command could not be executed. */
+static int cannot_run(const char *name, int code)
+{
+	struct stat st;
+
+	if (code == EACCES && strchr(name, '/') && stat(name, &st) == 0 && S_ISDIR(st.st_mode))
+		code = EISDIR;
+	if (code == ENOENT && !strchr(name, '/'))
+		log_warn("cannot run %s: command not found", name);
+	else
+		log_warn("cannot run %s: %s", name, strerror(code));
+	return code == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+}
+
+static pid_t plain_child;
+
+static void pass_signal(int sig, siginfo_t *si, void *context)
+{
+	(void)context;
+	if (si->si_code != SI_KERNEL && plain_child > 0)
+		kill(plain_child, sig);
+}
+
+static int wait_plain(pid_t child)
+{
+	int status;
+
+	for (;;) {
+		if (waitpid(child, &status, WUNTRACED) < 0) {
+			if (errno != EINTR)
+				return EXIT_MLFS;
+			continue;
+		}
+		if (WIFEXITED(status))
+			return WEXITSTATUS(status);
+		if (WIFSIGNALED(status))
+			return 128 + WTERMSIG(status);
+		raise(SIGSTOP);
+		kill(child, SIGCONT);
+	}
+}
+
+/* As a child, because a report is to be written when it is done. */
+static int run_plain_child(const struct exec *x)
+{
+	static const int passed[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 };
+	struct sigaction sa = { .sa_sigaction = pass_signal, .sa_flags = SA_SIGINFO | SA_RESTART }, old;
+	pid_t child = fork();
+
+	if (child < 0) {
+		log_warn("cannot fork: %s", strerror(errno));
+		return EXIT_MLFS;
+	}
+	if (child == 0) {
+		sigprocmask(SIG_SETMASK, &x->mask, NULL);
+		execvp(x->o.argv[0], x->o.argv);
+		_exit(cannot_run(x->o.argv[0], errno));
+	}
+	plain_child = child;
+	for (size_t k = 0; k < sizeof(passed) / sizeof(*passed); k++)
+		if (sigaction(passed[k], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			sigaction(passed[k], &sa, NULL);
+	sigprocmask(SIG_SETMASK, &x->mask, NULL);
+	return wait_plain(child);
+}
+
+static void write_report(struct exec *x)
+{
+	struct err e = { 0 };
+
+	if (x->o.report && report_write(x->o.report, &x->rep, &e) < 0)
+		log_warn("%s", e.msg);
+}
+
+/* As if mlfs were not there. reason: why (for the report). */
+static int run_plain(struct exec *x, const char *reason)
+{
+	x->rep.reason = reason;
+	x->rep.stored = false;
+	if (!x->o.report) {
+		sigprocmask(SIG_SETMASK, &x->mask, NULL);
+		execvp(x->o.argv[0], x->o.argv);
+		return cannot_run(x->o.argv[0], errno);
+	}
+	x->begun = mono_ns();
+	x->rep.exit_status = run_plain_child(x);
+	x->rep.wall_seconds = (double)(mono_ns() - x->begun) / 1e9;
+	write_report(x);
+	return x->rep.exit_status;
+}
+
+/* The step cannot be traced or the cache not be used: said once, then it simply runs. */
+static int run_uncached(struct exec *x, const char *why)
+{
+	if (x->o.require || x->o.only_if_cached) {
+		log_warn("%s", why);
+		x->rep.reason = why;
+		x->rep.exit_status = EXIT_MLFS;
+		write_report(x);
+		return EXIT_MLFS;
+	}
+	log_warn("%s; running uncached", why);
+	return run_plain(x, why);
+}
+
+/* ---- a hit ---- */
+
+static void note_run(struct exec *x)
+{
+	struct run r = { .started_ns = x->rep.started_ns,
+			 .wall_ns = (int64_t)(x->rep.wall_seconds * 1e9),
+			 .saved_ns = (int64_t)(x->rep.saved_seconds * 1e9),
+			 .name = x->step.name,
+			 .reason = (char *)x->rep.reason,
+			 .result = strcmp(x->rep.result, "hit") == 0 ? 1 : 0,
+			 .stored = x->rep.stored,
+			 .exit_status = x->rep.exit_status,
+			 .step_key = x->step.key };
+	auto_buf struct buf argv = { 0 };
+	struct err e = { 0 };
+
+	for (int k = 0; k < x->o.argc; k++)
+		buf_addf(&argv, "%s%s", k ? " " : "", x->o.argv[k]);
+	buf_u8(&argv, 0);
+	r.argv_text = (char *)argv.data;
+	if (x->rep.input_key)
+		r.input_key = *x->rep.input_key;
+	if (idx_run_add(x->idx, &r, &e) < 0)
+		log_debug("%s", e.msg);
+}
+
+static int64_t bytes_of(const struct result *r)
+{
+	uint64_t n = 0;
+
+	for (size_t k = 0; k < r->n_outputs; k++)
+		n += r->outputs[k].now.size;
+	return (int64_t)n;
+}
+
+/* 1: served (*ret_status). 0: it could not be; the step is to run, *why says why. */
+static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, char **why)
+{
+	const struct result *r = d->result;
+	auto_free void *console = NULL;
+	struct err e = { 0 };
+	size_t n = 0;
+	int got;
+
+	if (r->console_len && store_get_mem(x->idx, &r->console_oid, &console, &n, &e) < 0) {
+		*why = xasprintf("its console is no longer whole in the cache");
+		return 0;
+	}
+	got = replay_outputs(x->idx, d, &e);
+	if (got <= 0) {
+		*why = xasprintf("%s", got < 0 || e.code ? e.msg :
+							   "an object of it is no longer whole in the cache");
+		if (got < 0)
+			log_warn("cannot place the outputs: %s; running the command", e.msg);
+		return 0;
+	}
+	if (stdin_consume(x->in, r, &e) < 0)
+		log_warn("%s", e.msg);
+	x->rep.result = "hit";
+	x->rep.input_key = &r->input_key;
+	x->rep.exit_status = *ret_status = r->exit_status;
+	x->rep.wall_seconds = (double)(mono_ns() - x->begun) / 1e9;
+	x->rep.saved_seconds = (double)r->wall_ns / 1e9 - x->rep.wall_seconds;
+	if (x->rep.saved_seconds < 0)
+		x->rep.saved_seconds = 0;
+	x->rep.inputs = r->n_inputs;
+	x->rep.outputs = r->n_outputs;
+	x->rep.output_bytes = (uint64_t)bytes_of(r);
+	if (console_replay(console, n, r->chunks, r->n_chunks, &e) < 0) {
+		if (e.code == EPIPE)
+			raise(SIGPIPE); /* as the command would have been told */
+		log_warn("%s", e.msg);
+	}
+	report_line(&x->rep, x->o.verbosity);
+	write_report(x);
+	if (idx_result_touch(x->idx, r, &e) < 0)
+		log_debug("%s", e.msg);
+	note_run(x);
+	return 1;
+}
+
+/* 1: it was a hit and is served. 0: x->why_miss says why not. */
+static int try_hit(struct exec *x, int *ret_status)
+{
+	struct decision d = { 0 };
+	int served = 0;
+
+	free(take(x->why_miss));
+	decide(x->idx, &x->o, &x->step, x->in, &d);
+	if (d.hit)
+		served = serve_hit(x, &d, ret_status, &x->why_miss);
+	else
+		x->why_miss = xstrdup(d.reason ? d.reason : "not seen before");
+	decision_free(&d);
+	return served;
+}
+
+/* ---- a miss ---- */
+
+static int after_run(struct exec *x, const struct outcome *out)
+{
+	struct err e = { 0 };
+
+	x->rep.result = "miss";
+	x->rep.stored = out->stored;
+	x->rep.reason = out->stored ? x->why_miss : out->reason[0] ? out->reason : x->why_miss;
+	x->rep.input_key = out->has_key ? &out->input_key : NULL;
+	x->rep.exit_status = out->exit_status;
+	x->rep.started_ns = out->started_ns;
+	x->rep.wall_seconds = (double)out->wall_ns / 1e9;
+	x->rep.inputs = out->inputs;
+	x->rep.outputs = out->outputs;
+	x->rep.output_bytes = out->output_bytes;
+	report_line(&x->rep, x->o.verbosity);
+	write_report(x);
+	if (idx_open(x->cache, false, &x->idx, &e) == 0)
+		note_run(x);
+	return out->exit_status;
+}
+
+static int run_recorded(struct exec *x)
+{
+	struct supervised s = { .opts = &x->o, .step = &x->step, .in = x->in, .lock = x->lock,
+				.cache_dir = x->cache, .mask = x->mask };
+	struct outcome out = { 0 };
+	struct err e = { 0 };
+
+	idx_close(x->idx); /* the supervisor opens it for itself */
+	x->idx = NULL;
+	if (supervise(&s, &out, &e) < 0) {
+		log_warn("%s", e.msg);
+		return EXIT_MLFS;
+	}
+	if (out.not_executed) {
+		x->rep.exit_status = cannot_run(x->o.argv[0], out.exec_errno);
+		x->rep.result = "uncached";
+		x->rep.reason = "the command cannot be executed";
+		write_report(x);
+		return x->rep.exit_status;
+	}
+	if (!out.ran)
+		return run_uncached(x, out.failure[0] ? out.failure : "the step cannot be recorded");
+	return after_run(x, &out);
+}
+
+/* The lock of this step: who waited for it looks again. Trouble with it is no reason not to run. */
+static int lock_step(struct exec *x, int *ret_status)
+{
+	struct err e = { 0 };
+	int r = idx_lock(x->idx, &x->step.key, false, &x->lock, &e);
+
+	if (r != -EWOULDBLOCK)
+		return 0;
+	do
+		r = idx_lock(x->idx, &x->step.key, true, &x->lock, &e);
+	while (r == -EINTR);
+	if (x->o.refresh)
+		return 0;
+	return try_hit(x, ret_status);
+}
+
+static int run_cached(struct exec *x)
+{
+	struct err e = { 0 };
+	int status = 0;
+
+	if (stdin_open(x->idx, &x->in, &e) < 0 ||
+	    step_describe(&x->o, stdin_type(x->in), stdin_file_fp(x->in), stdin_file_off(x->in), &x->step,
+			  &e) < 0)
+		return run_uncached(x, e.msg);
+	x->rep.name = x->step.name;
+	x->rep.step_key = &x->step.key;
+	x->rep.cwd = x->step.cwd;
+	if (x->o.refresh)
+		x->why_miss = xstrdup("--refresh");
+	else if (try_hit(x, &status))
+		return status;
+	x->rep.result = "miss";
+	if (x->o.only_if_cached) {
+		log_warn("no hit: %s", x->why_miss);
+		x->rep.reason = x->why_miss;
+		x->rep.exit_status = EXIT_MLFS;
+		write_report(x);
+		return EXIT_MLFS;
+	}
+	if (x->o.read_only) /* nothing is to be stored, so nothing needs to be seen */
+		return run_plain(x, x->why_miss);
+	if (lock_step(x, &status))
+		return status;
+	return run_recorded(x);
+}
+
+static int run_exec(struct exec *x)
+{
+	struct err e = { 0 };
+	auto_free char *cwd = getcwd(NULL, 0);
+
+	x->begun = mono_ns();
+	x->rep = (struct report){ .result = "uncached", .argv = x->o.argv, .cwd = cwd,
+				  .name = x->o.name ? x->o.name : x->o.argv[0], .started_ns = now_ns() };
+	if (x->o.no_cache)
+		return run_plain(x, "--no-cache");
+	if (idx_open(x->o.cache_dir, false, &x->idx, &e) < 0)
+		return run_uncached(x, e.msg);
+	x->cache = realpath(x->o.cache_dir, NULL);
+	if (!x->cache) {
+		err_set(&e, errno, "cannot find the cache %s", x->o.cache_dir);
+		return run_uncached(x, e.msg);
+	}
+	return run_cached(x);
+}
+
+int cmd_exec(int argc, char **argv)
+{
+	struct exec x = { 0 };
+	int status, r = exec_opts_parse(argc, argv, &x.o);
+
+	if (r)
+		return r < 0 ? EXIT_MLFS : r - 1;
+	sigprocmask(SIG_SETMASK, NULL, &x.mask);
+	status = run_exec(&x);
+	idx_unlock(x.lock);
+	idx_close(x.idx);
+	stdin_free(x.in);
+	step_free(&x.step);
+	free(x.why_miss);
+	free(x.cache);
+	exec_opts_free(&x.o);
+	return status;
+}

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * supervisor.c - the process that serves the view of one step.
+ *
+ * Order matters: the step's process is forked while this one has a single thread, and from the thread that
+ * lives to the end (its parent-death signal hangs on that thread); the threads come after.
+ */
+#include "supervise.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "view.h"
+
+/* What is still running when the command has ended gets so long to end as well: `> >(tee log)` and the like. */
+#define GRACE_MS 100
+/* The mount goes with its last process; more time than that means that something else holds it. */
+#define UNMOUNT_S 5
+
+struct super {
+	const struct supervised *s;
+	int control;  /* to the front */
+	int step;     /* to the step's process; -1 when closed */
+	int signals;
+	pid_t command;
+	struct console *console;
+	struct watch *watch;
+	struct idx *idx;
+	struct fs *fs;
+	pthread_t server;
+	bool serving, ended;
+	bool reported; /* the front has its outcome and is gone, or will be */
+	int fuse_fd;   /* taken by the server */
+	struct err serve_err;
+	struct outcome out;
+	char *untraced[8];
+	char *network_unseen; /* why network use cannot be noticed, or NULL */
+};
+
+/* ---- the step's process ---- */
+
+static void fail_step(int sock, char tag, const char *text) __attribute__((noreturn));
+static void fail_step(int sock, char tag, const char *text)
+{
+	struct err e = { 0 };
+
+	(void)!message_send(sock, tag, text, -1, &e); /* the supervisor sees our end in any case */
+	_exit(EXIT_MLFS);
+}
+
+/* Standard streams in place; -1 means closed. Descriptors to move are >= 3 and close-on-exec. */
+static void set_stream(int fd, int from)
+{
+	if (from < 0)
+		close(fd);
+	else if (from != fd)
+		dup2(from, fd);
+	else
+		fcntl(fd, F_SETFD, 0);
+}
+
+static void watch_for_network(const struct supervised *s, int sock)
+{
+	struct err e = { 0 };
+	auto_close int fd = -1;
+
+	if (s->opts->allow_network)
+		return;
+	fd = watch_install(&e);
+	(void)!message_send(sock, fd < 0 ? 'N' : 'L', fd < 0 ? e.msg : NULL, fd, &e);
+}
+
+static void step_main(const struct supervised *s, int sock, int in, int out, int errfd)
+	__attribute__((noreturn));
+static void step_main(const struct supervised *s, int sock, int in, int out, int errfd)
+{
+	auto_free char *mountpoint = xasprintf("%s/tmp", s->cache_dir);
+	struct view v = { .kind = view_kind(), .mountpoint = mountpoint, .cache = s->cache_dir,
+			  .cwd = s->step->cwd };
+	struct err e = { 0 };
+	char number[16];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (view_enter(&v, sock, &e) < 0)
+		fail_step(sock, 'E', e.msg);
+	watch_for_network(s, sock);
+	set_stream(0, in);
+	set_stream(1, out);
+	set_stream(2, errfd);
+	sigprocmask(SIG_SETMASK, &s->mask, NULL);
+	execvp(s->opts->argv[0], s->opts->argv);
+	snprintf(number, sizeof(number), "%d", errno);
+	fail_step(sock, 'X', number);
+}
+
+/* ---- ending ---- */
+
+/* Direct children of this process, from /proc; fn(pid). Returns how many. */
+static int each_child(void (*fn)(pid_t pid, void *arg), void *arg)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *de;
+	int n = 0;
+
+	while (d && (de = readdir(d))) {
+		char path[64], line[512], *p;
+		pid_t pid = atoi(de->d_name), parent;
+		auto_close int fd = -1;
+		ssize_t len;
+
+		if (pid <= 0)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		len = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+		if (len <= 0)
+			continue;
+		line[len] = '\0';
+		p = strrchr(line, ')'); /* the name may hold anything */
+		if (!p || sscanf(p + 1, " %*c %d", &parent) != 1 || parent != getpid())
+			continue;
+		n++;
+		fn(pid, arg);
+	}
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static void kill_one(pid_t pid, void *arg)
+{
+	(void)arg;
+	(void)kill(pid, SIGKILL);
+}
+
+void kill_descendants(void)
+{
+	/* Children of who is killed come to us, the subreaper; so it ends. */
+	while (each_child(kill_one, NULL) > 0)
+		while (waitpid(-1, NULL, 0) < 0 && errno == EINTR)
+			;
+}
+
+static void name_one(pid_t pid, void *arg)
+{
+	auto_free char *path = xasprintf("/proc/%d/comm", pid);
+	char **ret = arg, comm[64] = "?";
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, comm, sizeof(comm) - 1);
+
+	comm[n > 0 ? n : 1] = '\0';
+	comm[strcspn(comm, "\n")] = '\0';
+	if (!*ret)
+		*ret = xasprintf("a process of the step was still running (%s, %d)", comm, pid);
+}
+
+static void tell_front(struct super *s)
+{
+	char buf[sizeof(s->out) + 1];
+
+	if (s->reported)
+		return;
+	s->reported = true;
+	buf[0] = 'D';
+	memcpy(buf + 1, &s->out, sizeof(s->out));
+	(void)!send(s->control, buf, sizeof(buf), MSG_NOSIGNAL); /* nobody there: nobody wants it */
+}
+
+/* ---- serving ---- */
+
+static void *serve(void *arg)
+{
+	struct super *s = arg;
+
+	if (fs_serve(s->fs, s->fuse_fd, &s->serve_err) < 0)
+		log_debug("%s", s->serve_err.msg);
+	return NULL;
+}
+
+static int start_server(struct super *s, int fuse_fd, struct err *e)
+{
+	struct fs_options o = { .idx = s->idx,
+				.own_ids_only = view_kind() == VIEW_USER,
+				.posix_acl = view_kind() == VIEW_ROOT,
+				.strict = s->s->opts->strict,
+				.ignore = s->s->opts->ignore.v,
+				.n_ignore = s->s->opts->ignore.n,
+				.untraced = s->untraced };
+	int r;
+
+	for (const char *const *p = view_native(); *p; p++)
+		s->untraced[o.n_untraced++] = (char *)*p;
+	s->untraced[o.n_untraced++] = (char *)s->s->cache_dir;
+	r = fs_new(&o, &s->fs, e);
+	if (r < 0) {
+		close(fuse_fd);
+		return r;
+	}
+	s->fuse_fd = fuse_fd;
+	r = pthread_create(&s->server, NULL, serve, s);
+	if (r) {
+		close(fuse_fd);
+		return err_set(e, r, "cannot start the server's thread");
+	}
+	s->serving = true;
+	return 0;
+}
+
+/* Descriptors are ours to use up to the hard limit; the command has its own limits already. */
+static void raise_limits(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+		l.rlim_cur = l.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+/* Messages of the step's process until it executes (1) or gives up (0: out.failure or out.exec_errno is set). */
+static int set_up(struct super *s)
+{
+	struct message m;
+	struct err e = { 0 };
+	int r;
+
+	while ((r = message_recv(s->step, &m, &e)) > 0) {
+		switch (m.tag) {
+		case 'F':
+			if (start_server(s, m.fd, &e) < 0) {
+				snprintf(s->out.failure, sizeof(s->out.failure), "%s", e.msg);
+				return 0;
+			}
+			break;
+		case 'L':
+			if (watch_start(m.fd, &s->watch, &e) < 0)
+				s->network_unseen = xstrdup(e.msg);
+			break;
+		case 'N':
+			s->network_unseen = xstrdup(m.text);
+			break;
+		case 'X':
+			s->out.not_executed = true;
+			s->out.exec_errno = atoi(m.text);
+			return 0;
+		default:
+			snprintf(s->out.failure, sizeof(s->out.failure), "%s", m.text);
+			return 0;
+		}
+	}
+	base_close(&s->step);
+	s->step = -1;
+	if (r == 0 && s->serving)
+		return 1;
+	snprintf(s->out.failure, sizeof(s->out.failure), "%s",
+		 r < 0 ? e.msg : "the step's process ended early");
+	return 0;
+}
+
+static int start_streams(struct super *s, struct err *e)
+{
+	int r = console_start(s->console, e);
+
+	if (r == 0)
+		r = stdin_start(s->s->in, e);
+	return r;
+}
+
+/* ---- while it runs ---- */
+
+static void reap(struct super *s)
+{
+	pid_t pid;
+	int status;
+
+	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
+		if (pid != s->command)
+			continue;
+		if (WIFSTOPPED(status)) {
+			(void)!send(s->control, "T", 1, MSG_NOSIGNAL);
+			continue;
+		}
+		s->ended = true;
+		s->out.exit_status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+		s->out.wall_ns = mono_ns() - s->out.wall_ns;
+	}
+}
+
+static bool any_child(void)
+{
+	siginfo_t si;
+
+	return waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* The front speaks, or is gone: then the step is ended, unless it has its outcome. */
+static void hear_front(struct super *s)
+{
+	struct message m;
+	struct err e = { 0 };
+	int r = message_recv(s->control, &m, &e);
+
+	if (r > 0 && m.tag == 'W') {
+		console_winch(s->console);
+		if (!s->ended)
+			(void)kill(s->command, SIGWINCH);
+	}
+	if (r > 0)
+		return;
+	base_close(&s->control);
+	s->control = -1;
+	if (s->reported)
+		return;
+	kill_descendants();
+	_exit(EXIT_MLFS);
+}
+
+/* Until the command has ended (and, all: every process of it), or timeout_ms have passed (-1: never). */
+static void run_until(struct super *s, bool all, int timeout_ms)
+{
+	int64_t end = mono_ns() + timeout_ms * INT64_C(1000000);
+	struct signalfd_siginfo si;
+
+	for (;;) {
+		struct pollfd p[2] = { { .fd = s->signals, .events = POLLIN },
+				       { .fd = s->control, .events = POLLIN } };
+		int64_t left = timeout_ms < 0 ? -1 : (end - mono_ns() + 999999) / 1000000;
+
+		reap(s);
+		if (s->ended && (!all || !any_child()))
+			return;
+		if (timeout_ms >= 0 && left <= 0)
+			return;
+		if (poll(p, 2, (int)left) < 0)
+			continue;
+		if (p[0].revents & POLLIN)
+			(void)!read(s->signals, &si, sizeof(si)); /* reap asks the kernel itself */
+		if (p[1].revents)
+			hear_front(s);
+	}
+}
+
+/* ---- after it ---- */
+
+static void join_server(struct super *s)
+{
+	struct timespec t;
+
+	if (!s->serving)
+		return;
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += UNMOUNT_S;
+	if (pthread_timedjoin_np(s->server, NULL, &t) != 0) {
+		snprintf(s->out.reason, sizeof(s->out.reason),
+			 "the view was still in use when the step had ended");
+		fs_abort(s->fs);
+		pthread_join(s->server, NULL);
+	}
+	s->serving = false;
+}
+
+static void why_not(struct outcome *o, const char *reason)
+{
+	if (!o->reason[0] && reason)
+		snprintf(o->reason, sizeof(o->reason), "%s", reason);
+}
+
+static void finish(struct super *s)
+{
+	struct console_record rec = { 0 };
+	struct stdin_used used = { 0 };
+	struct err e = { 0 };
+	struct capture c = { .idx = s->idx, .opts = s->s->opts, .step = s->s->step,
+			     .trace = fs_trace(s->fs), .console = &rec, .in = &used, .out = &s->out };
+
+	join_server(s);
+	console_finish(s->console, &rec);
+	if (stdin_finish(s->s->in, &used, &e) < 0)
+		why_not(&s->out, e.msg);
+	if (!s->s->opts->allow_network) {
+		why_not(&s->out, s->watch ? watch_network(s->watch) : NULL);
+		if (s->network_unseen && !s->out.reason[0])
+			snprintf(s->out.reason, sizeof(s->out.reason),
+				 "network use cannot be noticed here (%s); --allow-network stores all the same",
+				 s->network_unseen);
+	}
+	capture(&c, &s->out);
+}
+
+static void debug_figures(struct super *s)
+{
+	auto_buf struct buf b = { 0 };
+	struct rusage u;
+
+	if (!getenv("MLFS_DEBUG") || !s->fs)
+		return;
+	fs_request_counts(s->fs, &b);
+	buf_u8(&b, 0);
+	getrusage(RUSAGE_SELF, &u);
+	log_debug("fuse requests: %s", (char *)b.data);
+	log_debug("supervisor peak memory: %ld KB", u.ru_maxrss);
+}
+
+/* Make what the step's process needs, and fork it. */
+static int begin(struct super *s, struct err *e)
+{
+	auto_free char *spool = xasprintf("%s/tmp", s->s->cache_dir);
+	auto_close int in = -1;
+	int pair[2], out, errfd, r;
+
+	r = console_open(s->s->step, spool, &s->console, e);
+	if (r < 0)
+		return r;
+	in = stdin_child_fd(s->s->in, e);
+	if (in < 0 && stdin_type(s->s->in) != IN_CLOSED)
+		return in;
+	console_child_fds(s->console, &out, &errfd);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_set(e, errno, "cannot make a socket pair");
+	s->command = fork();
+	if (s->command == 0) {
+		close(pair[0]);
+		step_main(s->s, pair[1], in, out, errfd);
+	}
+	close(pair[1]);
+	s->step = pair[0];
+	if (s->command < 0)
+		return err_set(e, errno, "cannot fork");
+	console_close_child_fds(s->console);
+	return 0;
+}
+
+static void end(struct super *s) __attribute__((noreturn));
+static void end(struct super *s)
+{
+	kill_descendants();
+	join_server(s);
+	debug_figures(s);
+	idx_close(s->idx);
+	tell_front(s);
+	_exit(0);
+}
+
+static void give_up(struct super *s, const char *why) __attribute__((noreturn));
+static void give_up(struct super *s, const char *why)
+{
+	if (why && !s->out.failure[0])
+		snprintf(s->out.failure, sizeof(s->out.failure), "%s", why);
+	end(s);
+}
+
+static void run(struct super *s)
+{
+	char started[1 + sizeof(pid_t)] = "P";
+	char *running = NULL;
+	struct err e = { 0 };
+
+	memcpy(started + 1, &s->command, sizeof(pid_t));
+	(void)!send(s->control, started, sizeof(started), MSG_NOSIGNAL);
+	s->out.ran = true;
+	s->out.started_ns = now_ns();
+	s->out.wall_ns = mono_ns();
+	if (start_streams(s, &e) < 0)
+		why_not(&s->out, e.msg);
+	run_until(s, false, -1);
+	run_until(s, true, GRACE_MS);
+	if (!any_child()) {
+		finish(s);
+		return;
+	}
+	each_child(name_one, &running);
+	why_not(&s->out, running);
+	free(running);
+	s->out.left_running = true;
+	console_flush(s->console);
+	idx_unlock(s->s->lock);
+	tell_front(s);
+	run_until(s, true, -1);
+}
+
+void supervisor_main(const struct supervised *sd, int control)
+{
+	struct super s = { .s = sd, .control = control, .step = -1, .fuse_fd = -1 };
+	struct err e = { 0 };
+	sigset_t chld;
+
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	s.signals = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK); /* all signals are blocked already */
+	if (begin(&s, &e) < 0)
+		give_up(&s, e.msg);
+	(void)setpgid(0, 0); /* terminal signals and stops are for the command, not for who serves it */
+	raise_limits();
+	if (idx_open(sd->cache_dir, false, &s.idx, &e) < 0) {
+		(void)kill(s.command, SIGKILL);
+		give_up(&s, e.msg);
+	}
+	if (set_up(&s))
+		run(&s);
+	else if (!s.out.not_executed)
+		give_up(&s, NULL);
+	end(&s);
+}

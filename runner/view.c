@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* view.c - the namespaces a step runs in; see view.h. */
+#include "view.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum view_kind view_kind(void)
+{
+	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct d[2] = { 0 };
+
+	if (geteuid() == 0 && syscall(SYS_capget, &h, d) == 0 &&
+	    (d[CAP_SYS_ADMIN / 32].effective & (1u << (CAP_SYS_ADMIN % 32))))
+		return VIEW_ROOT;
+	return VIEW_USER;
+}
+
+const char *const *view_native(void)
+{
+	static const char *const native[] = { "/proc", "/sys", "/dev", "/run", NULL };
+
+	return native;
+}
+
+int message_send(int sock, char tag, const char *text, int fd, struct err *e)
+{
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec v[2] = { { &tag, 1 }, { (void *)(text ? text : ""), text ? strlen(text) : 0 } };
+	struct msghdr m = { .msg_iov = v, .msg_iovlen = 2 };
+	struct cmsghdr *c;
+
+	if (v[1].iov_len > 511)
+		v[1].iov_len = 511;
+	if (fd >= 0) {
+		m.msg_control = control;
+		m.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	}
+	return sendmsg(sock, &m, MSG_NOSIGNAL) < 0 ? err_set(e, errno, "cannot send a message") : 0;
+}
+
+int message_recv(int sock, struct message *msg, struct err *e)
+{
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec v[2] = { { &msg->tag, 1 }, { msg->text, sizeof(msg->text) - 1 } };
+	struct msghdr m = { .msg_iov = v, .msg_iovlen = 2, .msg_control = control,
+			    .msg_controllen = sizeof(control) };
+	struct cmsghdr *c;
+	ssize_t n;
+
+	do
+		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == ECONNRESET)
+		n = 0;
+	if (n < 0)
+		return err_set(e, errno, "cannot receive a message");
+	msg->text[n > 0 ? n - 1 : 0] = '\0';
+	msg->fd = -1;
+	c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+	if (c && c->cmsg_type == SCM_RIGHTS)
+		memcpy(&msg->fd, CMSG_DATA(c), sizeof(int));
+	return n > 0;
+}
+
+static int write_text(const char *path, const char *text, struct err *e)
+{
+	auto_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return err_set(e, errno, "cannot open %s", path);
+	n = write_all(fd, text, strlen(text));
+	return n < 0 ? err_set(e, (int)-n, "cannot write %s", path) : 0;
+}
+
+static int new_user_namespace(struct err *e)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	char map[64];
+	int r;
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		return err_set(e, errno,
+			       "cannot make a user namespace (an administrator can allow it: sysctl "
+			       "kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 "
+			       "kernel.apparmor_restrict_unprivileged_userns=0)");
+	/* Without a setgroups file (before Linux 3.19) there is nothing to deny. */
+	r = write_text("/proc/self/setgroups", "deny", e);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	snprintf(map, sizeof(map), "%u %u 1\n", uid, uid);
+	r = write_text("/proc/self/uid_map", map, e);
+	if (r < 0)
+		return r;
+	snprintf(map, sizeof(map), "%u %u 1\n", gid, gid);
+	return write_text("/proc/self/gid_map", map, e);
+}
+
+static int mount_fuse(const struct view *v, int *ret_fd, struct err *e)
+{
+	auto_close int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	unsigned long flags = v->kind == VIEW_ROOT ? 0 : MS_NOSUID | MS_NODEV;
+	char data[160];
+
+	if (fd < 0 && (errno == ENOENT || errno == ENXIO || errno == ENODEV))
+		return err_set(e, errno, "cannot open /dev/fuse (as root: modprobe fuse; in a container: "
+					 "pass --device /dev/fuse)");
+	if (fd < 0)
+		return err_set(e, errno, "cannot open /dev/fuse (as root: chmod 666 /dev/fuse)");
+	snprintf(data, sizeof(data),
+		 "fd=%d,rootmode=40000,user_id=%u,group_id=%u,allow_other,default_permissions", fd,
+		 geteuid(), getegid());
+	if (mount("mlfs", v->mountpoint, "fuse.mlfs", flags, data) < 0)
+		return err_set(e, errno, "cannot mount on %s", v->mountpoint);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/* Bind a directory at its own place below the mount point. One that is not there is passed over. */
+static int bind_native(const struct view *v, const char *dir, struct err *e)
+{
+	auto_free char *to = xasprintf("%s%s", v->mountpoint, dir);
+
+	if (access(dir, F_OK) < 0)
+		return 0;
+	if (mount(dir, to, NULL, MS_BIND | MS_REC, NULL) < 0)
+		return err_set(e, errno, "cannot bind %s into the view", dir);
+	return 0;
+}
+
+static bool is_below(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]);
+}
+
+static int bind_all(const struct view *v, struct err *e)
+{
+	bool cache_bound = false;
+	int r;
+
+	for (const char *const *p = view_native(); *p; p++) {
+		cache_bound |= is_below(v->cache, *p);
+		r = bind_native(v, *p, e);
+		if (r < 0)
+			return r;
+	}
+	return cache_bound ? 0 : bind_native(v, v->cache, e);
+}
+
+static int become_root(const char *mountpoint, struct err *e)
+{
+	if (chdir(mountpoint) < 0)
+		return err_set(e, errno, "cannot enter %s", mountpoint);
+	if (syscall(SYS_pivot_root, ".", ".") == 0) {
+		if (umount2(".", MNT_DETACH) < 0)
+			return err_set(e, errno, "cannot unmount the former root");
+	} else if (chroot(".") < 0) { /* our root is no mount point (we are in a chroot) */
+		return err_set(e, errno, "cannot make the view the root");
+	}
+	return chdir("/") < 0 ? err_set(e, errno, "cannot enter the view") : 0;
+}
+
+int view_enter(const struct view *v, int sock, struct err *e)
+{
+	auto_close int fd = -1;
+	int r;
+
+	if (v->kind == VIEW_USER)
+		r = new_user_namespace(e);
+	else
+		r = unshare(CLONE_NEWNS) < 0 ? err_set(e, errno, "cannot make a mount namespace") : 0;
+	if (r < 0)
+		return r;
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return err_set(e, errno, "cannot make the mounts private");
+	r = mount_fuse(v, &fd, e);
+	if (r == 0)
+		r = message_send(sock, 'F', NULL, fd, e);
+	base_close(&fd);
+	fd = -1;
+	if (r == 0)
+		r = bind_all(v, e);
+	if (r == 0)
+		r = become_root(v->mountpoint, e);
+	if (r < 0)
+		return r;
+	if (chdir(v->cwd) < 0)
+		return err_set(e, errno, "cannot enter %s in the view", v->cwd);
+	return 0;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* view.h - private to runner/: making the view a step runs in. */
+#ifndef MLFS_VIEW_H
+#define MLFS_VIEW_H
+
+#include "../index/index.h"
+
+/* How a view can be made here. */
+enum view_kind {
+	VIEW_ROOT, /* CAP_SYS_ADMIN: a mount namespace; ids exact */
+	VIEW_USER, /* a user namespace that maps one's own id, and a mount namespace */
+};
+enum view_kind view_kind(void);
+
+/* Absolute directories that the view shows natively, not through the mount; NULL-terminated. */
+const char *const *view_native(void);
+
+struct view {
+	enum view_kind kind;
+	const char *mountpoint; /* a directory of the cache */
+	const char *cache;	/* bound natively */
+	const char *cwd;
+};
+/*
+ * In the step's process: enter new namespaces, mount, send the /dev/fuse descriptor through `sock` (SCM_RIGHTS;
+ * the receiver must serve at once, what follows waits for it), bind the native trees, make the mount the root,
+ * go to the working directory. Errors name the cause and the remedy.
+ */
+int view_enter(const struct view *v, int sock, struct err *e) must_check;
+
+/* Messages over a SOCK_SEQPACKET: a tag, a text (cut at 511 bytes), and a descriptor (-1: none). */
+struct message {
+	char tag;
+	char text[512];
+	int fd;
+};
+int message_send(int sock, char tag, const char *text, int fd, struct err *e) must_check;
+/* 1: one came, 0: end of file. m->fd belongs to the caller. */
+int message_recv(int sock, struct message *m, struct err *e) must_check;
+
+#endif

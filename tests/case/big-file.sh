@@ -1,0 +1,37 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# A large file in and out (256 MB; scripts/bench does 2 GB).
+. "$(dirname "$0")/lib.sh"
+
+$python - <<'END'
+import os, random
+block = random.Random(1).randbytes(1 << 20)
+with open("big.in", "wb") as f:
+    for i in range(256):
+        f.write(block[i:] + block[:i])
+END
+miss -- sh -c 'mark; tr a-z A-Z <big.in >big.out'
+want=$(tr a-z A-Z <big.in | sha256sum)
+same "$(sha256sum <big.out)" "$want"
+say "in place"
+hit -- sh -c 'mark; tr a-z A-Z <big.in >big.out'
+same "$(sha256sum <big.out)" "$want"
+say "gone"
+rm big.out
+hit -- sh -c 'mark; tr a-z A-Z <big.in >big.out'
+same "$(sha256sum <big.out)" "$want"
+say "truncated in the middle: somebody else's edit, so the command runs"
+truncate -s 100M big.out
+miss -- sh -c 'mark; tr a-z A-Z <big.in >big.out'
+same "$(sha256sum <big.out)" "$want"
+ran 2
+say "one byte changed, size and time kept"
+touch -r big.in stamp
+printf x | dd of=big.in bs=1 seek=200000000 conv=notrunc 2>/dev/null
+touch -r stamp big.in
+miss_because '*big.in*' -- sh -c 'mark; tr a-z A-Z <big.in >big.out'
+ran 3
+say "only looked at, never read: not hashed, still right"
+miss -- sh -c 'mark; stat -c %s big.in'
+hit -- sh -c 'mark; stat -c %s big.in'
+ran 4
