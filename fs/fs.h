@@ -8,7 +8,7 @@
  * changes is kept in a `struct trace`.
  *
  * Threads: fs_serve runs in one thread, and only that thread touches the trace until it has returned; the
- * hasher (one thread more) digests what was read and shares only the digest of a path, under its own lock.
+ * digester (one thread more) digests what was read and shares only the digest of a path, under its own lock.
  */
 #ifndef MLFS_FS_H
 #define MLFS_FS_H
@@ -61,7 +61,7 @@ struct trace_path {
 	size_t n_list;
 	void *xattrs;	   /* earlier xattrs, when OBS_XATTR */
 	size_t n_xattrs;
-	/* the hasher's part */
+	/* the digester's part */
 	uint8_t hash_state; /* enum hash_state */
 	struct fp fp;
 	struct trace_path *hash_next;
@@ -73,7 +73,7 @@ enum hash_state { HASH_NONE, HASH_QUEUED, HASH_RUNNING, HASH_DONE, HASH_FAILED }
 
 /* After fs_serve has returned. All paths, sorted; borrowed from the trace. Caller frees the array. */
 struct trace_path **trace_sorted(struct trace *t, size_t *ret_n);
-/* Wait until everything queued is hashed, then stop the hasher. */
+/* Wait until everything queued is hashed, then stop the digester. */
 void trace_settle(struct trace *t);
 /* The digest of an unchanged regular file as the step saw it; hashes now if that was not done.
  * -ESTALE: somebody else changed it. */

@@ -9,7 +9,6 @@
  * own group's; everything else appears as nobody's, as in every rootless sandbox. What is really allowed is
  * decided by the file system below, which the server asks as this user.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_attr.c - attributes, extended attributes, the file system's figures. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -46,19 +45,16 @@ static enum change change_of(const struct stat *attr, int to_set)
 	return (to_set & FUSE_SET_ATTR_SIZE) && attr->st_size == 0 ? CHANGE_REPLACE : CHANGE_PART;
 }
 
-static int set_mode(struct inode *i, const char *path, mode_t mode)
-{
-	(void)i;
-	return chmod(path, mode & 07777) < 0 ? -errno : 0;
-}
-
-static int set_size(struct fs *fs, struct inode *i, off_t size)
+static int set_size(struct fs *fs, uid_t caller, struct inode *i, off_t size)
 {
 	int fd = inode_wfd(&fs->inodes, i);
 
 	if (fd < 0)
 		return fd;
-	return ftruncate(fd, size) < 0 ? -errno : 0;
+	if (ftruncate(fd, size) < 0)
+		return -errno;
+	drop_suid(fs, caller, i, fd);
+	return 0;
 }
 
 static void times_of(const struct stat *attr, int to_set, struct timespec tv[2])
@@ -75,7 +71,7 @@ static void times_of(const struct stat *attr, int to_set, struct timespec tv[2])
 		tv[1] = attr->st_mtim;
 }
 
-static int set_attr(struct fs *fs, struct inode *i, const char *path, bool proc, const struct stat *attr,
+static int set_attr(struct fs *fs, uid_t caller, struct inode *i, const char *path, bool proc, const struct stat *attr,
 		    int to_set)
 {
 	const int ids = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
@@ -92,9 +88,11 @@ static int set_attr(struct fs *fs, struct inode *i, const char *path, bool proc,
 			return -errno;
 	}
 	if (to_set & FUSE_SET_ATTR_SIZE)
-		r = set_size(fs, i, attr->st_size);
+		r = set_size(fs, caller, i, attr->st_size);
 	if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
-		r = set_mode(i, path, attr->st_mode);
+		r = chmod(path, attr->st_mode & 07777) < 0 ? -errno : 0;
+	if (to_set & FUSE_SET_ATTR_MODE)
+		i->suid_checked = false;
 	/* An executable that is ready must not be found open for writing by who executes it. */
 	if (r == 0 && (to_set & FUSE_SET_ATTR_MODE) && (attr->st_mode & 0111))
 		inode_close_wfd(&fs->inodes, i);
@@ -132,7 +130,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	if (r == 0) {
 		note_change(fs, i, change_of(attr, to_set));
 		note_times(fs, i, to_set);
-		r = set_attr(fs, i, path, path == proc, attr, to_set);
+		r = set_attr(fs, fuse_req_ctx(req)->uid, i, path, path == proc, attr, to_set);
 	}
 	if (r < 0)
 		fuse_reply_err(req, -r);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_data.c - the bytes of files. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -64,16 +63,16 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		fuse_reply_buf(req, fs->io, (size_t)n);
 }
 
-/* Set-user-id bits go when somebody without the right to keep them writes, as below. */
-static void drop_suid(fuse_req_t req, struct inode *i, int fd)
+void drop_suid(struct fs *fs, uid_t caller, struct inode *i, int fd)
 {
 	struct stat st;
 
-	if (i->suid_checked || fuse_req_ctx(req)->uid == 0)
+	if (!fs->killpriv_v2 || i->suid_checked || caller == 0)
 		return;
 	i->suid_checked = true;
-	if (fstat(fd, &st) == 0 && (st.st_mode & (S_ISUID | S_ISGID)))
-		(void)!fchmod(fd, st.st_mode & 07777 & ~(mode_t)(S_ISUID | S_ISGID));
+	if (fstat(fd, &st) == 0 && (st.st_mode & (S_ISUID | S_ISGID)) &&
+	    fchmod(fd, st.st_mode & 07777 & ~(mode_t)(S_ISUID | S_ISGID)) < 0)
+		log_debug("cannot drop set-user-id bits: %s", strerror(errno));
 }
 
 static void note_write(struct fs *fs, struct inode *i)
@@ -110,7 +109,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_err(req, errno);
 		return;
 	}
-	drop_suid(req, i, fd);
+	drop_suid(fs, fuse_req_ctx(req)->uid, i, fd);
 	fuse_reply_write(req, (size_t)n);
 }
 

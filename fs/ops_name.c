@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_name.c - looking up, making, renaming and removing names. */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* session.c - the FUSE session: features, the loop, counting. */
-#define _GNU_SOURCE
 #include "session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
 #include <string.h>
@@ -62,17 +62,6 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	return 0;
 }
 
-/* The opcode is the second word of every request (struct fuse_in_header). */
-static void count(struct fs *fs, const struct fuse_buf *b)
-{
-	uint32_t opcode;
-
-	if ((b->flags & FUSE_BUF_IS_FD) || b->size < 8)
-		return;
-	memcpy(&opcode, (const char *)b->mem + 4, sizeof(opcode));
-	fs->counts[opcode < MAX_OPCODES ? opcode : 0]++;
-}
-
 /* Wait for a request or the abort. */
 static bool wait_request(const struct fs *fs)
 {
@@ -102,8 +91,8 @@ static int loop(struct fs *fs, struct err *e)
 		}
 		if (r <= 0)
 			break;
-		count(fs, &b);
-		fuse_session_process_buf(fs->se, &b);
+		if (!protocol_handle(fs, &b))
+			fuse_session_process_buf(fs->se, &b);
 	}
 	free(b.mem);
 	if (r < 0 && r != -ENODEV && r != -EAGAIN)
@@ -111,12 +100,26 @@ static int loop(struct fs *fs, struct err *e)
 	return 0;
 }
 
+static ssize_t read_request(int fd, void *buf, size_t n, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, n);
+}
+
+static ssize_t send_spliced(int in, off_t *off_in, int out, off_t *off_out, size_t n, unsigned flags,
+			    void *userdata)
+{
+	(void)userdata;
+	return splice(in, off_in, out, off_out, n, flags);
+}
+
 int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 {
 	char *argv[] = { (char *)"mlfs", NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
 	struct fuse_lowlevel_ops ops = { .init = op_init };
-	char where[32];
+	const struct fuse_custom_io io = { .writev = protocol_writev, .read = read_request,
+					   .splice_send = send_spliced };
 	int r;
 
 	ops_name_init(&ops);
@@ -128,10 +131,12 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 		close(fuse_fd);
 		return err_text(e, EINVAL, "cannot make a FUSE session");
 	}
-	snprintf(where, sizeof(where), "/dev/fd/%d", fuse_fd);
-	if (fuse_session_mount(fs->se, where) != 0) {
+	r = fuse_session_custom_io(fs->se, &io, fuse_fd);
+	if (r != 0) {
+		fuse_session_destroy(fs->se);
+		fs->se = NULL;
 		close(fuse_fd);
-		return err_text(e, EINVAL, "libfuse does not take the mount's descriptor");
+		return err_set(e, -r, "libfuse does not take the mount's descriptor");
 	}
 	r = loop(fs, e);
 	fuse_session_destroy(fs->se); /* closes the descriptor */

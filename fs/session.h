@@ -27,6 +27,7 @@ struct fs {
 	mode_t umask; /* of this process now */
 	char *io;     /* IO_MAX bytes */
 	int abort_fd; /* eventfd: fs_abort was called */
+	bool init_pending, killpriv_v2; /* protocol.c */
 	uint64_t counts[MAX_OPCODES];
 };
 
@@ -42,6 +43,10 @@ static inline struct trace_path *trace_at(struct fs *fs, const struct at *a)
 {
 	return trace_get(fs->trace, a->full, a->len);
 }
+
+/* protocol.c: counts the request; true when it was answered there, past libfuse */
+bool protocol_handle(struct fs *fs, const struct fuse_buf *b);
+ssize_t protocol_writev(int fd, struct iovec *iov, int count, void *userdata);
 
 /* ids.c: what the view shows of a file below it */
 void ids_init(struct fs *fs);
@@ -61,6 +66,8 @@ void ops_data_init(struct fuse_lowlevel_ops *o);
 
 /* The trace of a name; of every name of an inode, through fn. */
 struct trace_path *dentry_trace(struct fs *fs, struct dentry *d);
+/* Set-user-id bits go when somebody without the right to keep them changes the file's bytes. */
+void drop_suid(struct fs *fs, uid_t caller, struct inode *i, int fd);
 /* The inode's earlier content is read / changes. */
 void note_read(struct fs *fs, struct inode *i);
 void note_change(struct fs *fs, struct inode *i, enum change c);

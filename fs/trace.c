@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* trace.c - what the step observed and changed, a record a path. Knows nothing of FUSE. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -18,7 +17,7 @@
 #define REPLACED_MAX (64u << 20)
 
 struct trace {
-	struct hasher *hasher;
+	struct digester *digester;
 	struct trace_path **table;
 	size_t n, mask;
 	char *const *ignore;
@@ -40,8 +39,8 @@ struct trace *trace_new(const struct fs_options *o, struct err *e)
 	t->untraced = o->untraced;
 	t->n_untraced = o->n_untraced;
 	t->strict = o->strict;
-	t->hasher = hasher_new(o->idx);
-	if (!t->hasher) {
+	t->digester = digester_new(o->idx);
+	if (!t->digester) {
 		err_set(e, errno, "cannot start the hashing thread");
 		trace_free(t);
 		return NULL;
@@ -62,7 +61,7 @@ void trace_free(struct trace *t)
 {
 	if (!t)
 		return;
-	hasher_free(t->hasher);
+	digester_free(t->digester);
 	for (size_t i = 0; i <= t->mask; i++)
 		for (struct trace_path *p = t->table[i], *next; p; p = next) {
 			next = p->next;
@@ -160,7 +159,7 @@ void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, 
 		if (err == ENOTDIR)
 			p->err = ENOENT;
 		if (!err && S_ISREG(st->st_mode) && st->st_size > 0 && st->st_size <= STAT_ONLY_MAX)
-			hasher_add(t->hasher, p, false);
+			digester_add(t->digester, p, false);
 		return;
 	}
 	/* Seen before and not changed by the step: any difference is somebody else's doing. */
@@ -192,7 +191,7 @@ void trace_read(struct trace *t, struct trace_path *p)
 		return;
 	p->obs |= OBS_CONTENT;
 	if (!p->changed && p->hash_state != HASH_DONE)
-		hasher_add(t->hasher, p, true);
+		digester_add(t->digester, p, true);
 	/* Changed in part already: the digest was taken before that; see trace_change. */
 	if (p->changed && p->hash_state != HASH_DONE)
 		p->unhashable = true;
@@ -250,7 +249,7 @@ static void keep_digest(struct trace *t, struct trace_path *p, enum change c)
 	bool wanted = t->strict || c == CHANGE_PART || c == CHANGE_MOVE || (p->obs & OBS_CONTENT);
 
 	if (wanted || p->st.st_size <= REPLACED_MAX)
-		hasher_finish(t->hasher, p);
+		digester_finish(t->digester, p);
 	if (p->hash_state != HASH_DONE)
 		p->unhashable = true;
 }
@@ -331,12 +330,12 @@ struct trace_path **trace_sorted(struct trace *t, size_t *ret_n)
 
 void trace_settle(struct trace *t)
 {
-	hasher_drain(t->hasher);
+	digester_drain(t->digester);
 }
 
 int trace_digest(struct trace *t, struct trace_path *p, struct fp *ret)
 {
-	hasher_finish(t->hasher, p);
+	digester_finish(t->digester, p);
 	if (p->hash_state != HASH_DONE)
 		return -ESTALE;
 	*ret = p->fp;
@@ -345,5 +344,5 @@ int trace_digest(struct trace *t, struct trace_path *p, struct fp *ret)
 
 const struct idx_digest *trace_new_digests(const struct trace *t, size_t *ret_n)
 {
-	return hasher_digests(t->hasher, ret_n);
+	return digester_digests(t->digester, ret_n);
 }

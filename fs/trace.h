@@ -5,7 +5,7 @@
 
 #include "fs.h"
 
-struct hasher;
+struct digester;
 
 struct trace *trace_new(const struct fs_options *o, struct err *e);
 void trace_free(struct trace *t);
@@ -35,13 +35,13 @@ void trace_mtime_set(struct trace_path *p, bool set);
 /* Something could not be recorded: the result is not stored. The first reason is kept. */
 void trace_spoil(struct trace *t, const char *fmt, ...) printf_like(2, 3);
 
-/* ---- hasher.c ---- */
-struct hasher *hasher_new(struct idx *idx); /* idx may be NULL */
-void hasher_add(struct hasher *h, struct trace_path *p, bool urgent);
+/* ---- digester.c ---- */
+struct digester *digester_new(struct idx *idx); /* idx may be NULL */
+void digester_add(struct digester *h, struct trace_path *p, bool urgent);
 /* Make sure p is HASH_DONE or HASH_FAILED on return: waits for the thread, or hashes here. */
-void hasher_finish(struct hasher *h, struct trace_path *p);
-void hasher_drain(struct hasher *h);
-const struct idx_digest *hasher_digests(struct hasher *h, size_t *ret_n);
-void hasher_free(struct hasher *h);
+void digester_finish(struct digester *h, struct trace_path *p);
+void digester_drain(struct digester *h);
+const struct idx_digest *digester_digests(struct digester *h, size_t *ret_n);
+void digester_free(struct digester *h);
 
 #endif

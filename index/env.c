@@ -232,6 +232,23 @@ void kv_end(struct kv *k)
 		reader_stop(t);
 }
 
+void kv_pause(struct kv *k)
+{
+	struct kv_txn *t = pthread_getspecific(k->mine);
+
+	if (t && t->live)
+		reader_stop(t);
+}
+
+void kv_resume(struct kv *k)
+{
+	struct kv_txn *t = pthread_getspecific(k->mine);
+
+	/* A view that cannot be resumed is taken anew by the next kv_begin, which reports why not. */
+	if (t && t->depth && !t->live && reader_start(t) != 0)
+		log_debug("cannot resume reading the index %s", k->dir);
+}
+
 /* ---- records ---- */
 
 static uint64_t guard_of(const void *key, size_t nkey, const void *p, size_t n)
@@ -391,18 +408,13 @@ static int write_growing(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, st
 int kv_write(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e), void *arg,
 	     struct err *e)
 {
-	struct kv_txn *mine = pthread_getspecific(k->mine);
-	bool paused = mine && mine->live;
 	int r;
 
 	if (k->read_only)
 		return err_text(e, EROFS, "cannot write the index %s: it was opened to read only", k->dir);
-	if (paused)
-		reader_stop(mine); /* else growing the map would wait for ourselves */
+	kv_pause(k); /* else growing the map would wait for ourselves */
 	r = write_growing(k, fn, arg, e);
-	/* A view that cannot be resumed is taken anew by the next kv_begin. */
-	if (paused && reader_start(mine) != 0)
-		log_debug("cannot resume reading the index %s", k->dir);
+	kv_resume(k);
 	return r;
 }
 

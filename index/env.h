@@ -6,7 +6,7 @@
  *
  * Locks: `map` (a rwlock of this process) is held for reading while any transaction is live, and for writing
  * while the map grows. A thread that writes gives up its own read view for that time, so it never waits for
- * itself. Lock order: objects' and digests' mutexes (objects.h, digest.c), then `map`, then LMDB's writer lock.
+ * itself. Lock order: the mutex of objects.c, then `map`, then LMDB's writer lock, then that of digest.c.
  */
 #ifndef MLFS_INDEX_ENV_H
 #define MLFS_INDEX_ENV_H
@@ -39,6 +39,10 @@ void kv_close(struct kv *k);
 /* This thread's read view; nests. Values from kv_get are borrowed until kv_end or this thread's next write. */
 int kv_begin(struct kv *k, struct kv_txn **ret, struct err *e) must_check;
 void kv_end(struct kv *k);
+
+/* Give up this thread's view, as before waiting for a lock whose holder may be growing the map; take it again. */
+void kv_pause(struct kv *k);
+void kv_resume(struct kv *k);
 
 /* 1: found. 0: there is none, or it is damaged. */
 int kv_get(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, struct kv_val *ret,

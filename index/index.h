@@ -131,6 +131,7 @@ struct facts {
 	size_t n_list;
 	const void *xattrs; /* OBS_XATTR */
 	size_t n_xattrs;
+	uint64_t rdev; /* st_rdev of device nodes */
 };
 void state_of_facts(unsigned kinds, const struct facts *f, char *const *excluded, size_t n_excluded,
 		    struct buf *out);

@@ -66,6 +66,7 @@ static int digest_file(struct stdin_src *s, struct idx *x)
 	for (int tries = 0; tries < 3; tries++) {
 		struct idx_digest d = {.hashed_at = now_ns()};
 		struct stat after;
+		struct err why;
 		int r;
 
 		if (fstat(IN, &d.st) < 0)
@@ -82,8 +83,8 @@ static int digest_file(struct stdin_src *s, struct idx *x)
 			continue;
 		s->fp = d.fp;
 		s->racy = is_racy(&d.st, d.hashed_at);
-		if (x)
-			(void)idx_digest_put(x, &d, 1, NULL); /* only saves time */
+		if (x && idx_digest_put(x, &d, 1, &why) < 0)
+			log_debug("the digest of stdin is not remembered: %s", why.msg);
 		return 0;
 	}
 	return -ESTALE;
@@ -221,7 +222,7 @@ static int patience(const struct result *r)
 
 int stdin_matches(struct stdin_src *s, struct idx *x, const struct result *r, struct err *e)
 {
-	void *got = NULL;
+	auto_free void *want = NULL;
 	size_t n = 0;
 	int k;
 
@@ -230,12 +231,10 @@ int stdin_matches(struct stdin_src *s, struct idx *x, const struct result *r, st
 	if (s->type != IN_STREAM || r->stdin_kind == STDIN_UNUSED)
 		return 1;
 	if (r->stdin_len > 0) {
-		k = store_get_mem(x, &r->stdin_oid, &got, &n, e);
+		k = store_get_mem(x, &r->stdin_oid, &want, &n, e);
 		if (k < 0)
 			return k;
 	}
-	auto_free void *want = got;
-
 	if (n != r->stdin_len)
 		return err_text(e, EUCLEAN, "the recorded stdin has another length than its record says");
 	return feed_match(s->feed, want, n, r->stdin_eof, patience(r), e);
@@ -261,11 +260,12 @@ int stdin_child_fd(struct stdin_src *s, struct err *e)
 	tty_watch_free(s->tty);
 	s->tty = tty_watch_begin(s->type == IN_TTY);
 	if (s->type == IN_STREAM)
-		return feed_pipe(s->feed, e);
-	if (stream_closed(IN))
+		fd = feed_pipe(s->feed, e);
+	else if (stream_closed(IN))
 		return -1;
-	fd = fcntl(IN, F_DUPFD_CLOEXEC, 3);
-	return fd < 0 ? err_set(e, errno, "cannot copy stdin") : fd;
+	else if ((fd = fcntl(IN, F_DUPFD_CLOEXEC, 3)) < 0)
+		fd = err_set(e, errno, "cannot copy stdin");
+	return fd == -1 ? -EIO : fd; /* -EPERM would look like "closed" */
 }
 
 int stdin_start(struct stdin_src *s, struct err *e)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hasher.c - digests files on another core while the step runs, each content once.
+ * digester.c - digests files on another core while the step runs, each content once.
  *
  * One mutex guards the queues and every path's hash_state. A path that is being hashed belongs to the thread
  * (HASH_RUNNING); everybody else waits on the condition.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -19,7 +18,7 @@ struct queue {
 	struct trace_path *head, **tail;
 };
 
-struct hasher {
+struct digester {
 	struct idx *idx;
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -84,7 +83,7 @@ static int digest(const struct trace_path *p, struct idx_digest *ret)
 }
 
 /* With the lock held; p is HASH_RUNNING meanwhile. */
-static void hash_one(struct hasher *h, struct trace_path *p)
+static void hash_one(struct digester *h, struct trace_path *p)
 {
 	struct idx_digest d;
 	int r;
@@ -112,7 +111,7 @@ static void hash_one(struct hasher *h, struct trace_path *p)
 
 static void *run(void *arg)
 {
-	struct hasher *h = arg;
+	struct digester *h = arg;
 	struct trace_path *p;
 
 	pthread_mutex_lock(&h->lock);
@@ -134,9 +133,9 @@ static void *run(void *arg)
 	return NULL;
 }
 
-struct hasher *hasher_new(struct idx *idx)
+struct digester *digester_new(struct idx *idx)
 {
-	struct hasher *h = xcalloc(1, sizeof(*h));
+	struct digester *h = xcalloc(1, sizeof(*h));
 	sigset_t all, old;
 	int r;
 
@@ -159,7 +158,7 @@ struct hasher *hasher_new(struct idx *idx)
 	return h;
 }
 
-void hasher_add(struct hasher *h, struct trace_path *p, bool urgent)
+void digester_add(struct digester *h, struct trace_path *p, bool urgent)
 {
 	pthread_mutex_lock(&h->lock);
 	/* One that waits in the idle queue is simply left there: it will be done all the same. */
@@ -171,7 +170,7 @@ void hasher_add(struct hasher *h, struct trace_path *p, bool urgent)
 	pthread_mutex_unlock(&h->lock);
 }
 
-void hasher_finish(struct hasher *h, struct trace_path *p)
+void digester_finish(struct digester *h, struct trace_path *p)
 {
 	pthread_mutex_lock(&h->lock);
 	if (p->hash_state == HASH_NONE || p->hash_state == HASH_QUEUED)
@@ -181,7 +180,7 @@ void hasher_finish(struct hasher *h, struct trace_path *p)
 	pthread_mutex_unlock(&h->lock);
 }
 
-void hasher_drain(struct hasher *h)
+void digester_drain(struct digester *h)
 {
 	pthread_mutex_lock(&h->lock);
 	while (h->busy || h->urgent.head || h->idle.head) {
@@ -197,13 +196,13 @@ void hasher_drain(struct hasher *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
-const struct idx_digest *hasher_digests(struct hasher *h, size_t *ret_n)
+const struct idx_digest *digester_digests(struct digester *h, size_t *ret_n)
 {
 	*ret_n = h->n_digests;
 	return h->digests;
 }
 
-void hasher_free(struct hasher *h)
+void digester_free(struct digester *h)
 {
 	if (!h)
 		return;

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * protocol.c - the two places where the FUSE protocol is spoken past libfuse (3.14 knows neither):
+ *
+ *  - FUSE_HANDLE_KILLPRIV_V2 in the reply to INIT. Without it the kernel asks for security.capability before
+ *    every single write. In return the server drops set-user-id bits on writes and truncations itself.
+ *  - FUSE_TMPFILE (Linux 6.2).
+ *
+ * Source: linux/fuse.h, Documentation/filesystems/fuse.rst.
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef FUSE_HANDLE_KILLPRIV_V2
+#define FUSE_HANDLE_KILLPRIV_V2 (1 << 28)
+#endif
+#ifndef FUSE_TMPFILE
+#define FUSE_TMPFILE 51
+#endif
+
+/* The reply to INIT is the first thing written: header and fuse_init_out, in one or more pieces. */
+static void patch_init(struct iovec *iov, int count)
+{
+	size_t at = sizeof(struct fuse_out_header) + offsetof(struct fuse_init_out, flags);
+	uint32_t flags;
+
+	for (int k = 0; k < count; k++) {
+		if (at + sizeof(flags) <= iov[k].iov_len) {
+			memcpy(&flags, (char *)iov[k].iov_base + at, sizeof(flags));
+			flags |= FUSE_HANDLE_KILLPRIV_V2;
+			memcpy((char *)iov[k].iov_base + at, &flags, sizeof(flags));
+			return;
+		}
+		at -= iov[k].iov_len;
+	}
+}
+
+ssize_t protocol_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct fs *fs = userdata;
+
+	if (fs->init_pending) {
+		fs->init_pending = false;
+		patch_init(iov, count);
+	}
+	return writev(fd, iov, count);
+}
+
+static void note_init(struct fs *fs, const char *body, size_t size)
+{
+	struct fuse_init_in in = { 0 };
+
+	memcpy(&in, body, size < sizeof(in) ? size : sizeof(in));
+	fs->killpriv_v2 = fs->init_pending = in.flags & FUSE_HANDLE_KILLPRIV_V2;
+}
+
+/* ---- O_TMPFILE ---- */
+
+static void attr_out(const struct stat *st, struct fuse_attr *a)
+{
+	*a = (struct fuse_attr){
+		.ino = st->st_ino,
+		.size = (uint64_t)st->st_size,
+		.blocks = (uint64_t)st->st_blocks,
+		.atime = (uint64_t)st->st_atim.tv_sec,
+		.mtime = (uint64_t)st->st_mtim.tv_sec,
+		.ctime = (uint64_t)st->st_ctim.tv_sec,
+		.atimensec = (uint32_t)st->st_atim.tv_nsec,
+		.mtimensec = (uint32_t)st->st_mtim.tv_nsec,
+		.ctimensec = (uint32_t)st->st_ctim.tv_nsec,
+		.mode = st->st_mode,
+		.nlink = (uint32_t)st->st_nlink,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+		.blksize = (uint32_t)st->st_blksize,
+	};
+}
+
+static int tmpfile_open(struct fs *fs, const struct fuse_in_header *h, const struct fuse_create_in *in,
+			struct stat *st)
+{
+	struct fuse_ctx c = { .uid = h->uid, .gid = h->gid, .umask = in->umask };
+	auto_at struct at a = { .dirfd = AT_FDCWD };
+	int fd, r = at_inode(&fs->inodes, inode_of(fs, h->nodeid), &a);
+
+	if (r < 0)
+		return r;
+	ids_umask(fs, &c);
+	fd = openat(a.dirfd, a.name, O_TMPFILE | O_RDWR | O_CLOEXEC | (int)(in->flags & O_EXCL), in->mode);
+	if (fd < 0)
+		return -errno;
+	if (!fs->own_ids_only && (c.uid != fs->uid || c.gid != fs->gid) && fchown(fd, c.uid, c.gid) < 0)
+		log_debug("cannot give a temporary file to %u: %s", c.uid, strerror(errno));
+	if (fstat(fd, st) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+static void reply_raw(struct fs *fs, uint64_t unique, int error, void *body, size_t size)
+{
+	struct fuse_out_header h = { .len = (uint32_t)(sizeof(h) + size), .error = error, .unique = unique };
+	struct iovec v[2] = { { &h, sizeof(h) }, { body, size } };
+
+	if (writev(fuse_session_fd(fs->se), v, size ? 2 : 1) < 0 && errno != ENOENT)
+		log_debug("cannot answer the kernel: %s", strerror(errno));
+}
+
+static void do_tmpfile(struct fs *fs, const struct fuse_in_header *h, const char *body)
+{
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} out = { 0 };
+	struct fuse_create_in in;
+	struct inode *i;
+	struct stat st;
+	int fd;
+
+	memcpy(&in, body, sizeof(in));
+	fd = tmpfile_open(fs, h, &in, &st);
+	if (fd < 0) {
+		reply_raw(fs, h->unique, fd, NULL, 0);
+		return;
+	}
+	i = inode_get(&fs->inodes, &st);
+	i->nlookup++;
+	i->pfd = fd; /* it has no name to be opened by again */
+	ids_show(fs, NULL, &st);
+	out.entry.nodeid = (uintptr_t)i;
+	out.entry.attr_valid = 1;
+	attr_out(&st, &out.entry.attr);
+	out.open.open_flags = FOPEN_KEEP_CACHE;
+	reply_raw(fs, h->unique, 0, &out, sizeof(out));
+}
+
+bool protocol_handle(struct fs *fs, const struct fuse_buf *b)
+{
+	struct fuse_in_header h;
+
+	if ((b->flags & FUSE_BUF_IS_FD) || b->size < sizeof(h))
+		return false;
+	memcpy(&h, b->mem, sizeof(h));
+	fs->counts[h.opcode < MAX_OPCODES ? h.opcode : 0]++;
+	if (h.opcode == FUSE_INIT)
+		note_init(fs, (const char *)b->mem + sizeof(h), b->size - sizeof(h));
+	if (h.opcode != FUSE_TMPFILE || b->size < sizeof(h) + sizeof(struct fuse_create_in))
+		return false;
+	do_tmpfile(fs, &h, (const char *)b->mem + sizeof(h));
+	return true;
+}

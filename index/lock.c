@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lock.c - one lock a key: flock(2) on dir/lock/<hex>, so that the kernel releases it when its holder dies.
+ *
+ * The holder removes the file before it lets go. Whoever was waiting then holds the lock of a file that is no
+ * longer there, sees that, and begins again with the one that is: there are never two holders of one name.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "idx.h"
+
+#define NAME_SIZE 48 /* "lock/" and 32 digits */
+
+struct idx_lock {
+	struct idx *x;
+	int fd;
+	char name[NAME_SIZE];
+};
+
+/* Is what we have locked still what the name means? */
+static bool still_named(const struct idx_lock *l)
+{
+	struct stat held, named;
+
+	return fstat(l->fd, &held) == 0 && fstatat(l->x->dirfd, l->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+}
+
+static int lock_once(struct idx_lock *l, bool wait, struct err *e)
+{
+	int dirfd = l->x->dirfd;
+
+	l->fd = openat(dirfd, l->name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (l->fd < 0)
+		return err_set(e, errno, "cannot open %s/%s", l->x->dir, l->name);
+	if (flock(l->fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	return err_set(e, errno, "cannot lock %s/%s", l->x->dir, l->name);
+}
+
+int idx_lock(struct idx *x, const struct fp *key, bool wait, struct idx_lock **ret, struct err *e)
+{
+	struct idx_lock *l = xcalloc(1, sizeof(*l));
+	char digits[2 * sizeof(key->b) + 1];
+	int r;
+
+	l->x = x;
+	l->fd = -1;
+	hex(key->b, sizeof(key->b), digits);
+	(void)snprintf(l->name, sizeof(l->name), "lock/%s", digits); /* fits */
+	for (;;) {
+		r = lock_once(l, wait, e);
+		if (r < 0 || still_named(l))
+			break;
+		base_close(&l->fd);
+		l->fd = -1;
+	}
+	if (r < 0) {
+		base_close(&l->fd);
+		free(l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+void idx_unlock(struct idx_lock *l)
+{
+	if (!l)
+		return;
+	if (unlinkat(l->x->dirfd, l->name, 0) < 0)
+		log_debug("cannot remove %s/%s", l->x->dir, l->name); /* an empty file stays; it still works */
+	/* Said aloud, since a forked child may have the descriptor, too. */
+	(void)flock(l->fd, LOCK_UN); /* closing does it otherwise */
+	base_close(&l->fd);
+	free(l);
+}

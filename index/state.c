@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * state.c - the state of one path as canonical bytes, from the file system or from facts gathered earlier.
+ *
+ * One encoder makes both, so that what was recorded and what is found again compare equal (docs/format.md has
+ * the grammar). Facts about anything but the kinds asked for never get in: mtime only for attributes without
+ * content, and not of an empty file, whose attributes are its content.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "index.h"
+
+static char type_char(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return 'f';
+	case S_IFDIR:
+		return 'd';
+	case S_IFLNK:
+		return 'l';
+	case S_IFIFO:
+		return 'p';
+	case S_IFSOCK:
+		return 's';
+	case S_IFCHR:
+		return 'c';
+	case S_IFBLK:
+		return 'b';
+	default:
+		return '?';
+	}
+}
+
+/* ---- the encoder ---- */
+
+/* The fingerprint of a listing without the excluded names; both are sorted, so one walk does. */
+static struct fp list_fp(char *const *list, size_t n, char *const *excluded, size_t n_excluded)
+{
+	struct fp_state *s = fp_begin();
+	size_t j = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int order = 1;
+
+		while (j < n_excluded && (order = strcmp(excluded[j], list[i] + 1)) < 0)
+			j++;
+		if (j < n_excluded && order == 0)
+			continue;
+		fp_update(s, list[i], strlen(list[i]) + 1); /* the NUL keeps names apart */
+	}
+	return fp_end(s);
+}
+
+static void encode_file(unsigned kinds, const struct facts *f, struct buf *out)
+{
+	if (!(kinds & (OBS_CONTENT | OBS_ATTR)))
+		return;
+	if (kinds & OBS_CONTENT) {
+		buf_u8(out, 'C');
+		buf_varint(out, f->size);
+		buf_add(out, f->digest.b, sizeof(f->digest.b));
+		return; /* its time says nothing more */
+	}
+	buf_u8(out, 'S');
+	buf_varint(out, f->size);
+	if (f->size) {
+		buf_u8(out, 'T');
+		buf_u64(out, (uint64_t)f->mtime_ns);
+	}
+}
+
+void state_of_facts(unsigned kinds, const struct facts *f, char *const *excluded, size_t n_excluded,
+		    struct buf *out)
+{
+	const mode_t type = f->mode & S_IFMT;
+	struct fp fp;
+
+	if (!f->present) {
+		buf_u8(out, 'a');
+		return;
+	}
+	buf_u8(out, (uint8_t)type_char(f->mode));
+	if (kinds & (OBS_ATTR | OBS_CONTENT | OBS_LIST) && type != S_IFLNK) {
+		buf_u8(out, 'M');
+		buf_varint(out, f->mode & 07777);
+	}
+	if (type == S_IFREG)
+		encode_file(kinds, f, out);
+	if (kinds & (OBS_ATTR | OBS_CONTENT) && (type == S_IFCHR || type == S_IFBLK)) {
+		buf_u8(out, 'R');
+		buf_varint(out, f->rdev);
+	}
+	if (kinds & OBS_LINK && type == S_IFLNK) {
+		buf_u8(out, 'L');
+		buf_str(out, f->target ? f->target : "");
+	}
+	if (kinds & OBS_LIST && type == S_IFDIR) {
+		buf_u8(out, 'N');
+		fp = list_fp(f->list, f->n_list, excluded, n_excluded);
+		buf_add(out, fp.b, sizeof(fp.b));
+	}
+	if (kinds & OBS_XATTR && f->n_xattrs) {
+		buf_u8(out, 'X');
+		fp = fp_of(f->xattrs, f->n_xattrs);
+		buf_add(out, fp.b, sizeof(fp.b));
+	}
+}
+
+/* ---- facts from the file system ---- */
+
+/* What state_of gathers; freed together. */
+struct gathered {
+	struct facts facts;
+	char **list;
+	char *target;
+	struct buf xattrs;
+};
+
+static void gathered_free(struct gathered *g)
+{
+	strv_free(g->list, g->facts.n_list);
+	free(g->target);
+	buf_free(&g->xattrs);
+}
+#define auto_gathered __attribute__((cleanup(gathered_free)))
+
+static int read_target(const char *path, uint64_t size, char **ret)
+{
+	size_t cap = size < 4096 ? (size_t)size + 1 : 4096; /* size is 0 under /proc */
+
+	if (cap < 256)
+		cap = 256;
+	for (;; cap *= 2) {
+		auto_free char *s = xmalloc(cap);
+		ssize_t n = readlink(path, s, cap);
+
+		if (n < 0)
+			return errno == EINVAL || errno == ENOENT ? -ESTALE : -errno;
+		if ((size_t)n < cap) {
+			s[n] = '\0';
+			*ret = take(s);
+			return 0;
+		}
+	}
+}
+
+static int read_list(const char *path, struct gathered *g)
+{
+	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	size_t n;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = list_dir(fd, &g->list, &n);
+	if (r < 0)
+		return r;
+	g->facts.list = g->list;
+	g->facts.n_list = n;
+	return 0;
+}
+
+static int gather(struct idx *x, const char *path, unsigned kinds, const struct stat *st,
+		  const struct fp *digest, struct gathered *g)
+{
+	struct facts *f = &g->facts;
+	int r = 0;
+
+	*f = (struct facts){
+		.present = true,
+		.mode = st->st_mode,
+		.size = (uint64_t)st->st_size,
+		.mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
+		.rdev = st->st_rdev,
+	};
+	if (kinds & OBS_CONTENT && S_ISREG(st->st_mode)) {
+		if (digest)
+			f->digest = *digest;
+		else
+			r = idx_digest_file(x, path, st, &f->digest);
+	}
+	if (r == 0 && kinds & OBS_LINK && S_ISLNK(st->st_mode)) {
+		r = read_target(path, (uint64_t)st->st_size, &g->target);
+		f->target = g->target;
+	}
+	if (r == 0 && kinds & OBS_LIST && S_ISDIR(st->st_mode))
+		r = read_list(path, g);
+	if (r == 0 && kinds & OBS_XATTR) {
+		r = xattr_blob(path, -1, &g->xattrs);
+		f->xattrs = g->xattrs.data;
+		f->n_xattrs = g->xattrs.len;
+	}
+	return r;
+}
+
+int state_of(struct idx *x, const char *path, unsigned kinds, const struct stat *st, int st_err,
+	     const struct fp *digest, char *const *excluded, size_t n_excluded, struct buf *out)
+{
+	auto_gathered struct gathered g = {0};
+	int r;
+
+	if (!st && st_err != ENOENT && st_err != ENOTDIR) {
+		buf_u8(out, 'E');
+		buf_varint(out, (uint64_t)(st_err < 0 ? -st_err : st_err));
+		return 0;
+	}
+	r = st ? gather(x, path, kinds, st, digest, &g) : 0;
+	if (r < 0)
+		return r;
+	state_of_facts(kinds, &g.facts, excluded, n_excluded, out);
+	return 0;
+}
+
+/* ---- listings ---- */
+
+void strv_free(char **v, size_t n)
+{
+	for (size_t i = 0; v && i < n; i++)
+		free(v[i]);
+	free(v);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a + 1, *(char *const *)b + 1);
+}
+
+static char entry_type(int fd, const struct dirent *de)
+{
+	struct stat st;
+
+	if (de->d_type != DT_UNKNOWN)
+		return type_char(DTTOIF(de->d_type));
+	/* Some file systems do not say. One that is gone meanwhile gets a type that equals nothing recorded. */
+	return fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? type_char(st.st_mode) : '?';
+}
+
+static int read_entries(DIR *d, char ***ret, size_t *ret_n)
+{
+	size_t n = 0, cap = 0;
+	char **v = NULL;
+	struct dirent *de;
+
+	while (errno = 0, (de = readdir(d))) {
+		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
+			continue;
+		if (n == cap) {
+			cap = cap ? cap * 2 : 32;
+			v = xrealloc(v, cap * sizeof(*v));
+		}
+		v[n++] = xasprintf("%c%s", entry_type(dirfd(d), de), de->d_name);
+	}
+	if (errno) {
+		int r = -errno;
+
+		strv_free(v, n);
+		return r;
+	}
+	if (n)
+		qsort(v, n, sizeof(*v), by_name);
+	*ret = v;
+	*ret_n = n;
+	return 0;
+}
+
+int list_dir(int dirfd_, char ***ret, size_t *ret_n)
+{
+	/* A descriptor of its own, so that the caller's position stays. One that may be listed but not searched
+	 * cannot be opened so: then the position is shared, and set back. */
+	int fd = openat(dirfd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d;
+	int r;
+
+	if (fd < 0 && errno == EACCES)
+		fd = fcntl(dirfd_, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return -errno;
+	d = fdopendir(fd);
+	if (!d) {
+		r = -errno;
+		base_close(&fd);
+		return r;
+	}
+	rewinddir(d);
+	r = read_entries(d, ret, ret_n);
+	(void)closedir(d); /* only read from */
+	return r;
+}
