@@ -2,7 +2,6 @@
 /* main.c - `mlfs`: finds the command. */
 #include <errno.h>
 #include <fcntl.h>
-#include <locale.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -74,8 +73,6 @@ int main(int argc, char **argv)
 	const char *names[N_COMMANDS + 1] = {NULL};
 	const char *word = argc > 1 ? argv[1] : NULL;
 
-	/* Messages of the system in the user's language; numbers stay as they are. */
-	(void)setlocale(LC_MESSAGES, ""); /* an unknown locale leaves the plain one */
 	if (hold_std_fds() < 0) {
 		log_warn("cannot hold the standard descriptors: %s", strerror(errno));
 		return EXIT_MLFS;

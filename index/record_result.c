@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * record_result.c - results and their bytes.
+ *
+ * The fields in the order of struct result; lists with their count in front; outputs' paths prefix-compressed;
+ * 64-bit times as u64, small numbers as LEB128, booleans gathered in one byte (docs/format.md).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "record.h"
+
+#define RESULT_VERSION 1
+
+enum { R_STRICT = 1, R_MERGED = 2, R_STDIN_EOF = 4, R_ALL = 7 };
+enum { O_OWN = 1, O_MTIME_SET = 2, O_XATTRS = 4, O_ALL = 7 };
+
+static void output_free(struct output *o)
+{
+	free(o->path);
+	left_free(&o->now);
+	left_free(&o->before);
+	free(o->xattrs);
+}
+
+void result_free(struct result *r)
+{
+	if (!r)
+		return;
+	free(r->name);
+	strv_free(r->argv, r->argv ? r->n_argv : 0);
+	free(r->cwd);
+	free(r->env_note);
+	free(r->chunks);
+	for (size_t i = 0; r->outputs && i < r->n_outputs; i++)
+		output_free(&r->outputs[i]);
+	free(r->outputs);
+	for (size_t i = 0; r->states && i < r->n_states; i++)
+		buf_free(&r->states[i]);
+	free(r->states);
+	free(r);
+}
+
+/* ---- encode ---- */
+
+static void encode_head(const struct result *r, struct buf *out)
+{
+	buf_u8(out, RESULT_VERSION);
+	buf_add(out, r->input_key.b, sizeof(r->input_key.b));
+	buf_add(out, r->step_key.b, sizeof(r->step_key.b));
+	buf_add(out, r->path_set_id.b, sizeof(r->path_set_id.b));
+	buf_u8(out, (uint8_t)((r->strict ? R_STRICT : 0) | (r->console_merged ? R_MERGED : 0) |
+			      (r->stdin_eof ? R_STDIN_EOF : 0)));
+	put_opt_str(out, r->name);
+	buf_varint(out, r->n_argv);
+	for (size_t i = 0; i < r->n_argv; i++)
+		buf_str(out, r->argv[i]);
+	put_opt_str(out, r->cwd);
+	put_opt_str(out, r->env_note);
+	buf_varint(out, (uint64_t)r->exit_status);
+	buf_u64(out, (uint64_t)r->started_ns);
+	buf_u64(out, (uint64_t)r->wall_ns);
+	buf_u64(out, (uint64_t)r->stored_ns);
+	buf_varint(out, r->n_inputs);
+}
+
+static void encode_streams(const struct result *r, struct buf *out)
+{
+	buf_add(out, r->console_oid.b, sizeof(r->console_oid.b));
+	buf_varint(out, r->console_len);
+	buf_varint(out, r->n_chunks);
+	for (size_t i = 0; i < r->n_chunks; i++) {
+		buf_u8(out, r->chunks[i].fd);
+		buf_varint(out, r->chunks[i].len);
+	}
+	buf_u8(out, (uint8_t)r->stdin_kind);
+	buf_varint(out, r->stdin_len);
+	buf_add(out, r->stdin_fp.b, sizeof(r->stdin_fp.b));
+	buf_add(out, r->stdin_oid.b, sizeof(r->stdin_oid.b));
+}
+
+static void encode_output(const struct output *o, const char *prev, struct buf *out)
+{
+	put_path(out, prev, o->path);
+	buf_u8(out, (uint8_t)((o->own ? O_OWN : 0) | (o->mtime_set ? O_MTIME_SET : 0) |
+			      (o->xattrs ? O_XATTRS : 0)));
+	left_encode(&o->now, out);
+	left_encode(&o->before, out);
+	if (o->now.type == OUT_FILE)
+		buf_add(out, o->oid.b, sizeof(o->oid.b));
+	buf_varint(out, o->uid);
+	buf_varint(out, o->gid);
+	buf_u64(out, (uint64_t)o->mtime_ns);
+	buf_varint(out, o->link_group);
+	if (o->xattrs)
+		buf_bytes(out, o->xattrs, o->n_xattrs);
+}
+
+void result_encode(const struct result *r, struct buf *out)
+{
+	encode_head(r, out);
+	encode_streams(r, out);
+	buf_varint(out, r->n_outputs);
+	for (size_t i = 0; i < r->n_outputs; i++)
+		encode_output(&r->outputs[i], i ? r->outputs[i - 1].path : NULL, out);
+	buf_varint(out, r->n_states);
+	for (size_t i = 0; i < r->n_states; i++)
+		buf_bytes(out, r->states[i].data, r->states[i].len);
+}
+
+/* ---- decode ---- */
+
+static uint32_t get_u32(struct cur *c)
+{
+	uint64_t v = cur_varint(c);
+
+	if (v > UINT32_MAX)
+		c->bad = true;
+	return (uint32_t)v;
+}
+
+static uint8_t get_flags(struct cur *c, uint8_t all)
+{
+	uint8_t v = cur_u8(c);
+
+	if (v & ~all)
+		c->bad = true;
+	return v;
+}
+
+static void decode_head(struct cur *c, struct result *r)
+{
+	uint8_t flags;
+	size_t n;
+
+	get_raw(c, r->input_key.b, sizeof(r->input_key.b));
+	get_raw(c, r->step_key.b, sizeof(r->step_key.b));
+	get_raw(c, r->path_set_id.b, sizeof(r->path_set_id.b));
+	flags = get_flags(c, R_ALL);
+	r->strict = flags & R_STRICT;
+	r->console_merged = flags & R_MERGED;
+	r->stdin_eof = flags & R_STDIN_EOF;
+	r->name = get_opt_str(c);
+	n = get_count(c, 1);
+	r->argv = xcalloc(n + 1, sizeof(*r->argv)); /* NULL at its end, as exec wants it */
+	for (r->n_argv = 0; !c->bad && r->n_argv < n; r->n_argv++)
+		r->argv[r->n_argv] = cur_str(c);
+	r->cwd = get_opt_str(c);
+	r->env_note = get_opt_str(c);
+	n = cur_varint(c);
+	if (n > 255)
+		c->bad = true;
+	r->exit_status = (int)(n & 255);
+	r->started_ns = (int64_t)cur_u64(c);
+	r->wall_ns = (int64_t)cur_u64(c);
+	r->stored_ns = (int64_t)cur_u64(c);
+	r->n_inputs = cur_varint(c);
+}
+
+static void decode_streams(struct cur *c, struct result *r)
+{
+	uint64_t sum = 0;
+	uint8_t kind;
+	size_t n;
+
+	get_raw(c, r->console_oid.b, sizeof(r->console_oid.b));
+	r->console_len = cur_varint(c);
+	n = get_count(c, 2);
+	r->chunks = n ? xcalloc(n, sizeof(*r->chunks)) : NULL;
+	for (r->n_chunks = 0; !c->bad && r->n_chunks < n; r->n_chunks++) {
+		struct console_chunk *chunk = &r->chunks[r->n_chunks];
+
+		chunk->fd = cur_u8(c);
+		chunk->len = get_u32(c);
+		sum += chunk->len;
+		if (chunk->fd != 1 && chunk->fd != 2)
+			c->bad = true;
+	}
+	/* Who replays the chunks goes through the object by these lengths. */
+	if (sum != r->console_len)
+		c->bad = true;
+	kind = cur_u8(c);
+	if (kind > STDIN_BYTES)
+		c->bad = true;
+	r->stdin_kind = kind == STDIN_BYTES ? STDIN_BYTES : STDIN_UNUSED;
+	r->stdin_len = cur_varint(c);
+	get_raw(c, r->stdin_fp.b, sizeof(r->stdin_fp.b));
+	get_raw(c, r->stdin_oid.b, sizeof(r->stdin_oid.b));
+}
+
+static void decode_output(struct cur *c, const char *prev, size_t *budget, struct output *o)
+{
+	const void *xattrs;
+	uint8_t flags;
+
+	o->path = get_path(c, prev, budget);
+	flags = get_flags(c, O_ALL);
+	o->own = flags & O_OWN;
+	o->mtime_set = flags & O_MTIME_SET;
+	left_decode(c, &o->now);
+	left_decode(c, &o->before);
+	if (o->now.type == OUT_FILE)
+		get_raw(c, o->oid.b, sizeof(o->oid.b));
+	o->uid = get_u32(c);
+	o->gid = get_u32(c);
+	o->mtime_ns = (int64_t)cur_u64(c);
+	o->link_group = get_u32(c);
+	if (!(flags & O_XATTRS))
+		return;
+	xattrs = cur_bytes(c, &o->n_xattrs);
+	o->xattrs = xmalloc(o->n_xattrs);
+	if (o->n_xattrs)
+		memcpy(o->xattrs, xattrs, o->n_xattrs);
+}
+
+static void decode_outputs(struct cur *c, size_t *budget, struct result *r)
+{
+	size_t n = get_count(c, 17); /* an absent one at its smallest */
+
+	r->outputs = n ? xcalloc(n, sizeof(*r->outputs)) : NULL;
+	while (!c->bad && r->n_outputs < n) {
+		const char *prev = r->n_outputs ? r->outputs[r->n_outputs - 1].path : NULL;
+
+		decode_output(c, prev, budget, &r->outputs[r->n_outputs++]);
+	}
+}
+
+static void decode_states(struct cur *c, struct result *r)
+{
+	size_t n = get_count(c, 1);
+
+	r->states = n ? xcalloc(n, sizeof(*r->states)) : NULL;
+	for (r->n_states = 0; !c->bad && r->n_states < n; r->n_states++) {
+		size_t len;
+		const void *p = cur_bytes(c, &len);
+
+		buf_add(&r->states[r->n_states], p, len);
+	}
+}
+
+int result_decode(const void *p, size_t n, struct result **ret)
+{
+	struct cur c = {p, (const uint8_t *)p + n, false};
+	size_t budget = path_budget(n);
+	struct result *r;
+
+	if (cur_u8(&c) != RESULT_VERSION)
+		return -EBADMSG;
+	r = xcalloc(1, sizeof(*r));
+	decode_head(&c, r);
+	if (!c.bad)
+		decode_streams(&c, r);
+	if (!c.bad)
+		decode_outputs(&c, &budget, r);
+	if (!c.bad)
+		decode_states(&c, r);
+	if (c.bad || c.p != c.end) {
+		result_free(r);
+		return -EBADMSG;
+	}
+	*ret = r;
+	return 0;
+}
