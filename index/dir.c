@@ -135,7 +135,7 @@ static int make_layout(struct idx *x, struct err *e)
 /* The version is written last: a cache with one has the rest, too. */
 static int settle_version(struct idx *x, struct err *e)
 {
-	unsigned v;
+	unsigned v = 0;
 	int r = read_version(x, &v, e);
 
 	if (r < 0)

@@ -390,7 +390,7 @@ static int write_once(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struc
 static int write_growing(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e),
 			 void *arg, struct err *e)
 {
-	size_t size;
+	size_t size = 0;
 	int r, rc;
 
 	for (;;) {

@@ -36,7 +36,7 @@ int uses_add(struct idx *x, const struct result *r, struct err *e) must_check;
 void uses_take(struct idx *x, struct buf *ret);
 int uses_apply(const struct buf *taken, struct kv_txn *t, struct err *e) must_check;
 
-/* results.c: put id first in the step's list of path sets; add: also when it is not in it. */
+/* results.c: put id first in the step's list of path sets; add: also when it is not in it yet. */
 int step_promote(struct kv_txn *t, const struct fp *step_key, const struct fp *id, bool add,
 		 struct err *e) must_check;
 

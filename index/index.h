@@ -247,9 +247,11 @@ void path_set_list_free(struct path_set_list *l);
 /* 1 and *ret (caller: result_free), 0 when there is none or it is damaged (its checksum fails). */
 int idx_result_get(struct idx *x, const struct fp *input_key, struct result **ret, struct err *e) must_check;
 /* Store result and path set, put the path set first under the step key, and note for each output what was
- * left there (for idx_left_known): one transaction. r->path_set_id and r->input_key are already filled. */
+ * left there (for idx_left_known): one transaction, with the small objects gathered so far. r->path_set_id and
+ * r->input_key are already filled. -EINVAL: s is not sorted, or r contradicts itself (chunks and console_len). */
 int idx_result_put(struct idx *x, const struct result *r, const struct path_set *s, struct err *e) must_check;
-/* Move a path set to the front of its step key (best effort, after a hit) and mark the result used now. */
+/* Move a path set to the front of its step key (best effort, after a hit) and mark the result used now. Only
+ * noted at once, without waiting for anybody (uses.c); done by the next idx_result_put, here or elsewhere. */
 int idx_result_touch(struct idx *x, const struct result *r, struct err *e) must_check;
 int idx_result_drop(struct idx *x, const struct fp *input_key, struct err *e) must_check;
 /* Has some recorded step left exactly this at path? 1 / 0 / -errno */
@@ -269,9 +271,10 @@ struct run {
 	struct fp step_key, input_key;
 };
 int idx_run_add(struct idx *x, const struct run *r, struct err *e) must_check;
-/* Newest first; stops when fn returns non-zero. */
+/* Newest first; stops when fn returns non-zero, and returns that. The last 16 to 32 MB of them are kept. */
 int idx_runs(struct idx *x, int (*fn)(void *arg, const struct run *r), void *arg, struct err *e) must_check;
-/* Every result whose key starts with the hex prefix ("" for all); stops when fn returns non-zero. */
+/* Every result whose key starts with the hex prefix ("" for all; -EINVAL: not hex); stops when fn returns
+ * non-zero, and returns that. fn may drop results. Damaged ones are left out. */
 int idx_results(struct idx *x, const char *hex_prefix, int (*fn)(void *arg, const struct result *r), void *arg,
 		struct err *e) must_check;
 
@@ -294,7 +297,8 @@ int store_check(struct idx *x, const struct oid *o, uint64_t size) must_check;
 int store_get_fd(struct idx *x, const struct oid *o, uint64_t size, int out, struct err *e) must_check;
 /* The object in memory (checked); caller frees. */
 int store_get_mem(struct idx *x, const struct oid *o, void **ret, size_t *ret_n, struct err *e) must_check;
-/* Start a batch: small objects put by this thread gather in one transaction until store_flush. Optional. */
+/* Small objects gather in memory (found by the gets all the same) and are written in one transaction: when there
+ * are 4 MB of them, by idx_result_put in its own, by idx_close, or here. */
 int store_flush(struct idx *x, struct err *e) must_check;
 
 /* ---- lock.c: one lock a step key, so that two identical steps take turns ---- */

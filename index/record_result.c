@@ -215,7 +215,7 @@ static void decode_output(struct cur *c, const char *prev, size_t *budget, struc
 
 static void decode_outputs(struct cur *c, size_t *budget, struct result *r)
 {
-	size_t n = get_count(c, 17); /* an absent one at its smallest */
+	size_t n = get_count(c, 16); /* an absent one at its smallest */
 
 	r->outputs = n ? xcalloc(n, sizeof(*r->outputs)) : NULL;
 	while (!c->bad && r->n_outputs < n) {
@@ -234,7 +234,8 @@ static void decode_states(struct cur *c, struct result *r)
 		size_t len;
 		const void *p = cur_bytes(c, &len);
 
-		buf_add(&r->states[r->n_states], p, len);
+		if (len)
+			buf_add(&r->states[r->n_states], p, len);
 	}
 }
 

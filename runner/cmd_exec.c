@@ -7,12 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "inherited.h"
 #include "supervise.h"
 
 struct exec {
 	struct exec_opts o;
 	struct step step;
 	struct stdin_src *in;
+	struct inherited *passed;
 	struct idx *idx;
 	struct idx_lock *lock;
 	char *cache; /* the cache directory's real path */
@@ -251,7 +253,7 @@ static int after_run(struct exec *x, const struct outcome *out)
 
 static int run_recorded(struct exec *x)
 {
-	struct supervised s = { .opts = &x->o, .step = &x->step, .in = x->in, .lock = x->lock,
+	struct supervised s = { .opts = &x->o, .step = &x->step, .in = x->in, .passed = x->passed, .lock = x->lock,
 				.cache_dir = x->cache, .mask = x->mask };
 	struct outcome out = { 0 };
 	struct err e = { 0 };
@@ -290,14 +292,30 @@ static int lock_step(struct exec *x, int *ret_status)
 	return try_hit(x, ret_status);
 }
 
+/* The step key: what is to be run, and what the caller passes on beside the standard streams. */
+static int describe(struct exec *x, struct err *e)
+{
+	auto_buf struct buf passed = { 0 };
+	int r = stdin_open(x->idx, &x->in, e);
+
+	if (r == 0)
+		r = step_describe(&x->o, stdin_type(x->in), stdin_file_fp(x->in), stdin_file_off(x->in),
+				  &x->step, e);
+	if (r == 0)
+		r = inherited_open(&x->passed, &passed, e);
+	if (r == 0 && passed.len) {
+		buf_add(&passed, &x->step.key, sizeof(x->step.key));
+		x->step.key = fp_of(passed.data, passed.len);
+	}
+	return r;
+}
+
 static int run_cached(struct exec *x)
 {
 	struct err e = { 0 };
 	int status = 0;
 
-	if (stdin_open(x->idx, &x->in, &e) < 0 ||
-	    step_describe(&x->o, stdin_type(x->in), stdin_file_fp(x->in), stdin_file_off(x->in), &x->step,
-			  &e) < 0)
+	if (describe(x, &e) < 0)
 		return run_uncached(x, e.msg);
 	x->rep.name = x->step.name;
 	x->rep.step_key = &x->step.key;
@@ -353,6 +371,7 @@ int cmd_exec(int argc, char **argv)
 	idx_unlock(x.lock);
 	idx_close(x.idx);
 	stdin_free(x.in);
+	inherited_free(x.passed);
 	step_free(&x.step);
 	free(x.why_miss);
 	free(x.cache);

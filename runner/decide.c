@@ -46,6 +46,7 @@ struct look {
 	struct node **slots; /* open addressing, linear probing; cap is a power of two */
 	size_t cap, n;
 	char *reason; /* why a result that was found could not be used; the first is kept */
+	bool reading; /* one snapshot of the index for the whole lookup */
 };
 
 /* ---- the memo ---- */
@@ -93,8 +94,16 @@ static struct node *node_get(struct look *l, const char *path, bool copy)
 	return n;
 }
 
+static void end_read(struct look *l)
+{
+	if (l->reading)
+		idx_end_read(l->x);
+	l->reading = false;
+}
+
 static void look_free(struct look *l)
 {
+	end_read(l);
 	for (size_t i = 0; i < l->cap; i++) {
 		struct node *n = l->slots[i];
 
@@ -468,7 +477,10 @@ static bool check_outputs(struct look *l, const struct result *r, struct place *
 static bool check_stdin(struct look *l, const struct result *r, struct stdin_src *in)
 {
 	struct err e = {0};
-	int k = in ? stdin_matches(in, l->x, r, &e) : 1;
+	int k;
+
+	end_read(l); /* it may wait for input; a snapshot must not be held for so long */
+	k = in ? stdin_matches(in, l->x, r, &e) : 1;
 
 	if (k > 0)
 		return true;
@@ -644,8 +656,11 @@ static char *decide_in(struct look *l, struct stdin_src *in, struct decision *re
 	struct err e = {0};
 	char *reason = NULL;
 
-	if (idx_path_sets(l->x, &l->s->key, &sets, &e) < 0)
+	l->reading = idx_begin_read(l->x, &e) >= 0;
+	if (!l->reading || idx_path_sets(l->x, &l->s->key, &sets, &e) < 0) {
+		look_free(l);
 		return xasprintf("the cache cannot be read: %s", e.msg);
+	}
 	for (size_t i = 0; i < sets.n; i++)
 		if (try_set(l, &sets, i, in, ret))
 			break;

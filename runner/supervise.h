@@ -25,6 +25,7 @@ struct supervised {
 	const struct exec_opts *opts;
 	const struct step *step;
 	struct stdin_src *in;
+	struct inherited *passed;
 	struct idx_lock *lock; /* of the step key, or NULL */
 	const char *cache_dir;
 	sigset_t mask; /* the signal mask the command is to have */

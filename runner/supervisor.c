@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "inherited.h"
 #include "view.h"
 
 /* What is still running when the command has ended gets so long to end as well: `> >(tee log)` and the like. */
@@ -388,6 +389,7 @@ static void finish(struct super *s)
 	console_finish(s->console, &rec);
 	if (stdin_finish(s->s->in, &used, &e) < 0)
 		why_not(&s->out, e.msg);
+	why_not(&s->out, inherited_spoiled(s->s->passed));
 	if (!s->s->opts->allow_network) {
 		why_not(&s->out, s->watch ? watch_network(s->watch) : NULL);
 		if (s->network_unseen && !s->out.reason[0])

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+/* results.c - step keys, path sets, results and what recorded steps left behind, in LMDB. */
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#include "objects.h"
+#include "record.h"
+
+#define ID_SIZE sizeof(((struct fp *)0)->b)
+#define DAY_NS (INT64_C(86400) * 1000000000)
+
+/* ---- step key -> path sets ---- */
+
+/* The list of a step: ids, newest first. *ret is borrowed from the transaction. */
+static int step_ids(struct kv_txn *t, const struct fp *step_key, struct kv_val *ret, struct err *e)
+{
+	int r = kv_get(t, TAB_STEP, step_key->b, ID_SIZE, ret, e);
+
+	if (r <= 0)
+		*ret = (struct kv_val){NULL, 0};
+	else if (ret->n % ID_SIZE)
+		ret->n -= ret->n % ID_SIZE; /* of a later schema, perhaps: the whole ones will do */
+	return r < 0 ? r : 0;
+}
+
+int step_promote(struct kv_txn *t, const struct fp *step_key, const struct fp *id, bool add, struct err *e)
+{
+	auto_buf struct buf list = {0};
+	struct kv_val was;
+	const uint8_t *p;
+	bool found = false;
+	int r = step_ids(t, step_key, &was, e);
+
+	if (r < 0)
+		return r;
+	p = was.p;
+	if (was.n && memcmp(p, id->b, ID_SIZE) == 0)
+		return 0; /* first already */
+	buf_add(&list, id->b, ID_SIZE);
+	for (size_t i = 0; i < was.n; i += ID_SIZE) {
+		if (memcmp(p + i, id->b, ID_SIZE) == 0)
+			found = true;
+		else if (list.len < IDX_MAX_PATH_SETS * ID_SIZE)
+			buf_add(&list, p + i, ID_SIZE);
+	}
+	if (!found && !add)
+		return 0;
+	return kv_put(t, TAB_STEP, step_key->b, ID_SIZE, list.data, list.len, e);
+}
+
+/* 1: decoded; 0: there is none, or it makes no sense. */
+static int get_path_set(struct kv_txn *t, const struct fp *id, struct path_set *ret, struct err *e)
+{
+	struct kv_val v;
+	int r = kv_get(t, TAB_PATH_SET, id->b, ID_SIZE, &v, e);
+
+	if (r <= 0)
+		return r;
+	return path_set_decode(v.p, v.n, ret) == 0;
+}
+
+static int collect_path_sets(struct kv_txn *t, const struct fp *step_key, struct path_set_list *l,
+			     struct err *e)
+{
+	struct kv_val ids;
+	int r = step_ids(t, step_key, &ids, e);
+
+	if (r < 0 || !ids.n)
+		return r;
+	l->ids = xcalloc(ids.n / ID_SIZE, sizeof(*l->ids));
+	l->sets = xcalloc(ids.n / ID_SIZE, sizeof(*l->sets));
+	for (size_t i = 0; i < ids.n; i += ID_SIZE) {
+		memcpy(l->ids[l->n].b, (const uint8_t *)ids.p + i, ID_SIZE);
+		r = get_path_set(t, &l->ids[l->n], &l->sets[l->n], e);
+		if (r < 0)
+			return r;
+		l->n += (size_t)r;
+	}
+	return 0;
+}
+
+int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list *ret, struct err *e)
+{
+	struct path_set_list l = {0};
+	struct kv_txn *t;
+	int r = kv_begin(x->kv, &t, e);
+
+	if (r < 0)
+		return r;
+	r = collect_path_sets(t, step_key, &l, e);
+	kv_end(x->kv);
+	if (r < 0) {
+		path_set_list_free(&l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+void path_set_list_free(struct path_set_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		path_set_free(&l->sets[i]);
+	free(l->sets);
+	free(l->ids);
+	*l = (struct path_set_list){0};
+}
+
+/* ---- what was left at a path ---- */
+
+#define LEFT_KEY_SIZE 24
+
+/* The directory comes first so that the outputs of one step lie together in the tree. */
+static void left_key(const char *path, const struct left *l, uint8_t key[LEFT_KEY_SIZE])
+{
+	const char *slash = strrchr(path, '/');
+	struct fp dir = fp_of(path, slash ? (size_t)(slash - path) : 0), all;
+	auto_buf struct buf b = {0};
+
+	buf_add(&b, path, strlen(path) + 1);
+	left_encode(l, &b);
+	all = fp_of(b.data, b.len);
+	memcpy(key, dir.b, 8);
+	memcpy(key + 8, all.b, sizeof(all.b));
+}
+
+static int by_key(const void *a, const void *b)
+{
+	return memcmp(a, b, LEFT_KEY_SIZE);
+}
+
+static int put_left(struct kv_txn *t, const uint8_t *key, int64_t when, struct err *e)
+{
+	auto_buf struct buf value = {0};
+	struct kv_val was;
+	int r = kv_get(t, TAB_LEFT, key, LEFT_KEY_SIZE, &was, e);
+
+	if (r < 0)
+		return r;
+	if (r > 0 && was.n == 8) {
+		struct cur c = {was.p, (const uint8_t *)was.p + was.n, false};
+
+		if (when - (int64_t)cur_u64(&c) < DAY_NS)
+			return 0; /* the time is for gc, which counts in days */
+	}
+	buf_u64(&value, (uint64_t)when);
+	return kv_put(t, TAB_LEFT, key, LEFT_KEY_SIZE, value.data, value.len, e);
+}
+
+static int put_lefts(struct kv_txn *t, const struct result *r, struct err *e)
+{
+	auto_free uint8_t *keys = r->n_outputs ? malloc(r->n_outputs * LEFT_KEY_SIZE) : NULL;
+	size_t n = 0;
+	int k = 0;
+
+	if (r->n_outputs && !keys)
+		return err_set(e, ENOMEM, "cannot store a result");
+	for (size_t i = 0; i < r->n_outputs; i++)
+		if (r->outputs[i].now.type != OUT_ABSENT && !r->outputs[i].now.unknown)
+			left_key(r->outputs[i].path, &r->outputs[i].now, keys + LEFT_KEY_SIZE * n++);
+	if (n)
+		qsort(keys, n, LEFT_KEY_SIZE, by_key);
+	for (size_t i = 0; k >= 0 && i < n; i++)
+		k = put_left(t, keys + LEFT_KEY_SIZE * i, r->stored_ns, e);
+	return k;
+}
+
+int idx_left_known(struct idx *x, const char *path, const struct left *l)
+{
+	uint8_t key[LEFT_KEY_SIZE];
+	struct kv_txn *t;
+	struct kv_val v;
+	int r;
+
+	if (l->unknown || l->type == OUT_ABSENT)
+		return 0;
+	left_key(path, l, key);
+	r = kv_begin(x->kv, &t, NULL);
+	if (r < 0)
+		return r;
+	r = kv_get(t, TAB_LEFT, key, sizeof(key), &v, NULL);
+	kv_end(x->kv);
+	return r;
+}
+
+/* ---- results ---- */
+
+int idx_result_get(struct idx *x, const struct fp *input_key, struct result **ret, struct err *e)
+{
+	struct kv_txn *t;
+	struct kv_val v;
+	int r = kv_begin(x->kv, &t, e);
+
+	if (r < 0)
+		return r;
+	r = kv_get(t, TAB_RESULT, input_key->b, ID_SIZE, &v, e);
+	if (r > 0)
+		r = result_decode(v.p, v.n, ret) == 0;
+	kv_end(x->kv);
+	return r;
+}
+
+struct put {
+	struct idx *x;
+	const struct result *r;
+	struct buf result, path_set, uses;
+};
+
+static void put_free(struct put *p)
+{
+	buf_free(&p->result);
+	buf_free(&p->path_set);
+	buf_free(&p->uses);
+}
+#define auto_put __attribute__((cleanup(put_free)))
+
+/* A record that could not be read again would be a miss for ever: better said where it is made. */
+static int encode_put(struct put *p, const struct path_set *s, struct err *e)
+{
+	struct path_set set;
+	struct result *r;
+
+	path_set_encode(s, &p->path_set);
+	result_encode(p->r, &p->result);
+	if (path_set_decode(p->path_set.data, p->path_set.len, &set) < 0)
+		return err_text(e, EINVAL, "cannot store a result: its path set is not sorted, or has a path twice");
+	path_set_free(&set);
+	if (result_decode(p->result.data, p->result.len, &r) < 0)
+		return err_text(e, EINVAL, "cannot store a result: its fields contradict each other");
+	result_free(r);
+	return 0;
+}
+
+static int put_used(struct kv_txn *t, const struct fp *input_key, int64_t when, struct err *e)
+{
+	auto_buf struct buf value = {0};
+
+	buf_u64(&value, (uint64_t)when);
+	return kv_put(t, TAB_USED, input_key->b, ID_SIZE, value.data, value.len, e);
+}
+
+static int put_path_set(struct kv_txn *t, const struct put *p, struct err *e)
+{
+	struct kv_val was;
+	int r = kv_get(t, TAB_PATH_SET, p->r->path_set_id.b, ID_SIZE, &was, e);
+
+	if (r < 0 || (r > 0 && was.n == p->path_set.len && memcmp(was.p, p->path_set.data, was.n) == 0))
+		return r < 0 ? r : 0;
+	return kv_put(t, TAB_PATH_SET, p->r->path_set_id.b, ID_SIZE, p->path_set.data, p->path_set.len, e);
+}
+
+static int put_in(void *arg, struct kv_txn *t, struct err *e)
+{
+	struct put *p = arg;
+	int r = objects_write(p->x, t, e); /* what the result speaks of becomes durable with it */
+
+	if (r >= 0)
+		r = put_path_set(t, p, e);
+	if (r >= 0)
+		r = kv_put(t, TAB_RESULT, p->r->input_key.b, ID_SIZE, p->result.data, p->result.len, e);
+	if (r >= 0)
+		r = uses_apply(&p->uses, t, e);
+	if (r >= 0)
+		r = step_promote(t, &p->r->step_key, &p->r->path_set_id, true, e);
+	if (r >= 0)
+		r = put_used(t, &p->r->input_key, p->r->stored_ns, e);
+	return r < 0 ? r : put_lefts(t, p->r, e);
+}
+
+int idx_result_put(struct idx *x, const struct result *r, const struct path_set *s, struct err *e)
+{
+	auto_put struct put p = {.x = x, .r = r};
+	int k = encode_put(&p, s, e);
+
+	if (k < 0)
+		return k;
+	if (!x->read_only)
+		uses_take(x, &p.uses);
+	objects_lock(x);
+	k = kv_write(x->kv, put_in, &p, e);
+	objects_unlock(x, k == 0);
+	return k;
+}
+
+int idx_result_touch(struct idx *x, const struct result *r, struct err *e)
+{
+	return x->read_only ? 0 : uses_add(x, r, e);
+}
+
+static int drop_in(void *arg, struct kv_txn *t, struct err *e)
+{
+	const struct fp *key = arg;
+	int r = kv_del(t, TAB_USED, key->b, ID_SIZE, e);
+
+	return r < 0 ? r : kv_del(t, TAB_RESULT, key->b, ID_SIZE, e);
+}
+
+int idx_result_drop(struct idx *x, const struct fp *input_key, struct err *e)
+{
+	struct fp key = *input_key;
+
+	return kv_write(x->kv, drop_in, &key, e);
+}
+
+/* ---- going through them ---- */
+
+#define MAX_DIGITS (2 * ID_SIZE)
+
+struct search {
+	char prefix[MAX_DIGITS + 1];
+	size_t n;
+	struct buf keys;
+};
+
+/* The smallest key with this prefix. */
+static int first_key(const struct search *s, uint8_t key[ID_SIZE])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	memset(key, 0, ID_SIZE);
+	for (size_t i = 0; i < s->n; i++) {
+		const char *at = strchr(digits, s->prefix[i]);
+
+		if (!at)
+			return -EINVAL;
+		key[i / 2] |= (uint8_t)((at - digits) << (i % 2 ? 0 : 4));
+	}
+	return 0;
+}
+
+static int collect_key(void *arg, struct kv_val key, struct kv_val value)
+{
+	struct search *s = arg;
+	char digits[MAX_DIGITS + 1];
+
+	(void)value; /* read again, one at a time, outside this view */
+	if (key.n != ID_SIZE)
+		return 0;
+	hex(key.p, ID_SIZE, digits);
+	if (strncmp(digits, s->prefix, s->n) != 0)
+		return 1; /* past them */
+	buf_add(&s->keys, key.p, ID_SIZE);
+	return 0;
+}
+
+static int collect_keys(struct idx *x, struct search *s, struct err *e)
+{
+	uint8_t start[ID_SIZE];
+	struct kv_txn *t;
+	int r;
+
+	if (first_key(s, start) < 0)
+		return err_text(e, EINVAL, "\"%s\" is not the beginning of a key", s->prefix);
+	r = kv_begin(x->kv, &t, e);
+	if (r < 0)
+		return r;
+	r = kv_each(t, TAB_RESULT, start, sizeof(start), collect_key, s, e);
+	kv_end(x->kv);
+	return r;
+}
+
+/* fn may well drop what it is shown, so no view is open while it runs. */
+int idx_results(struct idx *x, const char *hex_prefix, int (*fn)(void *arg, const struct result *r),
+		void *arg, struct err *e)
+{
+	struct search s = {.n = strlen(hex_prefix)};
+	int r;
+
+	if (s.n > MAX_DIGITS)
+		return err_text(e, EINVAL, "\"%s\" is longer than a key", hex_prefix);
+	for (size_t i = 0; i < s.n; i++)
+		s.prefix[i] = (char)tolower((unsigned char)hex_prefix[i]);
+	r = collect_keys(x, &s, e);
+	if (r > 0)
+		r = 0;
+	for (size_t i = 0; r == 0 && i < s.keys.len; i += ID_SIZE) {
+		struct result *res;
+		struct fp key;
+
+		memcpy(key.b, s.keys.data + i, ID_SIZE);
+		r = idx_result_get(x, &key, &res, e);
+		if (r <= 0)
+			continue; /* damaged, or gone since; an error ends the loop */
+		r = fn(arg, res);
+		result_free(res);
+	}
+	buf_free(&s.keys);
+	return r;
+}

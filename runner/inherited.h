@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* inherited.h - private to runner/: descriptors beyond stderr that the caller passes on to the command. */
+#ifndef MLFS_INHERITED_H
+#define MLFS_INHERITED_H
+
+#include "../index/index.h"
+
+/*
+ * What is read or written through them is not seen by the view. So:
+ *  - a regular file: its content and offset go into the step key; one that has changed when the step is over
+ *    spoils the result;
+ *  - terminals (their reading is noticed otherwise), /dev/null and the like, make's jobserver: ignored;
+ *  - pipes, sockets, directories and anything else: the result is not stored.
+ */
+struct inherited;
+
+/* Look at them: every descriptor >= 3 that would stay open across exec. key: bytes for the step key. */
+int inherited_open(struct inherited **ret, struct buf *key, struct err *e) must_check;
+/* After the step: why its result must not be stored, or NULL. Valid until freed. */
+const char *inherited_spoiled(struct inherited *h);
+void inherited_free(struct inherited *h);
+
+#endif

@@ -1,0 +1,52 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Advisory locks of a step are seen outside the view, and those outside are seen in it.
+. "$(dirname "$0")/lib.sh"
+
+cat >lock.py <<'END'
+import fcntl, os, sys
+kind, mode, path = sys.argv[1:4]
+fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+take = fcntl.flock if kind == "flock" else fcntl.lockf
+try:
+    take(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except OSError:
+    print("busy")
+    sys.exit()
+print("taken", flush=True)
+if mode == "hold":
+    with open(os.environ["WITNESS"] + "/held", "w") as f:
+        f.write("x\n")
+    with open(os.environ["WITNESS"] + "/release") as f:
+        f.read()
+END
+mkfifo "$WITNESS/held" "$WITNESS/release"
+for kind in flock lockf; do
+	say "$kind held in the view"
+	mlfs exec --no-cache -- true
+	mlfs exec -- $python lock.py $kind hold "lock.$kind" >"$IO/out" &
+	pid=$!
+	read -r _ <"$WITNESS/held"
+	same "$($python lock.py $kind try "lock.$kind")" busy "outside, while held"
+	same "$(mlfs exec -- $python lock.py $kind try "lock.$kind")" busy "in another view, while held"
+	echo x >"$WITNESS/release"
+	wait $pid
+	same "$($python lock.py $kind try "lock.$kind")" taken "outside, after"
+
+	say "$kind held outside"
+	$python lock.py $kind hold "lock.$kind" >/dev/null &
+	pid=$!
+	read -r _ <"$WITNESS/held"
+	same "$(mlfs exec --refresh -- $python lock.py $kind try "lock.$kind")" busy "in the view, while held"
+	echo x >"$WITNESS/release"
+	wait $pid
+	same "$(mlfs exec --refresh -- $python lock.py $kind try "lock.$kind")" taken "in the view, after"
+
+	say "$kind: the holder in the view is killed"
+	mlfs exec -- $python lock.py $kind hold "lock.$kind" >"$IO/out" &
+	pid=$!
+	read -r _ <"$WITNESS/held"
+	kill -9 $pid
+	wait $pid 2>/dev/null || true
+	wait_for sh -c "[ \"\$($python lock.py $kind try lock.$kind)\" = taken ]"
+done

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""Run mlfs on a pseudo-terminal, as a person would, and check what it shows."""
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+
+REPORT = os.environ["IO"] + "/report"
+
+
+class Terminal:
+    """A command on a new terminal; the caller types and reads."""
+
+    def __init__(self, *argv, rows=31, columns=97, redirect=""):
+        self.seen = b""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            if redirect:
+                argv = ("sh", "-c", 'exec "$@" ' + redirect, "sh") + argv
+            os.execvp(argv[0], argv)
+
+    def read_until(self, pattern):
+        deadline = time.monotonic() + 20
+        while not re.search(pattern, self.seen):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"waited for {pattern}, saw {self.seen}")
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    data = os.read(self.fd, 65536)
+                except OSError:
+                    data = b""
+                if not data:
+                    break
+                self.seen += data
+        assert re.search(pattern, self.seen), f"ended before {pattern}: {self.seen}"
+
+    def type(self, data):
+        os.write(self.fd, data)
+
+    def end(self):
+        """Everything shown, and the exit status."""
+        while True:
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            self.seen += data
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return self.seen, os.waitstatus_to_exitcode(status)
+
+
+def mlfs(*args, **kw):
+    if os.path.exists(REPORT):
+        os.unlink(REPORT)
+    return Terminal("mlfs", "exec", "--report", REPORT, *args, **kw)
+
+
+def report():
+    with open(REPORT) as f:
+        return json.load(f)
+
+
+def check(what, got, want):
+    if got != want:
+        sys.exit(f"FAIL: {what}: got {got!r}, want {want!r}")
+
+
+def note(what):
+    print("-", what, flush=True)
+
+
+note("the step sees terminals; mlfs says one line")
+LOOK = ("sh", "-c", "test -t 0 && echo in; test -t 1 && echo out; test -t 2 && echo err; stty size; echo to stderr >&2")
+shown, status = mlfs("--", *LOOK).end()
+check("status", status, 0)
+assert shown.startswith(b"in\r\nout\r\nerr\r\n31 97\r\nto stderr\r\n"), shown
+assert re.search(rb"mlfs: miss sh", shown), shown
+first = shown[:shown.index(b"mlfs: ")]
+check("result", report()["result"], "miss")
+
+note("a hit shows the same, and how much time was saved")
+SLOW = ("sh", "-c", "sleep 0.3; printf 'a\\nb\\tc\\033[1m'; echo err >&2")
+shown, _ = mlfs("--", *SLOW).end()
+assert report()["stored"], report()
+first = shown[:shown.index(b"mlfs: ")]
+shown, _ = mlfs("--", *SLOW).end()
+check("result", report()["result"], "hit")
+check("bytes", shown[:shown.index(b"mlfs: ")], first)
+assert re.search(rb"mlfs: hit sh [0-9a-f]{8} \(saved .*\)", shown), shown
+
+note("-q says nothing")
+shown, _ = mlfs("-q", "--", "echo", "quiet").end()
+check("shown", shown, b"quiet\r\n")
+
+note("stdout elsewhere, stderr on the terminal: the line is on stderr only")
+shown, _ = mlfs("--", "echo", "elsewhere", redirect='>"$IO/out"').end()
+check("in the file", open(os.environ["IO"] + "/out").read(), "elsewhere\n")
+assert b"mlfs: miss echo" in shown and b"elsewhere" not in shown, shown
+note("stderr elsewhere: no line at all")
+shown, _ = mlfs("--", "echo", "on terminal", redirect='2>"$IO/err"').end()
+check("shown", shown, b"on terminal\r\n")
+check("in the file", open(os.environ["IO"] + "/err").read(), "")
+
+note("typed input reaches the command; a step that read the terminal is not stored")
+t = mlfs("--", "sh", "-c", "read x; echo \"got $x\"")
+t.type(b"typed\n")
+shown, status = t.end()
+assert b"got typed\r\n" in shown, shown
+check("stored", report()["stored"], False)
+assert "terminal" in report()["reason"], report()
+
+note("Ctrl-C interrupts the command, its trap runs")
+t = mlfs("--", "sh", "-c", "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.05; done")
+t.read_until(b"ready")
+t.type(b"\x03")
+shown, status = t.end()
+assert b"caught" in shown, shown
+check("status", status, 9)
+note("Ctrl-C without a trap")
+t = mlfs("--", "sh", "-c", "echo ready; sleep 60")
+t.read_until(b"ready")
+t.type(b"\x03")
+shown, status = t.end()
+assert status in (130, -signal.SIGINT), status
+
+note("Ctrl-Z stops, fg goes on")
+t = Terminal("bash", "--norc", "-i")
+t.type(b"PS1='prompt> '\n")
+t.read_until(rb"\nprompt> ")
+t.type(b"mlfs exec -q -- sh -c 'echo up; while [ ! -e \"$WITNESS/end\" ]; do sleep 0.05; done; echo finished'\n")
+t.read_until(rb"\nup\r")
+t.type(b"\x1a")
+t.read_until(rb"Stopped")
+open(os.environ["WITNESS"] + "/end", "w").close()
+t.type(b"fg\n")
+t.read_until(rb"\nfinished")
+t.type(b"exit\n")
+t.end()
+
+note("window size changes are passed on")
+t = mlfs("--", "bash", "-c", "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done")
+t.read_until(b"ready")
+fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 111, 0, 0))
+shown, _ = t.end()
+assert b"44 111" in shown, shown
+
+note("modes set by the command are the terminal's, and end as they were")
+t = Terminal("sh", "-c", "stty -g >\"$IO/before\"; mlfs exec -q -- sh -c 'stty -echo; read x; stty echo; echo \"<$x>\"'; "
+             "stty -g >\"$IO/after\"")
+time.sleep(0)
+deadline = time.monotonic() + 20
+while termios.tcgetattr(t.fd)[3] & termios.ECHO:
+    assert time.monotonic() < deadline, "echo was not turned off on the real terminal"
+    time.sleep(0.01)
+t.type(b"secret\n")
+shown, _ = t.end()
+check("shown", shown, b"<secret>\r\n")
+check("modes afterwards", open(os.environ["IO"] + "/before").read(), open(os.environ["IO"] + "/after").read())
+
+note("a large output in one piece")
+shown, _ = mlfs("-q", "--", "seq", "1", "50000").end()
+check("last", shown[-7:], b"50000\r\n")
+check("lines", shown.count(b"\r\n"), 50000)
+again, _ = mlfs("-q", "--", "seq", "1", "50000").end()
+check("the hit", again == shown, True)
+check("result", report()["result"], "hit")
+
+note("the terminal goes away: the command gets SIGHUP, nothing is left")
+t = mlfs("--", "sh", "-c", "echo $$ >\"$WITNESS/hup\"; echo ready; sleep 60")
+t.read_until(b"ready")
+with open(os.environ["WITNESS"] + "/hup") as f:
+    step = int(f.read())
+os.close(t.fd)
+os.waitpid(t.pid, 0)
+deadline = time.monotonic() + 20
+while os.path.exists(f"/proc/{step}"):
+    assert time.monotonic() < deadline, "the command is still there"
+    time.sleep(0.02)
