@@ -343,7 +343,7 @@ static bool same_rest(const struct output *out, const struct node *n)
 
 /* Every directory above must be one, now or by this result. Paths in records have no symbolic links in them,
  * so that one in the chain means that the place is another. */
-static bool check_parents(struct look *l, const struct result *r, const char *path)
+static bool check_parents(struct look *l, const struct result *r, const char *path, bool to_write)
 {
 	auto_free char *dir = xstrdup(path);
 	const struct output *out;
@@ -356,7 +356,8 @@ static bool check_parents(struct look *l, const struct result *r, const char *pa
 		if (out && out->now.type == OUT_DIR)
 			return true; /* its own parents are checked with it */
 		n = node_get(l, dir, true);
-		if (out || is_absent(n))
+		/* A removal may lie below a directory that this result removes or replaces as well. */
+		if ((out && to_write) || is_absent(n))
 			return refuse(l, xasprintf("directory %s is gone", shown(l, dir)));
 		if (n->st_err)
 			return refuse(l, xasprintf("cannot look at %s: %s", shown(l, dir),
@@ -426,7 +427,7 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 	ret->action = same ? PLACE_KEEP : out->now.type == OUT_ABSENT ? PLACE_REMOVE : PLACE_WRITE;
 	if (same && out->now.type == OUT_ABSENT)
 		return true;
-	if (!check_parents(l, r, out->path))
+	if (!check_parents(l, r, out->path, ret->action != PLACE_REMOVE))
 		return false;
 	if (ret->action == PLACE_WRITE && other_names(r, out, n))
 		return refuse(l,

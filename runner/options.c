@@ -299,8 +299,12 @@ int option_set(struct exec_opts *o, const char *name, const char *value, char **
 	auto_free char *why = NULL;
 
 	for (size_t i = 0; i < N_OPTIONS; i++) {
-		if (options[i].not_in_file || strcmp(options[i].name, name) != 0)
+		if (strcmp(options[i].name, name) != 0)
 			continue;
+		if (options[i].not_in_file) {
+			*ret_why = xasprintf("'%s' is for the command line only", name);
+			return -EINVAL;
+		}
 		if (set_value(o, &options[i], value, &why) >= 0)
 			return 0;
 		*ret_why = xasprintf("setting '%s': %s", name, why);
@@ -326,7 +330,7 @@ static void help(void)
 			       d->arg ? " " : "", d->arg ? d->arg : "");
 		printf("  %-26s %s\n", left, d->help);
 	}
-	printf("\nExit status: the command's own; 125 mlfs failed, 126 cannot be run, 127 not found.\n"
+	printf("\nExit status: the command's own; 125 mlfs failed, 126 cannot run, 127 not found.\n"
 	       "Settings may also stand in mlfs.conf; see mlfs-exec(1) and mlfs.conf(5).\n");
 }
 

@@ -296,7 +296,8 @@ static void add_env(struct env_list *l, const struct exec_opts *o, const struct 
 	for (size_t i = 0; i < o->env.n; i++)
 		if (strchr(o->env.v[i], '='))
 			env_add(l, xstrdup(o->env.v[i]));
-	qsort(l->v, l->n, sizeof(*l->v), by_name);
+	if (l->n)
+		qsort(l->v, l->n, sizeof(*l->v), by_name);
 }
 
 /* ---- standard streams ---- */

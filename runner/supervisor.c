@@ -79,7 +79,8 @@ static void watch_for_network(const struct supervised *s, int sock)
 	if (s->opts->allow_network)
 		return;
 	fd = watch_install(&e);
-	(void)!message_send(sock, fd < 0 ? 'N' : 'L', fd < 0 ? e.msg : NULL, fd, &e);
+	if (fd < 0 || watch_send(sock, fd, &e) < 0)
+		(void)!message_send(sock, 'N', e.msg, -1, &e); /* its end is noticed in any case */
 }
 
 static void step_main(const struct supervised *s, int sock, int in, int out, int errfd)
@@ -244,7 +245,7 @@ static int set_up(struct super *s)
 				return 0;
 			}
 			break;
-		case 'L':
+		case '\0': /* watch_send's */
 			if (watch_start(m.fd, &s->watch, &e) < 0)
 				s->network_unseen = xstrdup(e.msg);
 			break;
