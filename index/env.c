@@ -19,7 +19,9 @@
 #include "check.h"
 #include "env.h"
 
-#define MAP_MIN ((size_t)1 << 30)   /* address space only: the file grows by what is written */
+#ifndef MAP_MIN /* tests choose a small one */
+#define MAP_MIN ((size_t)1 << 30) /* address space only: the file grows by what is written */
+#endif
 #define MAP_SPARE ((size_t)64 << 20) /* what is asked for where address space is limited */
 #define MAP_MAX ((size_t)1 << 42)
 #define MAX_READERS 512
@@ -421,6 +423,13 @@ int kv_write(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e)
 /* ---- opening and closing ---- */
 
 /* e is never NULL in this section: the reason of check_data is needed. */
+static int close_on_exec(MDB_env *env)
+{
+	int fd, rc = mdb_env_get_fd(env, &fd);
+
+	return rc ? rc : fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? errno : 0;
+}
+
 static int create_env(struct kv *k, size_t map)
 {
 	unsigned flags = MDB_NOTLS | MDB_NOMETASYNC | (k->read_only ? MDB_RDONLY : 0);
@@ -435,6 +444,9 @@ static int create_env(struct kv *k, size_t map)
 		rc = mdb_env_set_mapsize(k->env, map);
 	if (rc == 0)
 		rc = mdb_env_open(k->env, k->dir, flags, 0600);
+	/* LMDB 0.9 marks only the lock file so; the commands that mlfs runs must not inherit the index. */
+	if (rc == 0)
+		rc = close_on_exec(k->env);
 	if (rc) {
 		mdb_env_close(k->env); /* as lmdb.h demands after a failure too */
 		k->env = NULL;

@@ -302,7 +302,7 @@ static int describe(struct exec *x, struct err *e)
 		r = step_describe(&x->o, stdin_type(x->in), stdin_file_fp(x->in), stdin_file_off(x->in),
 				  &x->step, e);
 	if (r == 0)
-		r = inherited_open(&x->passed, &passed, e);
+		r = inherited_open(x->o.argv, &x->passed, &passed, e);
 	if (r == 0 && passed.len) {
 		buf_add(&passed, &x->step.key, sizeof(x->step.key));
 		x->step.key = fp_of(passed.data, passed.len);

@@ -3,11 +3,15 @@
  * feed.c - give the command a pipe or socket of which no more is taken than the command itself takes.
  *
  * What is left unread belongs to whoever reads the stream next (the shell script mlfs was called from), and
- * what was read is an input of the step. So the command gets the read end of a private pipe of one slot:
- * bytes are looked at in the real stream without taking them (tee(2) into a scratch pipe, or MSG_PEEK), written
- * into the slot, and taken from the real stream once the slot is empty. That is what POLLOUT says: a pipe
- * is writable when a slot is free (pipe_poll in Linux' fs/pipe.c), and a slot that was read in part is not.
- * In the end FIONREAD, which works on the write end too, tells how much of the last slot was left.
+ * what was read is an input of the step. So the command gets the read end of a private pipe. Bytes are looked at in
+ * the real stream without taking them (tee(2) into a scratch pipe, or MSG_PEEK) and written into the private one:
+ * they are the window. FIONREAD, which works on the write end too, tells how much of the window the command has not
+ * taken yet; so much stays in the real stream, the rest is taken from it.
+ *
+ * When to look: a pipe is writable when a slot is free, so one that was full tells when the command has emptied a slot
+ * (pipe_poll in Linux' fs/pipe.c). One that was not full says nothing, and need not: more bytes in the real stream
+ * are an event of their own. Only where their sender is held up by what is still in the real stream, while the
+ * private pipe has room, is nothing to be waited for; there one looks again after a while (BLIND).
  * Only the write end is kept here: were the read end kept as well, the command's closing it would go unseen.
  *
  * Where the kernel cannot look ahead (tee fails), bytes are taken when they are offered. Then, and only then, more
@@ -25,7 +29,7 @@
 
 #include "stream.h"
 
-#define SLOT_MAX 65536 /* the largest page size */
+#define WINDOW 65536 /* what a pipe holds by default */
 
 /* A command that did not look at stdin is recorded as having seen its end when that was there to be seen. A
  * stream that stays open and silent must not hang such a command, so the end alone is not waited for long: a
@@ -46,12 +50,14 @@ struct feed {
 	size_t held_at;
 	struct buf seen; /* of the last look */
 
-	int pipe_w, pipe_r, stop;
+	int pipe_w, stop;
+	int left_fd; /* of the private pipe, to ask what is left in it: pipe_w, or a read end once that is closed */
 	pthread_t thread;
 	bool running;
-	size_t slot_size, slot_len;
-	bool slot_taken; /* the slot's bytes are no longer in the real stream */
-	uint8_t slot[SLOT_MAX], taken[SLOT_MAX];
+	bool ended; /* all was given, pipe_w is closed */
+	size_t win_len;	 /* bytes given, of which it is not known that they were taken */
+	size_t win_held; /* the first of them, which are no longer in the real stream */
+	uint8_t window[WINDOW], block[WINDOW];
 
 	struct spool spool;
 	struct fp_state *fp;
@@ -69,7 +75,7 @@ int feed_new(int fd, bool socket, const char *dir, struct feed **ret, struct err
 		return err_set(e, ENOMEM, "cannot look at stdin");
 	f->fd = fd;
 	f->socket = socket;
-	f->scratch[0] = f->scratch[1] = f->changes = f->pipe_w = f->pipe_r = f->stop = -1;
+	f->scratch[0] = f->scratch[1] = f->changes = f->pipe_w = f->left_fd = f->stop = -1;
 	spool_init(&f->spool, dir);
 	*ret = f;
 	return 0;
@@ -77,30 +83,16 @@ int feed_new(int fd, bool socket, const char *dir, struct feed **ret, struct err
 
 /* ---- looking at the stream and taking from it ---- */
 
-/* The scratch pipe gets room for all that the real one can hold. */
-static void scratch_fit(struct feed *f)
-{
-	int want = fcntl(f->fd, F_GETPIPE_SZ);
-
-	if (f->scratch[1] >= 0 && want > fcntl(f->scratch[1], F_GETPIPE_SZ))
-		(void)fcntl(f->scratch[1], F_SETPIPE_SZ, want); /* refused: less can be seen at once */
-}
-
-/* Up to n of the next bytes, without taking them. 0 at the end, -EAGAIN when there is nothing. *ret_full (NULL
- * allowed): it may be that no more can be seen before some are taken. */
+/* Up to n of the next bytes, without taking them. 0 at the end, -EAGAIN when there is nothing. *ret_full: it
+ * may be that no more can be seen before some are taken. */
 static ssize_t peek_pipe(struct feed *f, void *p, size_t n, bool *ret_full)
 {
 	ssize_t got, k;
 
-	if (f->scratch[0] < 0 && pipe2(f->scratch, O_CLOEXEC) < 0)
-		return -errno;
-	if (ret_full)
-		scratch_fit(f);
 	got = tee(f->fd, f->scratch[1], n, SPLICE_F_NONBLOCK);
 	if (got <= 0)
 		return got == 0 ? 0 : -errno;
-	if (ret_full)
-		*ret_full = !(stream_ready(f->scratch[1], POLLOUT) & POLLOUT);
+	*ret_full = !(stream_ready(f->scratch[1], POLLOUT) & POLLOUT);
 	k = read_full(f->scratch[0], p, (size_t)got);
 	return k == got ? got : -EIO;
 }
@@ -109,10 +101,9 @@ static ssize_t peek(struct feed *f, void *p, size_t n, bool *ret_full)
 {
 	ssize_t k;
 
+	*ret_full = false;
 	if (!f->socket)
 		return peek_pipe(f, p, n, ret_full);
-	if (ret_full)
-		*ret_full = false;
 	k = recv(f->fd, p, n, MSG_PEEK | MSG_DONTWAIT);
 	return k < 0 ? -errno : k;
 }
@@ -161,23 +152,35 @@ static bool at_end(const struct feed *f)
 	return stream_ready(f->fd, POLLIN | POLLRDHUP) & (POLLHUP | POLLRDHUP | POLLERR);
 }
 
+/* A scratch pipe with room for all that the real one can hold. */
+static int make_scratch(struct feed *f)
+{
+	int want = fcntl(f->fd, F_GETPIPE_SZ);
+
+	if (f->socket)
+		return 0;
+	if (f->scratch[0] < 0 && pipe2(f->scratch, O_CLOEXEC) < 0)
+		return -errno;
+	if (want > fcntl(f->scratch[1], F_GETPIPE_SZ))
+		(void)fcntl(f->scratch[1], F_SETPIPE_SZ, want); /* refused: less can be seen at once */
+	return 0;
+}
+
+/* Get ready to look and to wait. In each process anew: an epoll instance is shared over a fork. */
+static int prepare(struct feed *f)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
+
+	base_close(&f->changes);
+	f->changes = epoll_create1(EPOLL_CLOEXEC);
+	if (f->changes < 0 || epoll_ctl(f->changes, EPOLL_CTL_ADD, f->fd, &ev) < 0)
+		return -errno;
+	return make_scratch(f);
+}
+
 /* ---- lookup ---- */
 
 enum answer { DIFFERENT, SAME, GO_ON, WAIT };
-
-static int watch_changes(struct feed *f)
-{
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
-	auto_close int fd = -1;
-
-	if (f->changes >= 0)
-		return 0;
-	fd = epoll_create1(EPOLL_CLOEXEC);
-	if (fd < 0 || epoll_ctl(fd, EPOLL_CTL_ADD, f->fd, &ev) < 0)
-		return -errno;
-	f->changes = take_fd(&fd);
-	return 0;
-}
 
 /* Take what was just seen (the first n bytes of it) and keep it for the command. */
 static int hold(struct feed *f, size_t n)
@@ -197,7 +200,7 @@ static int hold(struct feed *f, size_t n)
 /* Without tee: take what is there, up to one byte more than wanted. */
 static int hold_blindly(struct feed *f, size_t want)
 {
-	size_t n = want < SLOT_MAX ? want + 1 : SLOT_MAX;
+	size_t n = want < WINDOW ? want + 1 : WINDOW;
 	ssize_t k;
 
 	buf_reserve(&f->held, n);
@@ -222,7 +225,7 @@ static int look(struct feed *f, const uint8_t *want, size_t n, bool eof)
 	if (f->no_peek)
 		return hold_blindly(f, n);
 	(void)ioctl(f->fd, FIONREAD, &there); /* 0 where it is not known */
-	got = there > SLOT_MAX ? (size_t)there : SLOT_MAX;
+	got = there > WINDOW ? (size_t)there : WINDOW;
 	if (got > n + 1)
 		got = n + 1;
 	buf_reserve(&f->seen, got);
@@ -269,7 +272,7 @@ static int match(struct feed *f, const uint8_t *want, size_t n, bool eof, int si
 {
 	size_t done = 0, most = 0; /* bytes that are held and equal; ... that were ever seen */
 	int64_t since = mono_ns();
-	int r = watch_changes(f);
+	int r = prepare(f);
 
 	while (r >= 0) {
 		size_t k = f->held.len < n ? f->held.len : n;
@@ -314,9 +317,9 @@ int feed_drop(struct feed *f, uint64_t n, struct err *e)
 		held = n;
 	f->held_at += held;
 	for (n -= held; n > 0 && r == 0;) {
-		size_t k = n < SLOT_MAX ? (size_t)n : SLOT_MAX;
+		size_t k = n < WINDOW ? (size_t)n : WINDOW;
 
-		r = take_seen(f, f->taken, k);
+		r = take_seen(f, f->block, k);
 		n -= k;
 	}
 	return r < 0 ? err_set(e, r, "cannot read stdin") : 0;
@@ -326,7 +329,7 @@ int feed_drop(struct feed *f, uint64_t n, struct err *e)
 
 int feed_pipe(struct feed *f, struct err *e)
 {
-	int p[2], size, flags = fcntl(f->fd, F_GETFL);
+	int p[2], flags = fcntl(f->fd, F_GETFL);
 	auto_close int r = -1, w = -1;
 
 	if (pipe2(p, O_CLOEXEC) < 0)
@@ -336,15 +339,12 @@ int feed_pipe(struct feed *f, struct err *e)
 	f->stop = stream_above_std(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (r < 0 || w < 0 || f->stop < 0)
 		return err_set(e, r < 0 ? r : w < 0 ? w : f->stop, "cannot make a pipe for stdin");
-	size = fcntl(w, F_SETPIPE_SZ, 4096); /* rounded up to a page, that is one slot */
-	if (size <= 0 || size > SLOT_MAX)
-		return err_set(e, size < 0 ? errno : EINVAL, "cannot make a pipe for stdin small");
+	(void)fcntl(w, F_SETPIPE_SZ, WINDOW); /* it is so, unless a page is large or the user has too many */
 	/* The command sees the blocking mode that it would see on the real one. */
 	if ((flags >= 0 && (flags & O_NONBLOCK) && fcntl(r, F_SETFL, O_NONBLOCK) < 0) ||
 	    fcntl(w, F_SETFL, O_NONBLOCK) < 0)
 		return err_set(e, errno, "cannot make a pipe for stdin");
-	f->slot_size = (size_t)size;
-	f->pipe_w = take_fd(&w);
+	f->pipe_w = f->left_fd = take_fd(&w);
 	return take_fd(&r);
 }
 
@@ -358,118 +358,177 @@ static void spoil(struct feed *f, int code)
 		(void)err_set(&f->spoiled, code, "stdin could not be read");
 }
 
-/* The command has taken n bytes of the slot: they are now taken from the real stream too. What is taken must be
- * what was given: two readers of one stream may have been given the same bytes. */
-static void settle(struct feed *f, size_t n)
+/* Somebody else took bytes of the window from the real stream: those that are left there are new ones. */
+static void lost_window(struct feed *f)
 {
-	int r = 0;
+	spoil(f, -ESTALE);
+	f->win_held = f->win_len;
+}
 
-	if (n > 0 && !f->slot_taken) {
-		r = take_seen(f, f->taken, n);
-		if (r == 0 && memcmp(f->taken, f->slot, n) != 0)
-			r = -ESTALE;
+/* Take from the real stream what the command has taken since. What is taken must be what was given: two readers of
+ * one stream may have been given the same bytes. True: there was something. */
+static bool settle(struct feed *f)
+{
+	size_t n, held;
+	int left = 0, r;
+
+	if (f->win_len == 0)
+		return false;
+	if (ioctl(f->left_fd, FIONREAD, &left) < 0 || (size_t)left > f->win_len) {
+		spoil(f, left > 0 ? -EPROTO : -errno); /* the command wrote to its own stdin */
+		left = 0;
 	}
-	if (r < 0)
+	n = f->win_len - (size_t)left;
+	held = n < f->win_held ? n : f->win_held;
+	f->win_held -= held;
+	r = take_seen(f, f->block, n - held);
+	if (r < 0 && r != -ESTALE)
 		spoil(f, r);
-	spool_add(&f->spool, f->slot, n);
-	fp_update(f->fp, f->slot, n);
+	if (r < 0 || memcmp(f->block, f->window + held, n - held) != 0)
+		lost_window(f);
+	spool_add(&f->spool, f->window, n);
+	fp_update(f->fp, f->window, n);
 	f->len += n;
-	f->slot_len = 0;
+	f->win_len -= n;
+	if (f->win_held > f->win_len)
+		f->win_held = f->win_len;
+	memmove(f->window, f->window + n, f->win_len);
+	return n > 0;
 }
 
-/* Wait until the real stream has something (1). 0: the command has closed its end, or stop. */
-static int wait_for_input(struct feed *f)
+/* What to do next. BLIND: what would have to be waited for gives no event. */
+enum next { GONE, MORE, FULL, EMPTY, BLIND, END };
+
+/* Write to the command's pipe, which has room; held: the bytes are no longer in the real stream. */
+static int give_bytes(struct feed *f, const uint8_t *p, size_t n, bool held)
 {
-	struct pollfd p[] = {{.fd = f->pipe_w}, {.fd = f->stop, .events = POLLIN}, {.fd = f->fd, .events = POLLIN}};
+	ssize_t k;
 
-	for (;;) {
-		if (poll(p, 3, -1) < 0 && errno != EINTR)
-			return -errno;
-		if (p[0].revents || p[1].revents)
-			return 0;
-		if (p[2].revents)
-			return 1;
-	}
-}
-
-/* Fill the slot with bytes not yet given, waiting for them. 1; 0: no more will be given. */
-static int next_slot(struct feed *f)
-{
-	size_t held = f->held.len - f->held_at;
-	ssize_t k = 0;
-	int r;
-
-	f->slot_taken = held > 0 || f->no_peek;
-	if (held > 0) {
-		k = (ssize_t)(held < f->slot_size ? held : f->slot_size);
-		memcpy(f->slot, f->held.data + f->held_at, (size_t)k);
+	if (n > WINDOW - f->win_len)
+		n = WINDOW - f->win_len;
+	k = n ? write(f->pipe_w, p, n) : 0;
+	if (k < 0)
+		return errno == EPIPE ? GONE : errno == EAGAIN ? FULL : -errno;
+	memcpy(f->window + f->win_len, p, (size_t)k);
+	f->win_len += (size_t)k;
+	if (held) {
+		f->win_held += (size_t)k;
 		f->held_at += (size_t)k;
 	}
-	while (k == 0) {
-		r = wait_for_input(f);
-		if (r <= 0)
-			return r;
-		k = f->no_peek ? take_now(f, f->slot, f->slot_size) : peek(f, f->slot, f->slot_size, NULL);
-		if (k == 0) {
-			f->eof = true;
-			return 0;
-		}
-		if (k < 0 && k != -EAGAIN) {
-			if (f->socket || f->no_peek)
-				return (int)k;
-			f->no_peek = f->slot_taken = true;
-		}
-		if (k < 0)
-			k = 0;
-	}
-	f->slot_len = (size_t)k;
-	return 1;
+	return MORE;
 }
 
-/* Give the slot to the command and wait until it has all of it. 1; 0: it will take no more, or stop. */
-static int give_slot(struct feed *f)
+/* Give what is in the real stream beyond the window. */
+static int give_new(struct feed *f)
 {
-	struct pollfd p[] = {{.fd = f->pipe_w, .events = POLLOUT}, {.fd = f->stop, .events = POLLIN}};
+	size_t skip = f->win_len - f->win_held, same;
+	bool end = at_end(f), full;
+	ssize_t n;
 
-	if (write(f->pipe_w, f->slot, f->slot_len) != (ssize_t)f->slot_len) {
-		int code = -errno;
-
-		f->slot_len = 0; /* nothing of it went anywhere: a write of up to a page is atomic */
-		return code == -EPIPE ? 0 : code;
+	if (f->win_len == WINDOW)
+		return MORE; /* the command has made room since the last look */
+	n = peek(f, f->block, WINDOW - f->win_held, &full);
+	if (n == 0 && skip == 0)
+		return END;
+	if (n == -EAGAIN)
+		n = 0;
+	if (n < 0 && skip == 0 && !f->socket) {
+		f->no_peek = true;
+		return MORE;
 	}
-	do {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
-			return -errno;
-	} while (!p[0].revents && !p[1].revents);
-	if (p[0].revents != POLLOUT)
-		return 0; /* feed_stop settles */
-	settle(f, f->slot_len);
-	return 1;
+	if (n < 0)
+		return (int)n;
+	same = (size_t)n < skip ? (size_t)n : skip;
+	if ((same < skip && !full) || memcmp(f->block, f->window + f->win_held, same) != 0) {
+		lost_window(f);
+		return MORE;
+	}
+	if ((size_t)n > skip)
+		return give_bytes(f, f->block + skip, (size_t)n - skip, false);
+	return end ? END : full || (f->socket && skip > 0) ? BLIND : EMPTY;
+}
+
+static int give(struct feed *f)
+{
+	short ready = stream_ready(f->pipe_w, POLLOUT);
+	int r;
+
+	if (ready & POLLERR)
+		return GONE;
+	if (!(ready & POLLOUT))
+		return FULL;
+	if (f->held_at < f->held.len)
+		return give_bytes(f, f->held.data + f->held_at, f->held.len - f->held_at, true);
+	if (!f->no_peek)
+		return give_new(f);
+	f->held.len = f->held_at = 0;
+	r = hold_blindly(f, WINDOW);
+	return r == WAIT ? EMPTY : r == GO_ON ? MORE : r == DIFFERENT ? END : r;
+}
+
+/* Let the command see the end. What is left in its pipe is asked of a read end from now on: one that is kept here does
+ * no harm when nothing is written any more. */
+static int end_pipe(struct feed *f)
+{
+	char path[64];
+	int fd = -1;
+
+	if (f->win_len > 0) {
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", f->pipe_w);
+		fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0)
+			return BLIND; /* no /proc: the end is shown when the command has taken all */
+	}
+	base_close(&f->pipe_w);
+	f->pipe_w = -1;
+	f->left_fd = fd;
+	f->ended = true;
+	return END;
+}
+
+/* Wait for what `why` needs. False: the command has closed its end, or stop. */
+static bool wait_for(struct feed *f, int why, int *delay)
+{
+	struct pollfd p[] = {{.fd = f->pipe_w, .events = why == FULL ? POLLOUT : 0},
+			     {.fd = f->stop, .events = POLLIN},
+			     {.fd = why == FULL ? -1 : f->changes, .events = POLLIN}};
+	struct epoll_event ev;
+	int ms = why == FULL || f->win_len == 0 ? -1 : why == BLIND ? *delay : LOOK_AGAIN_MS;
+
+	(void)poll(p, 3, ms); /* no signal comes here; whatever else: look at everything again */
+	*delay = *delay < LOOK_AGAIN_MS ? 2 * *delay : LOOK_AGAIN_MS;
+	if (p[2].revents)
+		(void)epoll_wait(f->changes, &ev, 1, 0); /* seen */
+	return !p[1].revents && !(p[0].revents & (POLLERR | POLLNVAL));
 }
 
 static void *feed_main(void *arg)
 {
 	struct feed *f = arg;
-	int r;
+	int r, delay = 1;
 
 	do {
-		r = next_slot(f);
-		if (r > 0)
-			r = give_slot(f);
-	} while (r > 0);
-	if (r < 0)
+		if (settle(f))
+			delay = 1;
+		r = give(f);
+		if (r == END)
+			r = end_pipe(f);
+		if ((r == FULL || r == EMPTY || r == BLIND) && !wait_for(f, r, &delay))
+			r = GONE;
+	} while (r > 0 && r != END);
+	if (r < 0) {
 		spoil(f, r);
-	if (f->slot_len == 0 && (f->eof || r < 0)) {
-		base_close(&f->pipe_w); /* the slot is empty: the command sees the end */
-		f->pipe_w = -1;
+		(void)end_pipe(f); /* rather an early end than none */
 	}
 	return NULL;
 }
 
 int feed_start(struct feed *f, struct err *e)
 {
-	int r;
+	int r = prepare(f);
 
+	if (r < 0)
+		return err_set(e, r, "cannot watch stdin");
 	f->fp = fp_begin();
 	r = stream_thread(&f->thread, feed_main, f);
 	if (r < 0)
@@ -481,7 +540,6 @@ int feed_start(struct feed *f, struct err *e)
 void feed_stop(struct feed *f)
 {
 	const uint64_t one = 1;
-	int left = 0;
 
 	if (!f->running)
 		return;
@@ -489,13 +547,12 @@ void feed_stop(struct feed *f)
 		spoil(f, -errno); /* cannot be: the counter is far from full */
 	(void)pthread_join(f->thread, NULL);
 	f->running = false;
-	if (f->slot_len > 0) {
-		if (ioctl(f->pipe_w, FIONREAD, &left) < 0)
-			spoil(f, -errno);
-		settle(f, f->slot_len - (size_t)left);
-	}
+	(void)settle(f);
+	f->eof = f->ended && f->win_len == 0;
+	if (f->left_fd != f->pipe_w)
+		base_close(&f->left_fd);
 	base_close(&f->pipe_w);
-	f->pipe_w = -1;
+	f->pipe_w = f->left_fd = -1;
 	f->fp_all = fp_end(take(f->fp));
 	if (f->spool.lost && !f->spoiled.code)
 		(void)err_set(&f->spoiled, f->spool.lost, "stdin could not be kept");

@@ -28,6 +28,41 @@ static bool is_jobserver(int fd)
 	return p && sscanf(p + 1, "%d,%d", &r, &w) == 2 && (fd == r || fd == w);
 }
 
+/* Does text name the descriptor: "/dev/fd/63", "/proc/self/fd/63", or the bare number? */
+static bool names_fd(const char *text, int fd)
+{
+	char path[24];
+	const char *p = text;
+	int n = snprintf(path, sizeof(path), "/fd/%d", fd);
+
+	while ((p = strstr(p, path))) {
+		if (p[n] < '0' || p[n] > '9')
+			return true;
+		p += n;
+	}
+	return strcmp(text, path + 4) == 0;
+}
+
+/*
+ * Can the command know of it? A single digit is what shells redirect; beyond that somebody must tell it the number,
+ * as process substitution does by an argument. Others have leaked from some launcher, and nobody looks at them.
+ */
+static bool is_known(int fd, char *const *argv)
+{
+	if (fd <= 9)
+		return true;
+	for (; *argv; argv++)
+		if (names_fd(*argv, fd))
+			return true;
+	for (char **v = environ; *v; v++) {
+		const char *value = strchr(*v, '=');
+
+		if (value && names_fd(value + 1, fd))
+			return true;
+	}
+	return false;
+}
+
 static int add_file(struct inherited *h, int fd, const struct stat *st, struct buf *key, struct err *e)
 {
 	int mode = fcntl(fd, F_GETFL) & O_ACCMODE;
@@ -60,12 +95,12 @@ static void spoil(struct inherited *h, int fd, mode_t mode)
 				       "it is not seen; close it with %d>&-", fd, what, fd);
 }
 
-static int look(struct inherited *h, int fd, struct buf *key, struct err *e)
+static int look(struct inherited *h, int fd, char *const *argv, struct buf *key, struct err *e)
 {
 	int flags = fcntl(fd, F_GETFD);
 	struct stat st;
 
-	if (flags < 0 || (flags & FD_CLOEXEC) || fstat(fd, &st) < 0)
+	if (flags < 0 || (flags & FD_CLOEXEC) || !is_known(fd, argv) || fstat(fd, &st) < 0)
 		return 0;
 	if (S_ISREG(st.st_mode))
 		return add_file(h, fd, &st, key, e);
@@ -80,7 +115,7 @@ static int look(struct inherited *h, int fd, struct buf *key, struct err *e)
 	return 0;
 }
 
-int inherited_open(struct inherited **ret, struct buf *key, struct err *e)
+int inherited_open(char *const *argv, struct inherited **ret, struct buf *key, struct err *e)
 {
 	struct inherited *h = xcalloc(1, sizeof(*h));
 	DIR *d = opendir("/proc/self/fd");
@@ -93,7 +128,7 @@ int inherited_open(struct inherited **ret, struct buf *key, struct err *e)
 		int fd = atoi(de->d_name);
 
 		if (fd > 2 && fd != dirfd(d))
-			r = look(h, fd, key, e);
+			r = look(h, fd, argv, key, e);
 	}
 	if (d)
 		closedir(d);

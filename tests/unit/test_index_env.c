@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* test_index_env.c - opening a cache: layout, versions, damage of every kind, a growing map, many processes. */
-#include <pthread.h>
 #include <signal.h>
 
 #include "index_util.h"
@@ -308,90 +307,6 @@ static void test_lock_file_damage(void **state)
 	idx_close(x);
 }
 
-/* ---- the map grows ---- */
-
-struct filler {
-	struct idx *x;
-	unsigned me;
-	long wrong;
-};
-
-/* 24 MB in objects of 4 KB, mostly within a read batch. */
-static void *fill_much(void *arg)
-{
-	struct filler *f = arg;
-	uint8_t data[STORE_INLINE_MAX];
-	struct oid oid;
-	struct err e;
-
-	for (unsigned i = 0; i < 6000; i++) {
-		if (i % 100 == 0)
-			f->wrong += idx_begin_read(f->x, &e) < 0;
-		fill_random(data, sizeof(data), f->me * 100000 + i);
-		f->wrong += store_put_mem(f->x, data, sizeof(data), &oid, &e) < 0;
-		if (i % 500 == 0)
-			f->wrong += store_check(f->x, &oid, sizeof(data)) != 1;
-		if (i % 100 == 99)
-			idx_end_read(f->x);
-	}
-	f->wrong += store_flush(f->x, &e) < 0;
-	return NULL;
-}
-
-/* The environment's file of a small map comes from limited address space: ulimit -v, as some clusters set. */
-static int grow_in_child(unsigned me)
-{
-	struct filler f[2] = {{.me = me}, {.me = me + 1}};
-	pthread_t t;
-	struct idx *x;
-
-	if (idx_open(cache, false, &x, &the_err) < 0)
-		return 1;
-	f[0].x = f[1].x = x;
-	if (pthread_create(&t, NULL, fill_much, &f[0]))
-		return 2;
-	fill_much(&f[1]);
-	(void)pthread_join(t, NULL);
-	idx_close(x);
-	return f[0].wrong || f[1].wrong ? 3 : 0;
-}
-
-static void test_grows(void **state)
-{
-	pid_t pids[3];
-	struct idx *x;
-	unsigned n = 0;
-
-	(void)state;
-	(void)setenv("MLFS_TEST_MAP_SIZE", "2097152", 1);
-	make_cache(10);
-	for (unsigned i = 0; i < 3; i++) {
-		pids[i] = fork();
-		if (pids[i] == 0)
-			_exit(grow_in_child(2 * i));
-	}
-	for (unsigned i = 0; i < 3; i++) {
-		int status;
-
-		assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
-		assert_int_equal(status, 0);
-	}
-	assert_ok(idx_open(cache, false, &x, &the_err));
-	for (unsigned me = 0; me < 6; me++)
-		for (unsigned i = 0; i < 6000; i += 100) {
-			uint8_t data[STORE_INLINE_MAX];
-			struct oid oid;
-
-			fill_random(data, sizeof(data), me * 100000 + i);
-			assert_int_equal(oid_of(data, sizeof(data), &oid), 0);
-			n += store_check(x, &oid, sizeof(data)) == 1;
-		}
-	assert_int_equal(n, 6 * 60);
-	assert_int_equal(count_results(x, 10), 10);
-	idx_close(x);
-	(void)unsetenv("MLFS_TEST_MAP_SIZE");
-}
-
 /* ---- many processes, killed ones ---- */
 
 static void test_processes(void **state)
@@ -463,7 +378,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_layout),	       T(test_versions), T(test_not_a_cache), T(test_unwritable),
 		T(test_truncated),     T(test_random_file), T(test_scribbled), T(test_lock_file_damage),
-		T(test_grows),	       T(test_processes), T(test_killed),
+		T(test_processes),     T(test_killed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -602,6 +602,11 @@ static void test_kinds(void **state)
 	assert_int_equal(look("t/exec").st_ino, st.st_ino);
 	assert_text("t/shut/in", "inside");
 	assert_int_equal(look("t/shut").st_mode, S_IFDIR | 0555);
+	{
+		auto_free char *shut = at("t/shut"); /* so that it can be cleared away */
+
+		assert_int_equal(chmod(shut, 0755), 0);
+	}
 	end(&m);
 }
 
