@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config.c - mlfs.conf: lines of `key = value`, # comments, and [step "GLOB"] sections whose settings hold for
- * steps of such a name. Keys are the long options of `mlfs exec`.
+ * config.c - mlfs.conf: lines of `key = value`, # comments, and [step "GLOB"] sections whose
+ * settings hold for steps of such a name. Keys are the long options of `mlfs exec`.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -51,7 +51,8 @@ static bool is_rest(const char *s)
 	return !*s || *s == '#';
 }
 
-/* s begins with a quote: takes the quotes off in place. The first byte behind, or NULL when it does not end. */
+/* s begins with a quote: takes the quotes off in place. The first byte behind, or NULL when it does
+ * not end. */
 static char *unquote(char *s)
 {
 	char *from = s + 1, *to = s;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * console.c - what the command writes to stdout and stderr: passed on at once, and kept for the record.
+ * console.c - what the command writes to stdout and stderr: passed on at once, and kept for the
+ * record.
  *
- * One thread a stream reads what the command wrote, appends it to the record and writes it to the real descriptor.
- * The order of the record is the order of reading, which `lock` makes one order for both streams; the writing to the
- * real descriptor is done without the lock, so that a reader who stops one stream does not stop the other.
+ * One thread a stream reads what the command wrote, appends it to the record and writes it to the
+ * real descriptor. The order of the record is the order of reading, which `lock` makes one order
+ * for both streams; the writing to the real descriptor is done without the lock, so that a reader
+ * who stops one stream does not stop the other.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +19,10 @@
 #include "runner.h"
 #include "stream.h"
 
-#define PIPE_SIZE (1 << 20)
-#define BLOCK	  65536
+/* As fast as the 1 MB that anybody may have; a user's pipes share 64 MB (pipe-user-pages-soft),
+ * and past that all his new pipes are small. */
+#define PIPE_SIZE  (256 << 10)
+#define BLOCK	   65536
 /* So much is still moved after console_finish asked to stop, where somebody writes on and on. */
 #define AFTER_STOP (2 * PIPE_SIZE)
 
@@ -97,7 +101,8 @@ static void init_stream(struct stream *s, struct console *c, uint8_t number)
 	s->child = s->rd = -1;
 }
 
-int console_open(const struct step *step, const char *spool_dir, struct console **ret, struct err *e)
+int console_open(const struct step *step, const char *spool_dir, struct console **ret,
+		 struct err *e)
 {
 	struct console *c = xcalloc(1, sizeof(*c));
 	int r;
@@ -178,8 +183,9 @@ static void record(struct stream *s, const uint8_t *p, size_t n)
 	(void)pthread_mutex_unlock(&c->lock);
 }
 
-/* Nobody reads the real stream any more. As long as the command may write it has to learn this, natively it would
- * have got SIGPIPE: our end is closed (false). A command that is gone has lost nothing, and its record is whole. */
+/* Nobody reads the real stream any more. As long as the command may write it has to learn this,
+ * natively it would have got SIGPIPE: our end is closed (false). A command that is gone has lost
+ * nothing, and its record is whole. */
 static bool reader_gone(struct stream *s)
 {
 	s->watch_reader = false;
@@ -187,7 +193,8 @@ static bool reader_gone(struct stream *s)
 		s->muted = true;
 		return true;
 	}
-	spoil(s->c, EPIPE, s->number == 1 ? "stdout was not read to its end" : "stderr was not read to its end");
+	spoil(s->c, EPIPE,
+	      s->number == 1 ? "stdout was not read to its end" : "stderr was not read to its end");
 	return false;
 }
 
@@ -227,7 +234,9 @@ static bool deliver(struct stream *s, const uint8_t *p, size_t n)
 	if (r == -EPIPE)
 		return reader_gone(s);
 	if (r < 0)
-		spoil(s->c, r, s->number == 1 ? "stdout could not be written" : "stderr could not be written");
+		spoil(s->c, r,
+		      s->number == 1 ? "stdout could not be written"
+				     : "stderr could not be written");
 	return r == 0;
 }
 
@@ -319,7 +328,8 @@ static void join_streams(struct console *c)
 	const uint64_t one = 1;
 
 	if (write(c->stop, &one, sizeof(one)) < 0)
-		spoil(c, errno, "the output could not be ended"); /* cannot be: the counter is far from full */
+		/* Cannot be: the counter is far from full. */
+		spoil(c, errno, "the output could not be ended");
 	if (c->out.running)
 		(void)pthread_join(c->out.thread, NULL);
 	if (c->err.running)
@@ -354,9 +364,11 @@ static void flush_stream(struct stream *s)
 	while (s->running && !s->ended && s->moved < target) {
 		if (!s->busy && !(stream_ready(s->rd, POLLIN) & POLLIN))
 			return;
-		/* Of a pipe one knows how much there is, even when somebody goes on writing. Of a pseudo-terminal
-		 * only when there is nothing more: poll looks at what is under way in the kernel, FIONREAD does not. */
-		if (target == UINT64_MAX && !s->busy && !s->pty && ioctl(s->rd, FIONREAD, &there) == 0)
+		/* Of a pipe one knows how much there is, even when somebody goes on writing. Of
+		 * a pseudo-terminal only when there is nothing more: poll looks at what is under
+		 * way in the kernel, FIONREAD does not. */
+		if (target == UINT64_MAX && !s->busy && !s->pty &&
+		    ioctl(s->rd, FIONREAD, &there) == 0)
 			target = s->moved + (uint64_t)there;
 		/* The thread is at it, or about to be: it tells when it has moved something. */
 		(void)pthread_cond_wait(&s->c->moved, &s->c->lock);
@@ -418,7 +430,9 @@ int console_replay(const void *bytes, size_t n, const struct console_chunk *chun
 			return err_text(e, EBADMSG, "the recorded output does not fit its record");
 		r = stream_write(chunks[i].fd, p, len);
 		if (r < 0)
-			return err_set(e, r, chunks[i].fd == 1 ? "cannot write to stdout" : "cannot write to stderr");
+			return err_set(e, r,
+				       chunks[i].fd == 1 ? "cannot write to stdout"
+							 : "cannot write to stderr");
 		p += len;
 		n -= len;
 	}

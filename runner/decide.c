@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * decide.c - is this a hit? The two-stage lookup of docs/design.md: step key -> path sets; for each, the
- * present state of its paths -> input key -> result. A result found is a hit only when it may be used
- * (age, status, console) and when what stands where it would write was made by recorded steps.
+ * decide.c - is this a hit? The two-stage lookup of docs/design.md: step key -> path sets; for
+ * each, the present state of its paths -> input key -> result. A result found is a hit only when it
+ * may be used (age, status, console) and when what stands where it would write was made by recorded
+ * steps.
  *
  * A path is looked at once a lookup, however many path sets and outputs name it: see struct node.
  */
@@ -12,7 +13,8 @@
 
 #include "runner.h"
 
-/* A miss scans the index for the results it could be compared with; it must not take longer than that. */
+/* A miss scans the index for the results it could be compared with; it must not take longer than
+ * that. */
 #define EXPLAIN_MAX_RESULTS    20000
 #define EXPLAIN_MAX_NS	       (50 * 1000000LL)
 #define EXPLAIN_MAX_CANDIDATES 64
@@ -73,7 +75,8 @@ static void grow(struct look *l)
 	l->cap = cap;
 }
 
-/* The node of a path, looked at when it is new. copy: `path` does not live as long as the lookup. */
+/* The node of a path, looked at when it is new. copy: `path` does not live as long as the lookup.
+ */
 static struct node *node_get(struct look *l, const char *path, bool copy)
 {
 	struct node *n;
@@ -283,8 +286,8 @@ static int read_target(const struct node *n, char **ret)
 }
 
 /*
- * What stands at a path now, in the words of a result. 1, or 0 when it is nothing a result can describe (a
- * socket or device), or -errno.
+ * What stands at a path now, in the words of a result. 1, or 0 when it is nothing a result can
+ * describe (a socket or device), or -errno.
  */
 static int present_left(struct look *l, struct node *n, struct left *ret)
 {
@@ -323,7 +326,8 @@ static bool could_be(const struct node *n, const struct left *l)
 	       (n->st.st_mode & 07777) == (l->mode & 07777);
 }
 
-/* Beyond what struct left says: owner (only root can give files away), recorded xattrs, a time that was set. */
+/* Beyond what struct left says: owner (only root can give files away), recorded xattrs, a time that
+ * was set. */
 static bool same_rest(const struct output *out, const struct node *n)
 {
 	auto_buf struct buf xattrs = {0};
@@ -341,8 +345,8 @@ static bool same_rest(const struct output *out, const struct node *n)
 	       (xattrs.len == 0 || memcmp(xattrs.data, out->xattrs, xattrs.len) == 0);
 }
 
-/* Every directory above must be one, now or by this result. Paths in records have no symbolic links in them,
- * so that one in the chain means that the place is another. */
+/* Every directory above must be one, now or by this result. Paths in records have no symbolic links
+ * in them, so that one in the chain means that the place is another. */
 static bool check_parents(struct look *l, const struct result *r, const char *path, bool to_write)
 {
 	auto_free char *dir = xstrdup(path);
@@ -356,7 +360,8 @@ static bool check_parents(struct look *l, const struct result *r, const char *pa
 		if (out && out->now.type == OUT_DIR)
 			return true; /* its own parents are checked with it */
 		n = node_get(l, dir, true);
-		/* A removal may lie below a directory that this result removes or replaces as well. */
+		/* A removal may lie below a directory that this result removes or replaces as well.
+		 */
 		if ((out && to_write) || is_absent(n))
 			return refuse(l, xasprintf("directory %s is gone", shown(l, dir)));
 		if (n->st_err)
@@ -369,9 +374,10 @@ static bool check_parents(struct look *l, const struct result *r, const char *pa
 }
 
 /*
- * The licence for a step's own outputs (design 4): what stands there must be of recorded steps. Where another
- * type of file stands than the step left, only what stood there when it was recorded will do: writing to a
- * symbolic link or a directory that another step left there is not what was recorded.
+ * The licence for a step's own outputs (design 4): what stands there must be of recorded steps.
+ * Where another type of file stands than the step left, only what stood there when it was recorded
+ * will do: writing to a symbolic link or a directory that another step left there is not what was
+ * recorded.
  */
 static int licensed(struct look *l, const struct output *out, const struct left *present)
 {
@@ -383,8 +389,8 @@ static int licensed(struct look *l, const struct output *out, const struct left 
 	return idx_left_known(l->x, out->path, present);
 }
 
-/* A file with more names than the result knows of would be cut off from them by the rename that places it,
- * where the step might have written through to all. */
+/* A file with more names than the result knows of would be cut off from them by the rename that
+ * places it, where the step might have written through to all. */
 static bool other_names(const struct result *r, const struct output *out, const struct node *n)
 {
 	nlink_t names = 1;
@@ -435,7 +441,8 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 	return true;
 }
 
-/* Names of one file come as one file: when any is to be written, or they are not one file now, all are. */
+/* Names of one file come as one file: when any is to be written, or they are not one file now, all
+ * are. */
 static void settle_links(struct look *l, const struct result *r, struct place *places)
 {
 	for (size_t i = 0; i < r->n_outputs; i++) {

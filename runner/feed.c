@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * feed.c - give the command a pipe or socket of which no more is taken than the command itself takes.
+ * feed.c - give the command a pipe or socket of which no more is taken than the command itself
+ * takes.
  *
- * What is left unread belongs to whoever reads the stream next (the shell script mlfs was called from), and
- * what was read is an input of the step. So the command gets the read end of a private pipe. Bytes are looked at in
- * the real stream without taking them (tee(2) into a scratch pipe, or MSG_PEEK) and written into the private one:
- * they are the window. FIONREAD, which works on the write end too, tells how much of the window the command has not
- * taken yet; so much stays in the real stream, the rest is taken from it.
+ * What is left unread belongs to whoever reads the stream next (the shell script mlfs was called
+ * from), and what was read is an input of the step. So the command gets the read end of a private
+ * pipe. Bytes are looked at in the real stream without taking them (tee(2) into a scratch pipe, or
+ * MSG_PEEK) and written into the private one: they are the window. FIONREAD, which works on the
+ * write end too, tells how much of the window the command has not taken yet; so much stays in the
+ * real stream, the rest is taken from it.
  *
- * When to look: a pipe is writable when a slot is free, so one that was full tells when the command has emptied a slot
- * (pipe_poll in Linux' fs/pipe.c). One that was not full says nothing, and need not: more bytes in the real stream
- * are an event of their own. Only where their sender is held up by what is still in the real stream, while the
- * private pipe has room, is nothing to be waited for; there one looks again after a while (BLIND).
- * Only the write end is kept here: were the read end kept as well, the command's closing it would go unseen.
+ * When to look: a pipe is writable when a slot is free, so one that was full tells when the command
+ * has emptied a slot (pipe_poll in Linux' fs/pipe.c). One that was not full says nothing, and need
+ * not: more bytes in the real stream are an event of their own. Only where their sender is held up
+ * by what is still in the real stream, while the private pipe has room, is nothing to be waited
+ * for; there one looks again after a while (BLIND). Only the write end is kept here: were the read
+ * end kept as well, the command's closing it would go unseen.
  *
- * Where the kernel cannot look ahead (tee fails), bytes are taken when they are offered. Then, and only then, more
- * may be taken than the command wanted.
+ * Where the kernel cannot look ahead (tee fails), bytes are taken when they are offered. Then, and
+ * only then, more may be taken than the command wanted.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,30 +34,31 @@
 
 #define WINDOW 65536 /* what a pipe holds by default */
 
-/* A command that did not look at stdin is recorded as having seen its end when that was there to be seen. A
- * stream that stays open and silent must not hang such a command, so the end alone is not waited for long: a
- * miss is always right. */
-#define WAIT_END_OF_NOTHING_MS 100
-#define WAIT_END_MS	       1000
-/* How long to rely on being woken: the sender on a socket may be waiting for room that only reading gives, without
- * a sign of it; and Linux 5.5 to 5.13 gives no edge for bytes that join others in a pipe. */
-#define LOOK_AGAIN_MS 200
+/* A command that did not look at stdin is recorded as having seen its end when that was there to
+ * be seen. A stream that stays open and silent must not hang such a command, so the end alone is
+ * not waited for long: a miss is always right. */
+#define WAIT_NO_END_MS 100
+#define WAIT_END_MS    1000
+/* How long to rely on being woken: the sender on a socket may be waiting for room that only
+ * reading gives, without a sign of it; and Linux 5.5 to 5.13 gives no edge for bytes that join
+ * others in a pipe. */
+#define LOOK_AGAIN_MS  200
 
 struct feed {
 	int fd; /* the real stream, borrowed */
 	bool socket;
-	bool no_peek;	/* tee does not work here */
-	int scratch[2]; /* always empty between calls */
-	int changes;	/* epoll, edge-triggered: something has come, or the other end is gone */
+	bool no_peek;	 /* tee does not work here */
+	int scratch[2];	 /* always empty between calls */
+	int changes;	 /* epoll, edge-triggered: something has come, or the other end is gone */
 	struct buf held; /* taken from the stream by feed_match; the command gets it first */
 	size_t held_at;
 	struct buf seen; /* of the last look */
 
 	int pipe_w, stop;
-	int left_fd; /* of the private pipe, to ask what is left in it: pipe_w, or a read end once that is closed */
+	int left_fd; /* pipe_w, or a read end once that is closed: to ask what is left */
 	pthread_t thread;
 	bool running;
-	bool ended; /* all was given, pipe_w is closed */
+	bool ended;	 /* all was given, pipe_w is closed */
 	size_t win_len;	 /* bytes given, of which it is not known that they were taken */
 	size_t win_held; /* the first of them, which are no longer in the real stream */
 	uint8_t window[WINDOW], block[WINDOW];
@@ -83,8 +87,8 @@ int feed_new(int fd, bool socket, const char *dir, struct feed **ret, struct err
 
 /* ---- looking at the stream and taking from it ---- */
 
-/* Up to n of the next bytes, without taking them. 0 at the end, -EAGAIN when there is nothing. *ret_full: it
- * may be that no more can be seen before some are taken. */
+/* Up to n of the next bytes, without taking them. 0 at the end, -EAGAIN when there is nothing.
+ * *ret_full: it may be that no more can be seen before some are taken. */
 static ssize_t peek_pipe(struct feed *f, void *p, size_t n, bool *ret_full)
 {
 	ssize_t got, k;
@@ -108,8 +112,9 @@ static ssize_t peek(struct feed *f, void *p, size_t n, bool *ret_full)
 	return k < 0 ? -errno : k;
 }
 
-/* Take up to n bytes without waiting; 0 at the end, -EAGAIN when there is nothing. Whoever else reads this stream may
- * be faster, hence no plain read after a poll, and never O_NONBLOCK: others would see it. */
+/* Take up to n bytes without waiting; 0 at the end, -EAGAIN when there is nothing. Whoever else
+ * reads this stream may be faster, hence no plain read after a poll, and never O_NONBLOCK:
+ * others would see it. */
 static ssize_t take_now(struct feed *f, void *p, size_t n)
 {
 	struct iovec v = {.iov_base = p, .iov_len = n};
@@ -162,7 +167,8 @@ static int make_scratch(struct feed *f)
 	if (f->scratch[0] < 0 && pipe2(f->scratch, O_CLOEXEC) < 0)
 		return -errno;
 	if (want > fcntl(f->scratch[1], F_GETPIPE_SZ))
-		(void)fcntl(f->scratch[1], F_SETPIPE_SZ, want); /* refused: less can be seen at once */
+		/* Refused: less can be seen at once. */
+		(void)fcntl(f->scratch[1], F_SETPIPE_SZ, want);
 	return 0;
 }
 
@@ -291,7 +297,8 @@ static int match(struct feed *f, const uint8_t *want, size_t n, bool eof, int si
 			since = mono_ns();
 		}
 		if (r == WAIT && k == n)
-			r = wait_for_more(f, time_left(since, n ? WAIT_END_MS : WAIT_END_OF_NOTHING_MS), true);
+			r = wait_for_more(f, time_left(since, n ? WAIT_END_MS : WAIT_NO_END_MS),
+					  true);
 		else if (r == WAIT)
 			r = wait_for_more(f, time_left(since, silence_ms), false);
 		if (r == DIFFERENT)
@@ -327,27 +334,6 @@ int feed_drop(struct feed *f, uint64_t n, struct err *e)
 
 /* ---- while the command runs ---- */
 
-int feed_pipe(struct feed *f, struct err *e)
-{
-	int p[2], flags = fcntl(f->fd, F_GETFL);
-	auto_close int r = -1, w = -1;
-
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return err_set(e, errno, "cannot make a pipe for stdin");
-	r = stream_above_std(p[0]);
-	w = stream_above_std(p[1]);
-	f->stop = stream_above_std(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	if (r < 0 || w < 0 || f->stop < 0)
-		return err_set(e, r < 0 ? r : w < 0 ? w : f->stop, "cannot make a pipe for stdin");
-	(void)fcntl(w, F_SETPIPE_SZ, WINDOW); /* it is so, unless a page is large or the user has too many */
-	/* The command sees the blocking mode that it would see on the real one. */
-	if ((flags >= 0 && (flags & O_NONBLOCK) && fcntl(r, F_SETFL, O_NONBLOCK) < 0) ||
-	    fcntl(w, F_SETFL, O_NONBLOCK) < 0)
-		return err_set(e, errno, "cannot make a pipe for stdin");
-	f->pipe_w = f->left_fd = take_fd(&w);
-	return take_fd(&r);
-}
-
 static void spoil(struct feed *f, int code)
 {
 	if (f->spoiled.code)
@@ -358,15 +344,17 @@ static void spoil(struct feed *f, int code)
 		(void)err_set(&f->spoiled, code, "stdin could not be read");
 }
 
-/* Somebody else took bytes of the window from the real stream: those that are left there are new ones. */
+/* Somebody else took bytes of the window from the real stream: those that are left there are new
+ * ones. */
 static void lost_window(struct feed *f)
 {
 	spoil(f, -ESTALE);
 	f->win_held = f->win_len;
 }
 
-/* Take from the real stream what the command has taken since. What is taken must be what was given: two readers of
- * one stream may have been given the same bytes. True: there was something. */
+/* Take from the real stream what the command has taken since. What is taken must be what was
+ * given: two readers of one stream may have been given the same bytes. True: there was
+ * something. */
 static bool settle(struct feed *f)
 {
 	size_t n, held;
@@ -466,8 +454,8 @@ static int give(struct feed *f)
 	return r == WAIT ? EMPTY : r == GO_ON ? MORE : r == DIFFERENT ? END : r;
 }
 
-/* Let the command see the end. What is left in its pipe is asked of a read end from now on: one that is kept here does
- * no harm when nothing is written any more. */
+/* Let the command see the end. What is left in its pipe is asked of a read end from now on: one
+ * that is kept here does no harm when nothing is written any more. */
 static int end_pipe(struct feed *f)
 {
 	char path[64];
@@ -477,13 +465,51 @@ static int end_pipe(struct feed *f)
 		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", f->pipe_w);
 		fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		if (fd < 0)
-			return BLIND; /* no /proc: the end is shown when the command has taken all */
+			return BLIND; /* no /proc: the end is shown when all is taken */
 	}
 	base_close(&f->pipe_w);
 	f->pipe_w = -1;
 	f->left_fd = fd;
 	f->ended = true;
 	return END;
+}
+
+/* What is there already is there when the command starts: it may look without waiting. */
+static void give_first(struct feed *f)
+{
+	int r;
+
+	do {
+		r = give(f);
+	} while (r == MORE && f->win_len < WINDOW);
+	if (r == END)
+		(void)end_pipe(f); /* if it cannot be now, then later; an error comes again too */
+}
+
+int feed_pipe(struct feed *f, struct err *e)
+{
+	int p[2], code, flags = fcntl(f->fd, F_GETFL);
+	auto_close int r = -1, w = -1;
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_set(e, errno, "cannot make a pipe for stdin");
+	r = stream_above_std(p[0]);
+	w = stream_above_std(p[1]);
+	f->stop = stream_above_std(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (r < 0 || w < 0 || f->stop < 0)
+		return err_set(e, r < 0 ? r : w < 0 ? w : f->stop, "cannot make a pipe for stdin");
+	/* It has that size, unless pages are large or the user has too many pipes. */
+	(void)fcntl(w, F_SETPIPE_SZ, WINDOW);
+	/* The command sees the blocking mode that it would see on the real one. */
+	if ((flags >= 0 && (flags & O_NONBLOCK) && fcntl(r, F_SETFL, O_NONBLOCK) < 0) ||
+	    fcntl(w, F_SETFL, O_NONBLOCK) < 0)
+		return err_set(e, errno, "cannot make a pipe for stdin");
+	f->pipe_w = f->left_fd = take_fd(&w);
+	code = prepare(f);
+	if (code < 0)
+		return err_set(e, code, "cannot watch stdin");
+	give_first(f);
+	return take_fd(&r);
 }
 
 /* Wait for what `why` needs. False: the command has closed its end, or stop. */
@@ -510,8 +536,8 @@ static void *feed_main(void *arg)
 	do {
 		if (settle(f))
 			delay = 1;
-		r = give(f);
-		if (r == END)
+		r = f->ended ? END : give(f);
+		if (r == END && !f->ended)
 			r = end_pipe(f);
 		if ((r == FULL || r == EMPTY || r == BLIND) && !wait_for(f, r, &delay))
 			r = GONE;
@@ -525,10 +551,8 @@ static void *feed_main(void *arg)
 
 int feed_start(struct feed *f, struct err *e)
 {
-	int r = prepare(f);
+	int r;
 
-	if (r < 0)
-		return err_set(e, r, "cannot watch stdin");
 	f->fp = fp_begin();
 	r = stream_thread(&f->thread, feed_main, f);
 	if (r < 0)

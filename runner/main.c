@@ -21,9 +21,10 @@ static const struct command commands[] = {
 #define N_COMMANDS (sizeof(commands) / sizeof(*commands))
 
 /*
- * A standard descriptor that is closed is kept busy, so that no file of ours lands on it and is read or written
- * by accident, or is handed to the command. O_PATH: reading and writing it fail with EBADF, as with a closed
- * one; close-on-exec: the command finds it closed, as it would without mlfs.
+ * A standard descriptor that is closed is kept busy, so that no file of ours lands on it and is
+ * read or written by accident, or is handed to the command. O_PATH: reading and writing it fail
+ * with EBADF, as with a closed one; close-on-exec: the command finds it closed, as it would without
+ * mlfs.
  */
 static int hold_std_fds(void)
 {

@@ -222,8 +222,9 @@ static char *cwd_glob(void)
 }
 
 /*
- * The recorder compares absolute paths (a `*` matches slashes too): a glob without a slash is a name
- * anywhere, one with a slash is below the working directory. What lies below a match is ignored with it.
+ * The recorder compares absolute paths (a `*` matches slashes too): a glob without a slash is a
+ * name anywhere, one with a slash is below the working directory. What lies below a match is
+ * ignored with it.
  */
 static int add_globs(struct strlist *at, const char *value, char **ret_why)
 {

@@ -2,11 +2,11 @@
 /*
  * replay.c - put the outputs of a hit in place, or leave everything as it was.
  *
- * 1. prepare: all that will be placed is made under temporary names (.mlfs-XXXXXX), each object checked as it
- *    is copied. A missing or damaged one ends it here: nothing has been touched.
- * 2. place: directories, then renames, then removals. Each change is noted, and what it displaced is kept under
- *    a temporary name, so that a failure half way can be taken back: the caller runs the step then, and a step
- *    must not find its own result where its input was.
+ * 1. prepare: all that will be placed is made under temporary names (.mlfs-XXXXXX), each object
+ * checked as it is copied. A missing or damaged one ends it here: nothing has been touched.
+ * 2. place: directories, then renames, then removals. Each change is noted, and what it displaced
+ * is kept under a temporary name, so that a failure half way can be taken back: the caller runs the
+ * step then, and a step must not find its own result where its input was.
  * 3. finish: what was displaced goes, then directories get their modes and times.
  */
 #include <errno.h>
@@ -138,8 +138,8 @@ static bool go_up(char *path)
 }
 
 /*
- * The directory for the temporary names of a path: the nearest one above it that is there and will stay. On
- * the same file system as the path, since what lies between does not exist yet or goes.
+ * The directory for the temporary names of a path: the nearest one above it that is there and will
+ * stay. On the same file system as the path, since what lies between does not exist yet or goes.
  */
 static char *harbour(const struct replay *p, const char *path)
 {
@@ -157,7 +157,8 @@ static char *harbour(const struct replay *p, const char *path)
 	return dir;
 }
 
-/* A directory that the step closed to writing after it filled it is opened for as long as we fill it. */
+/* A directory that the step closed to writing after it filled it is opened for as long as we fill
+ * it. */
 static void make_room(struct replay *p, const char *dir)
 {
 	const struct output *out = find_output(p, dir);
@@ -347,9 +348,9 @@ static int64_t kept_mtime(const struct output *out)
 }
 
 /*
- * Times for the files to be placed: now, a nanosecond apart in the order recorded, equal ones equal; but before
- * those of files that stay as they are and were written later, as if what is restored had never been gone (else
- * `make` would take what stayed for stale).
+ * Times for the files to be placed: now, a nanosecond apart in the order recorded, equal ones
+ * equal; but before those of files that stay as they are and were written later, as if what is
+ * restored had never been gone (else `make` would take what stayed for stale).
  */
 static void plan_times(struct replay *p)
 {
@@ -479,7 +480,8 @@ static int make_dir(struct replay *p, const struct output *out)
 	return 1;
 }
 
-/* Put what was made under a temporary name in its place, keeping what stood there for the way back. */
+/* Put what was made under a temporary name in its place, keeping what stood there for the way back.
+ */
 static int put(struct replay *p, const struct output *out, struct item *it)
 {
 	struct stat st;
@@ -574,7 +576,8 @@ static int each_dir(struct replay *p,
 	return 1;
 }
 
-/* The bytes were checked as they were written: the next lookup need not read them where the clock allows. */
+/* The bytes were checked as they were written: the next lookup need not read them where the clock
+ * allows. */
 static void remember(struct replay *p)
 {
 	auto_free struct idx_digest *d = xcalloc(p->r->n_outputs, sizeof(*d));
@@ -616,7 +619,8 @@ static int replay_in(struct replay *p)
 		roll_back(p);
 		return r;
 	}
-	/* From the first change to the last no signal may end us half way; it is a matter of renames only. */
+	/* From the first change to the last no signal may end us half way; it is a matter of
+	 * renames only. */
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_BLOCK, &all, &old);
 	r = place_all(p);

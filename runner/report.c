@@ -71,7 +71,8 @@ static int write_there(int fd, const char *path, const struct buf *b, struct err
 	return n < 0 ? err_set(e, (int)n, "cannot write %s", path) : 0;
 }
 
-/* Not a plain file (/dev/stdout, a fifo), or a link to a file that is yet to be: nothing to rename over. */
+/* Not a plain file (/dev/stdout, a fifo), or a link to a file that is yet to be: nothing to rename
+ * over. */
 static int write_direct(const char *path, const struct buf *b, struct err *e)
 {
 	auto_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

@@ -2,10 +2,10 @@
 /*
  * stdin.c - what the command is given as fd 0, and what of it the command used.
  *
- * A regular file is an input as a whole: its digest and offset are in the step key, and the command gets the very
- * descriptor. A pipe or stream socket goes through feed.c. A terminal is passed as it is; reading it keeps the result
- * from being stored (tty.c). What else there may be (a disk, /dev/random, a listening socket) is passed as it is and
- * never part of a result.
+ * A regular file is an input as a whole: its digest and offset are in the step key, and the command
+ * gets the very descriptor. A pipe or stream socket goes through feed.c. A terminal is passed as it
+ * is; reading it keeps the result from being stored (tty.c). What else there may be (a disk,
+ * /dev/random, a listening socket) is passed as it is and never part of a result.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,9 +17,11 @@
 #include "runner.h"
 #include "stream.h"
 
-#define IN STDIN_FILENO
-#define RACY_NS 2000000000 /* times of files are not to be trusted closer than this (index.h, idx_digest_put) */
-/* How long to wait for recorded input that does not come, where its sender may be waiting for our output. */
+#define IN	       STDIN_FILENO
+/* Times of files are not to be trusted closer than this (index.h, idx_digest_put). */
+#define RACY_NS	       2000000000
+/* How long to wait for recorded input that does not come, where its sender may be waiting for
+ * our output. */
 #define SILENCE_MIN_MS 2000
 #define SILENCE_MAX_MS 30000
 
@@ -60,7 +62,8 @@ static bool is_racy(const struct stat *st, int64_t at)
 	return (m > c ? m : c) > at - RACY_NS;
 }
 
-/* The digest of the whole file behind fd 0, which need not have a name. 0 or -errno; -ESTALE: it keeps changing. */
+/* The digest of the whole file behind fd 0, which need not have a name. 0 or -errno; -ESTALE: it
+ * keeps changing. */
 static int digest_file(struct stdin_src *s, struct idx *x)
 {
 	for (int tries = 0; tries < 3; tries++) {
@@ -116,7 +119,7 @@ static void open_char_device(struct stdin_src *s, dev_t dev, int access)
 		/* As nohup leaves it, it cannot be read any more than a closed one. */
 		s->type = access == O_WRONLY ? IN_CLOSED : IN_NULL;
 	else if (!memory || access == O_WRONLY || (minor(dev) != 5 && minor(dev) != 7))
-		s->spoiled = "stdin is a device"; /* but /dev/zero and /dev/full always give the same */
+		s->spoiled = "stdin is a device"; /* /dev/zero and /dev/full are always the same */
 }
 
 static int int_option(int option)
@@ -209,15 +212,18 @@ static bool may_be_heard(int fd)
 	return fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 }
 
-/* Whoever writes to our stdin may want to read what the command prints before it goes on (bc as a coprocess): then
- * waiting for input without running the command waits for ever. There, wait as long as the run took. */
+/* Whoever writes to our stdin may want to read what the command prints before it goes on (bc as
+ * a coprocess): then waiting for input without running the command waits for ever. There, wait
+ * as long as the run took. */
 static int patience(const struct result *r)
 {
 	int64_t ms = r->wall_ns / 1000000;
 
 	if (r->console_len == 0 || (!may_be_heard(STDOUT_FILENO) && !may_be_heard(STDERR_FILENO)))
 		return -1;
-	return ms < SILENCE_MIN_MS ? SILENCE_MIN_MS : ms > SILENCE_MAX_MS ? SILENCE_MAX_MS : (int)ms;
+	if (ms < SILENCE_MIN_MS)
+		return SILENCE_MIN_MS;
+	return ms > SILENCE_MAX_MS ? SILENCE_MAX_MS : (int)ms;
 }
 
 int stdin_matches(struct stdin_src *s, struct idx *x, const struct result *r, struct err *e)
@@ -236,7 +242,8 @@ int stdin_matches(struct stdin_src *s, struct idx *x, const struct result *r, st
 			return k;
 	}
 	if (n != r->stdin_len)
-		return err_text(e, EUCLEAN, "the recorded stdin has another length than its record says");
+		return err_text(e, EUCLEAN,
+				"the recorded stdin has another length than its record says");
 	return feed_match(s->feed, want, n, r->stdin_eof, patience(r), e);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * step.c - the step key: a hash of what is known of a command before it runs. Not in it: what differs between
- * two runs of the same step and is none of its business (time, process ids, the name of the terminal), and the
- * place of the cache.
+ * step.c - the step key: a hash of what is known of a command before it runs. Not in it: what
+ * differs between two runs of the same step and is none of its business (time, process ids, the
+ * name of the terminal), and the place of the cache.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,8 @@
 
 #include "options.h"
 
-/* Of the encoding below: whatever changes it must change this, or old results would answer new questions. */
+/* Of the encoding below: whatever changes it must change this, or old results would answer new
+ * questions. */
 #define STEP_VERSION "mlfs step 1"
 
 /* ---- the name ---- */
@@ -169,8 +170,8 @@ static bool matches_any(const char *const *globs, const char *name)
 	return false;
 }
 
-/* How exactly the rules name it: 0 not at all, more for longer globs, most for the plain name. *ret_rule: the
- * rule that does. */
+/* How exactly the rules name it: 0 not at all, more for longer globs, most for the plain name.
+ * *ret_rule: the rule that does. */
 static size_t named(const struct strlist *rules, const char *name, const char **ret_rule)
 {
 	size_t best = 0;
@@ -194,8 +195,9 @@ static size_t named(const struct strlist *rules, const char *name, const char **
 }
 
 /*
- * Is the variable in the key? The rule that names it most exactly decides; --env wins a tie, since a variable
- * too many costs a run and one too few a wrong hit. A rule NAME=VALUE is no variable: it is added by itself.
+ * Is the variable in the key? The rule that names it most exactly decides; --env wins a tie, since
+ * a variable too many costs a run and one too few a wrong hit. A rule NAME=VALUE is no variable: it
+ * is added by itself.
  */
 static bool in_key(const struct exec_opts *o, const struct step *s, const char *name)
 {
@@ -271,7 +273,8 @@ static char *without_jobserver(const char *text)
 	return copy;
 }
 
-/* A working directory that was reached through a symbolic link is told by `pwd`, so that it is in the key. */
+/* A working directory that was reached through a symbolic link is told by `pwd`, so that it is in
+ * the key. */
 static bool is_other_pwd(const struct exec_opts *o, const struct step *s, const char *entry)
 {
 	const char *unused;
@@ -314,7 +317,8 @@ static enum stream stream_of(int fd)
 	return isatty(fd) ? STREAM_TTY : STREAM_OTHER;
 }
 
-/* Two descriptors of one regular file: do writes to one move the other's offset (or do both append)? */
+/* Two descriptors of one regular file: do writes to one move the other's offset (or do both
+ * append)? */
 static bool share_offset(int a, int b)
 {
 	pid_t self = getpid();

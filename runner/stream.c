@@ -11,7 +11,7 @@
 
 #define SPOOL_IN_MEMORY (256 << 10)
 /* Where no file can be made: so much stays in memory, then the bytes are given up. */
-#define SPOOL_NO_FILE (16 << 20)
+#define SPOOL_NO_FILE	(16 << 20)
 
 static int temp_file(const char *dir)
 {

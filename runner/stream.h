@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream.h - what console.c and stdin.c are made of: spools, threads, the feeding of a stream to the
- * command, pseudo-terminals, and the watch on terminals. Private to these files.
+ * stream.h - what console.c and stdin.c are made of: spools, threads, the feeding of a stream to
+ * the command, pseudo-terminals, and the watch on terminals. Private to these files.
  */
 #ifndef MLFS_STREAM_H
 #define MLFS_STREAM_H
@@ -20,21 +20,22 @@ struct spool {
 	bool on_disk; /* no longer in memory (or never) */
 	uint64_t len;
 	char *dir; /* or NULL */
-	int lost;  /* errno of what kept bytes from being kept, or 0. From then on the spool is of no use */
+	int lost; /* 0, or the errno that kept bytes from being kept: the spool is of no use then */
 };
 void spool_init(struct spool *s, const char *dir); /* dir: copied, NULL allowed */
 void spool_add(struct spool *s, const void *p, size_t n);
 void spool_free(struct spool *s);
 
-/* A thread that no signal is delivered to: those are the main thread's business, SIGPIPE is wanted as EPIPE
- * and SIGTTOU would stop the process. 0 or -errno. */
+/* A thread that no signal is delivered to: those are the main thread's business, SIGPIPE is
+ * wanted as EPIPE and SIGTTOU would stop the process. 0 or -errno. */
 int stream_thread(pthread_t *ret, void *(*fn)(void *), void *arg) must_check;
 /* poll() of one descriptor that does not wait; the events there are, 0 when none. */
 short stream_ready(int fd, short events);
-/* fd, or a copy in its place: above 2, so that the dup2 calls of the step cannot overwrite it. -errno when there is
- * none; fd may be the -1 of the call that failed to make it. */
+/* fd, or a copy in its place: above 2, so that the dup2 calls of the step cannot overwrite it.
+ * -errno when there is none; fd may be the -1 of the call that failed to make it. */
 int stream_above_std(int fd) must_check;
-/* Is this standard descriptor closed, as far as the command is concerned? (O_PATH: kept busy by main) */
+/* Is this standard descriptor closed, as far as the command is concerned? (O_PATH: kept busy by
+ * main) */
 bool stream_closed(int fd);
 /* write_all that also waits where the other end of fd has made it non-blocking. 0 or -errno. */
 int stream_write(int fd, const void *p, size_t n) must_check;
@@ -44,10 +45,12 @@ int stream_write(int fd, const void *p, size_t n) must_check;
 struct feed;
 /* fd: the real stream, borrowed. dir: for the spool, NULL allowed. */
 int feed_new(int fd, bool socket, const char *dir, struct feed **ret, struct err *e) must_check;
-/* Does the stream go on with these n bytes (and end there, when eof)? See stdin_matches. Waits for bytes as long
- * as what is there agrees, but no longer than silence_ms without a new one (-1: for ever). 1, 0, -errno; -EINTR
- * when a signal came while it waited (it may be called again). */
-int feed_match(struct feed *f, const void *want, size_t n, bool eof, int silence_ms, struct err *e) must_check;
+/* Does the stream go on with these n bytes (and end there, when eof)? See stdin_matches. Waits
+ * for bytes as long as what is there agrees, but no longer than silence_ms without a new one
+ * (-1: for ever). 1, 0, -errno; -EINTR when a signal came while it waited (it may be called
+ * again). */
+int feed_match(struct feed *f, const void *want, size_t n, bool eof, int silence_ms,
+	       struct err *e) must_check;
 /* Take n bytes from the stream, which feed_match has seen there. */
 int feed_drop(struct feed *f, uint64_t n, struct err *e) must_check;
 /* The read end for the command; the caller closes it after the fork. */
@@ -76,8 +79,8 @@ void tty_watch_free(struct tty_watch *w);
 
 /* A pseudo-terminal in front of the real terminal. */
 struct tty_pair {
-	int real;   /* the real terminal, borrowed */
-	int master; /* in packet mode: each read gives a TIOCPKT_* byte first */
+	int real;	      /* the real terminal, borrowed */
+	int master;	      /* in packet mode: each read gives a TIOCPKT_* byte first */
 	struct termios seen;  /* the modes of the pseudo-terminal when last looked at */
 	struct termios saved; /* the modes of the real one before the first change */
 	bool changed;
@@ -85,8 +88,8 @@ struct tty_pair {
 /* ret_slave: what the command gets; the caller closes it. p->master too. */
 int tty_pair_open(struct tty_pair *p, int real, int *ret_slave, struct err *e) must_check;
 void tty_pair_size(const struct tty_pair *p); /* the window size of the real one, passed on */
-/* Give the real terminal the modes that the command has given the pseudo-terminal since the last look. The
- * calling thread has SIGTTOU blocked. */
+/* Give the real terminal the modes that the command has given the pseudo-terminal since the last
+ * look. The calling thread has SIGTTOU blocked. */
 void tty_pair_mirror(struct tty_pair *p);
 void tty_pair_restore(struct tty_pair *p);
 

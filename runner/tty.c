@@ -2,16 +2,17 @@
 /*
  * tty.c - terminals: notice that one was read, and stand a pseudo-terminal in front of one.
  *
- * Noticing reads. The step reads the real terminal itself, since keys, modes and signals belong together. Two
- * traces of a read are used:
- *  - inotify's IN_ACCESS on the terminal's inode comes with each read that gave bytes. A read through /dev/tty
- *    shows on that inode instead, which all terminals share;
- *  - the access time: tty_read() sets it on every open inode of the terminal, /dev/tty or not, but only where the
- *    new seconds differ from the old ones in more than their lowest three bits (tty_update_time).
- * So: read when the first came for the terminal itself, or when its access time moved; or when /dev/tty was read and
- * the access time could not have shown it. Setting the access time back beforehand, to make it show everything, would
- * wipe out the trace that another step on the same terminal relies on.
- * What neither shows: a read that gave no bytes (Control-D on an empty line), and a wait that came to nothing.
+ * Noticing reads. The step reads the real terminal itself, since keys, modes and signals belong
+ * together. Two traces of a read are used:
+ *  - inotify's IN_ACCESS on the terminal's inode comes with each read that gave bytes. A read
+ *    through /dev/tty shows on that inode instead, which all terminals share;
+ *  - the access time: tty_read() sets it on every open inode of the terminal, /dev/tty or not, but
+ *    only where the new seconds differ from the old ones in more than their lowest three bits
+ *    (tty_update_time). So: read when the first came for the terminal itself, or when its access
+ *    time moved; or when /dev/tty was read and the access time could not have shown it. Setting the
+ *    access time back beforehand, to make it show everything, would wipe out the trace that another
+ *    step on the same terminal relies on. What neither shows: a read that gave no bytes (Control-D
+ *    on an empty line), and a wait that came to nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,8 +37,8 @@ struct tty_watch {
 	time_t start;
 };
 
-/* The controlling terminal under its own name, since through /dev/tty one sees that inode's times. -1: none, or
- * it has no name here. */
+/* The controlling terminal under its own name, since through /dev/tty one sees that inode's
+ * times. -1: none, or it has no name here. */
 static int open_controlling(bool *ret_has)
 {
 	auto_close int dev = open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
@@ -53,13 +54,14 @@ static int open_controlling(bool *ret_has)
 	n = readlink(path, link, sizeof(link) - 1);
 	if (n > 0) {
 		link[n] = '\0';
-		(void)snprintf(path, sizeof(path), "/dev/%.50s", strrchr(link, '/') ? strrchr(link, '/') + 1 : link);
+		(void)snprintf(path, sizeof(path), "/dev/%.50s",
+			       strrchr(link, '/') ? strrchr(link, '/') + 1 : link);
 	} else {
 		(void)snprintf(path, sizeof(path), "/dev/pts/%u", minor(rdev));
 	}
 	fd = open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	/* Only of the controlling terminal does the kernel tell the session; in a container the same name may be
-	 * another one. */
+	/* Only of the controlling terminal does the kernel tell the session; in a container the
+	 * same name may be another one. */
 	if (fd < 0 || tcgetsid(fd) < 0)
 		return -1;
 	return take_fd(&fd);
@@ -149,7 +151,8 @@ const char *tty_watch_end(struct tty_watch *w)
 	if (w->has_ctl && w->ctl.fd >= 0 && w->ctl.watch < 0 && could_hide(w, &w->ctl))
 		return "reads of the terminal cannot be noticed";
 	if (w->has_ctl && devtty && could_hide(w, &w->ctl))
-		return seen & 2 ? "the terminal was read" : "reads of the terminal cannot be noticed";
+		return seen & 2 ? "the terminal was read"
+				: "reads of the terminal cannot be noticed";
 	return NULL;
 }
 
@@ -164,8 +167,9 @@ void tty_watch_free(struct tty_watch *w)
 
 /* ---- a pseudo-terminal ---- */
 
-/* The command's output must reach the record as it was written, and the real terminal turns \n into \r\n by itself.
- * EXTPROC, of no effect without input, has the kernel report each change of modes to the master (packet mode). */
+/* The command's output must reach the record as it was written, and the real terminal turns \n
+ * into \r\n by itself. EXTPROC, of no effect without input, has the kernel report each change of
+ * modes to the master (packet mode). */
 static int set_modes(struct tty_pair *p, int slave)
 {
 	struct termios t;
@@ -230,7 +234,8 @@ void tty_pair_mirror(struct tty_pair *p)
 {
 	struct termios now, real;
 
-	if (tcgetattr(p->master, &now) < 0 || same_modes(&now, &p->seen) || tcgetattr(p->real, &real) < 0)
+	if (tcgetattr(p->master, &now) < 0 || same_modes(&now, &p->seen) ||
+	    tcgetattr(p->real, &real) < 0)
 		return;
 	if (!p->changed)
 		p->saved = real;

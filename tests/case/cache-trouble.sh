@@ -31,7 +31,7 @@ plain "mlfs: *$IO/file*" --cache "$IO/file"
 same "$(cat "$IO/file")" precious
 
 say "below a file"
-plain "mlfs: *$IO/file/cache*" --cache "$IO/file/cache"
+plain "mlfs: *$IO/file*" --cache "$IO/file/cache"
 
 say "it may not be written"
 if is_root; then

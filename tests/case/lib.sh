@@ -86,10 +86,10 @@ wait_for()
 # Run `mlfs exec`, read the report. "=STATUS" as the first word is the status wanted.
 step()
 {
-	want=0
+	wanted=0
 	case $1 in
 	=*)
-		want=${1#=}
+		wanted=${1#=}
 		shift
 		;;
 	esac
@@ -99,8 +99,8 @@ step()
 	[ -s "$IO/report" ] || fail "no report, status $status: mlfs exec $*"
 	fields=$($python "$cases/report.py" "$IO/report") || fail "malformed report: mlfs exec $*"
 	eval "$fields"
-	same "$status" "$want" "status of: $*"
-	same "$r_exit_status" "$want" "exit_status in the report of: $*"
+	same "$status" "$wanted" "status of: $*"
+	same "$r_exit_status" "$wanted" "exit_status in the report of: $*"
 }
 
 miss()

@@ -10,7 +10,7 @@ miss -- sh -c 'mark; cat in'
 hit -- sh -c 'mark; cat in'
 printf bbbb | dd of=in conv=notrunc 2>/dev/null
 touch -d '2020-01-01 00:00:00.123456789' in
-miss_because '*/in *' -- sh -c 'mark; cat in'
+miss_because '*in changed*' -- sh -c 'mark; cat in'
 printed bbbb
 ran 2
 
@@ -18,7 +18,7 @@ say "the same through another file of equal size and mtime renamed over it"
 echo cccc >in.new
 touch -d '2020-01-01 00:00:00.123456789' in.new
 mv in.new in
-miss_because '*/in *' -- sh -c 'mark; cat in'
+miss_because '*in changed*' -- sh -c 'mark; cat in'
 printed cccc
 ran 3
 
@@ -82,11 +82,11 @@ touch dir/a
 miss -- sh -c 'mark; ls dir'
 hit -- sh -c 'mark; ls dir'
 touch dir/b
-miss_because '*/dir*' -- sh -c 'mark; ls dir'
+miss_because '*dir*' -- sh -c 'mark; ls dir'
 printed "a
 b"
 rm dir/a
-miss_because '*/dir*' -- sh -c 'mark; ls dir'
+miss_because '*dir*' -- sh -c 'mark; ls dir'
 printed b
 ran 3
 say "a glob"

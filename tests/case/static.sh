@@ -36,6 +36,6 @@ hit -- ./up
 same "$(cat out)" HELLO
 ran 1
 echo bye >in
-miss_because '*/in *' -- ./up
+miss_because '*in changed*' -- ./up
 same "$(cat out)" BYE
 ran 2

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What console.c passes on and what it keeps. The tests stand pipes and pseudo-terminals at fd 1 and 2; what is to
- * be asserted is gathered first, since cmocka speaks through the same descriptors.
- * Where order matters the test itself writes as the command would, with console_flush between: nothing sleeps.
+ * What console.c passes on and what it keeps. The tests stand pipes and pseudo-terminals at fd 1
+ * and 2; what is to be asserted is gathered first, since cmocka speaks through the same
+ * descriptors. Where order matters the test itself writes as the command would, with console_flush
+ * between: nothing sleeps.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -600,7 +601,8 @@ static void test_replay(void **state)
 static void test_compatible(void **state)
 {
 	struct console_chunk one[] = {{2, 1}, {2, 1}}, both[] = {{1, 1}, {2, 1}};
-	struct result merged = {.console_merged = true, .console_len = 2, .chunks = one, .n_chunks = 1};
+	struct result merged = {
+		.console_merged = true, .console_len = 2, .chunks = one, .n_chunks = 1};
 	struct result split = {.console_len = 2, .chunks = one, .n_chunks = 2};
 	struct result none = {.console_merged = true};
 
@@ -619,14 +621,22 @@ static void test_compatible(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		with_console(test_two_streams),	     with_console(test_order),
-		with_console(test_merged),	     with_console(test_closed),
-		with_console(test_much),	     with_console(test_cannot_be_kept),
-		with_console(test_reader_goes),	     with_console(test_reader_takes_some),
-		with_console(test_reader_goes_late), with_console(test_full),
-		with_console(test_writer_left),	     with_console(test_tty),
-		with_console(test_tty_much),	     with_console(test_tty_modes),
-		with_console(test_replay),	     with_console(test_compatible),
+		with_console(test_two_streams),
+		with_console(test_order),
+		with_console(test_merged),
+		with_console(test_closed),
+		with_console(test_much),
+		with_console(test_cannot_be_kept),
+		with_console(test_reader_goes),
+		with_console(test_reader_takes_some),
+		with_console(test_reader_goes_late),
+		with_console(test_full),
+		with_console(test_writer_left),
+		with_console(test_tty),
+		with_console(test_tty_much),
+		with_console(test_tty_modes),
+		with_console(test_replay),
+		with_console(test_compatible),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

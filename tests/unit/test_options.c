@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The words of `mlfs exec` and the settings of mlfs.conf: what they set, and the one line for a wrong one. */
+/* The words of `mlfs exec` and the settings of mlfs.conf: what they set, and the one line for a
+ * wrong one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -420,7 +421,8 @@ static void test_config_errors(void **state)
 	}
 }
 
-/* A default file that is there but cannot be read: what it asks for is not known, so nothing is cached. */
+/* A default file that is there but cannot be read: what it asks for is not known, so nothing is
+ * cached. */
 static void test_config_unreadable(void **state)
 {
 	auto_free char *conf = in_dir("mlfs.conf");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * decide.c and replay.c on a real cache: results are stored as a recorded step would have, the files are changed,
- * and what is decided and what stands there afterwards is compared.
+ * decide.c and replay.c on a real cache: results are stored as a recorded step would have, the
+ * files are changed, and what is decided and what stands there afterwards is compared.
  */
 #include <errno.h>
 #include <fcntl.h>

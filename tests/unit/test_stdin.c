@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What stdin.c lets a command take, and what it says of it. Each test puts something at fd 0, runs a real program on
- * what stdin_child_fd gives, and looks at the record and at what the next reader of the real stdin finds.
- * Nothing sleeps: writers are threads that the kernel holds up, and waits of stdin.c itself are short ones.
+ * What stdin.c lets a command take, and what it says of it. Each test puts something at fd 0, runs
+ * a real program on what stdin_child_fd gives, and looks at the record and at what the next reader
+ * of the real stdin finds. Nothing sleeps: writers are threads that the kernel holds up, and waits
+ * of stdin.c itself are short ones.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -17,6 +20,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -265,7 +270,7 @@ static void test_some_bytes(void **state)
 	assert_left("789");
 }
 
-static void test_across_slots(void **state)
+static void test_many_readers(void **state)
 {
 	struct writer writer;
 	struct stdin_src *s;
@@ -276,7 +281,6 @@ static void test_across_slots(void **state)
 	start_writer(&writer, pipe_at_0(), 50000, 997);
 	s = opened();
 	run_on(s, "head -c 30001 | cksum >/dev/null; dd bs=1 count=2 status=none >/dev/null", &r);
-	/* Three readers: what the first had left in its slot goes to the second. */
 	assert_true(r.used.len == 30003);
 	assert_null(r.used.spoiled);
 	assert_int_equal(read(0, &next, 1), 1);
@@ -336,6 +340,114 @@ static void test_end(void **state)
 	run_once("cat", "", "", true);
 }
 
+/* The end is there to be seen, but not seen: what is before it was not taken. */
+static void test_end_not_reached(void **state)
+{
+	int w = pipe_at_0();
+
+	(void)state;
+	give(w, "rest");
+	close(w);
+	run_once("true", "", "", false);
+	run_once("head -c 1", "r", "r", false);
+	assert_left("est");
+}
+
+/* One write arrives as one read, where it natively would: dd counts reads. */
+static void test_whole_blocks(void **state)
+{
+	auto_free uint8_t *all = bytes(65536);
+	int w = pipe_at_0();
+	struct stdin_src *s = opened();
+	struct ran r;
+
+	(void)state;
+	assert_int_equal(write_all(w, all, 65536), 65536);
+	run_on(s, "dd bs=64k count=1 status=none | wc -c", &r);
+	assert_string_equal(r.out, "65536\n");
+	assert_int_equal(r.used.len, 65536);
+	stdin_free(s);
+	close(w);
+	assert_left("");
+}
+
+/* The sender is held up while the command's pipe has room: by slots that are not filled, by tiny
+ * messages. */
+static void test_held_up(void **state)
+{
+	struct writer writer;
+	struct stdin_src *s;
+	struct ran r;
+
+	(void)state;
+	for (int socket = 0; socket < 2; socket++) {
+		const size_t n = socket ? 3000 : 2049 * 100;
+
+		start_writer(&writer, socket ? socket_at_0() : pipe_at_0(), n, socket ? 1 : 2049);
+		s = opened();
+		run_on(s, "dd bs=1 count=1000 status=none | wc -c; wc -c", &r);
+		pthread_join(writer.thread, NULL);
+		assert_string_equal(r.out, socket ? "1000\n2000\n" : "1000\n203900\n");
+		assert_null(r.used.spoiled);
+		assert_true(r.used.eof && r.used.len == n);
+		stdin_free(s);
+	}
+}
+
+static void test_reopened(void **state)
+{
+	int w = pipe_at_0();
+
+	(void)state;
+	give(w, "text");
+	close(w);
+	run_once("cat /dev/stdin", "text", "text", true);
+}
+
+/* Where tee is refused (a sandbox), everything still arrives. */
+static int without_tee(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_tee, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = 4, .filter = code};
+	struct stdin_src *s;
+	struct ran r;
+	int w = pipe_at_0();
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		return 0; /* filters cannot be had: nothing to see */
+	give(w, "one\ntwo\n");
+	s = opened();
+	if (matches(s, "onx", false) != 0 || matches(s, "one\n", false) != 1)
+		return 1;
+	close(w);
+	run_on(s, "read a; echo $a; cat", &r);
+	if (strcmp(r.out, "one\ntwo\n") != 0 || r.used.spoiled || r.used.len != 8 || !r.used.eof)
+		return 2;
+	stdin_free(s);
+	return 0;
+}
+
+static void test_without_tee(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		alarm(60); /* a test that hangs ends */
+		_exit(without_tee());
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static void test_silent(void **state)
 {
 	int w = pipe_at_0();
@@ -383,14 +495,13 @@ static void test_blocking_mode(void **state)
 /* Somebody else reads the same stream: no result. */
 static void test_shared(void **state)
 {
-	int w = pipe_at_0(), in, pipefd[2];
+	int w = pipe_at_0(), in;
 	struct stdin_src *s = opened();
 	struct stdin_used used;
 	char c;
 	struct err e;
 
 	(void)state;
-	(void)pipefd;
 	give(w, "ab");
 	in = stdin_child_fd(s, &e);
 	assert_true(in >= 0);
@@ -750,7 +861,8 @@ static void test_tty(void **state)
 	close(master);
 }
 
-/* In a session whose controlling terminal is `slave`: the script's verdict on a stdin of /dev/null. */
+/* In a session whose controlling terminal is `slave`: the script's verdict on a stdin of
+ * /dev/null. */
 static const char *verdict_in_session(int slave, const char *script)
 {
 	struct stdin_src *s;
@@ -798,17 +910,33 @@ static void test_controlling_tty(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		with_stdin(test_line_by_line),	    with_stdin(test_some_bytes),
-		with_stdin(test_across_slots),	    with_stdin(test_all_of_it),
-		with_stdin(test_socket_in_part),    with_stdin(test_end),
-		with_stdin(test_silent),	    with_stdin(test_fifo),
-		with_stdin(test_blocking_mode),	    with_stdin(test_shared),
-		with_stdin(test_match),		    with_stdin(test_match_socket),
-		with_stdin(test_match_waits),	    with_stdin(test_match_long),
-		with_stdin(test_match_fails_late),  with_stdin(test_match_full_of_pieces),
-		with_stdin(test_match_gives_up),    with_stdin(test_file),
-		with_stdin(test_file_changes),	    with_stdin(test_devices),
-		with_stdin(test_closed),	    with_stdin(test_tty),
+		with_stdin(test_line_by_line),
+		with_stdin(test_some_bytes),
+		with_stdin(test_many_readers),
+		with_stdin(test_all_of_it),
+		with_stdin(test_socket_in_part),
+		with_stdin(test_end),
+		with_stdin(test_end_not_reached),
+		with_stdin(test_whole_blocks),
+		with_stdin(test_held_up),
+		with_stdin(test_reopened),
+		with_stdin(test_without_tee),
+		with_stdin(test_silent),
+		with_stdin(test_fifo),
+		with_stdin(test_blocking_mode),
+		with_stdin(test_shared),
+		with_stdin(test_match),
+		with_stdin(test_match_socket),
+		with_stdin(test_match_waits),
+		with_stdin(test_match_long),
+		with_stdin(test_match_fails_late),
+		with_stdin(test_match_full_of_pieces),
+		with_stdin(test_match_gives_up),
+		with_stdin(test_file),
+		with_stdin(test_file_changes),
+		with_stdin(test_devices),
+		with_stdin(test_closed),
+		with_stdin(test_tty),
 		with_stdin(test_controlling_tty),
 	};
 
