@@ -24,7 +24,7 @@ static void reply_attr(fuse_req_t req, struct inode *i)
 	}
 	r = fs->own_ids_only ? at_inode(&fs->inodes, i, &a) : -1;
 	ids_show(fs, r == 0 ? &a : NULL, &st);
-	fuse_reply_attr(req, &st, TIMEOUT_S);
+	fuse_reply_attr(req, &st, timeout_of(i));
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -55,6 +55,19 @@ void note_change(struct fs *fs, struct inode *i, enum change c)
 		trace_change(fs->trace, dentry_trace(fs, d), c);
 }
 
+/* Does name in dir lie in a tree that only the package manager changes? */
+static bool steady(const struct fs *fs, const struct inode *dir, const char *name)
+{
+	static const char *const trees[] = { "usr", "lib", "lib32", "lib64", "libx32", "bin", "sbin" };
+
+	if (dir != &fs->inodes.root)
+		return dir->system && strcmp(name, "local") != 0; /* /usr/local is a person's */
+	for (size_t k = 0; k < sizeof(trees) / sizeof(*trees); k++)
+		if (strcmp(name, trees[k]) == 0)
+			return true;
+	return false;
+}
+
 /* What the kernel is told of the file st found at a, named name in parent. */
 static struct inode *make_entry(struct fs *fs, struct inode *parent, const char *name,
 				const struct at *a, const struct stat *st, struct fuse_entry_param *e)
@@ -67,10 +80,11 @@ static struct inode *make_entry(struct fs *fs, struct inode *parent, const char 
 		d->gen = fs->inodes.gen;
 	}
 	i->nlookup++;
+	i->system = steady(fs, parent, name);
 	memset(e, 0, sizeof(*e));
 	e->ino = i == &fs->inodes.root ? FUSE_ROOT_ID : (uintptr_t)i;
 	e->attr = *st;
-	e->attr_timeout = e->entry_timeout = TIMEOUT_S;
+	e->attr_timeout = e->entry_timeout = timeout_of(i);
 	ids_show(fs, a, &e->attr);
 	return i;
 }
@@ -111,7 +125,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, err);
 		return;
 	}
-	e.entry_timeout = TIMEOUT_S;
+	e.entry_timeout = steady(fs, dir, name) ? SYSTEM_TIMEOUT_S : TIMEOUT_S;
 	fuse_reply_entry(req, &e);
 }
 

@@ -14,6 +14,9 @@
 
 /* Names and attributes are good for this long, so that waiting loops see what others do. */
 #define TIMEOUT_S 1.0
+/* What is installed on the system does not change under a running step's eyes; if it does, the comparison at the
+ * end finds it and nothing is stored. */
+#define SYSTEM_TIMEOUT_S 60.0
 
 struct fs {
 	struct inodes inodes;
@@ -66,6 +69,11 @@ void ops_data_init(struct fuse_lowlevel_ops *o);
 
 /* The trace of a name; of every name of an inode, through fn. */
 struct trace_path *dentry_trace(struct fs *fs, struct dentry *d);
+static inline double timeout_of(const struct inode *i)
+{
+	return i->system ? SYSTEM_TIMEOUT_S : TIMEOUT_S;
+}
+
 /* Set-user-id bits go when somebody without the right to keep them changes the file's bytes. */
 void drop_suid(struct fs *fs, uid_t caller, struct inode *i, int fd);
 /* The inode's earlier content is read / changes. */

@@ -2,9 +2,9 @@
 /*
  * check.c - read LMDB's file with pread and see that nothing in it could lead LMDB astray.
  *
- * The layout is that of LMDB 0.9's data version 1 (mdb.c: MDB_page, MDB_node, MDB_meta, MDB_db) on 64-bit
- * little-endian machines. Nothing is written but the stamp file. Wrong order of keys is not looked for: it
- * hides records, which is a miss, and cannot crash.
+ * The layout is that of LMDB 0.9's data version 1 (mdb.c: MDB_page, MDB_node, MDB_meta, MDB_db) on
+ * 64-bit little-endian machines. Nothing is written but the stamp file. Wrong order of keys is not
+ * looked for: it hides records, which is a miss, and cannot crash.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,9 +19,9 @@ _Static_assert(sizeof(void *) == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "LMDB's file format differs on other machines: describe it here first");
 
 #define STAMP_NAME "checked"
-#define MAX_DEPTH 32 /* LMDB's CURSOR_STACK */
-#define MAX_PAGE 65536u
-#define NO_PAGE UINT64_MAX /* P_INVALID: an empty tree */
+#define MAX_DEPTH  32 /* LMDB's CURSOR_STACK */
+#define MAX_PAGE   65536u
+#define NO_PAGE	   UINT64_MAX /* P_INVALID: an empty tree */
 
 enum { P_BRANCH = 0x01, P_LEAF = 0x02, P_OVERFLOW = 0x04, P_META = 0x08, P_KIND = 0x6f };
 enum { F_BIGDATA = 0x01, F_SUBDATA = 0x02 };
@@ -37,7 +37,8 @@ struct page {
 	};
 };
 struct node {
-	uint16_t lo, hi, flags, key_size; /* a leaf's data size, or lo, hi, flags: a branch's page number */
+	uint16_t lo, hi, flags,
+		key_size; /* a leaf's data size, or lo, hi, flags: a branch's page number */
 };
 struct tree {
 	uint32_t pad; /* of the first tree of a meta page: the page size */
@@ -270,7 +271,8 @@ static int walk_leaf(struct walk *w, uint64_t no, const uint8_t *buf, size_t i, 
 	return holds_free ? claim_free(w, no, buf + data, size) : 0;
 }
 
-static int walk_page(struct walk *w, uint64_t no, unsigned levels, bool holds_trees, bool holds_free)
+static int walk_page(struct walk *w, uint64_t no, unsigned levels, bool holds_trees,
+		     bool holds_free)
 {
 	auto_free uint8_t *buf = malloc(w->page_size);
 	struct page p;
@@ -292,8 +294,9 @@ static int walk_page(struct walk *w, uint64_t no, unsigned levels, bool holds_tr
 		else if (!node_at(w, buf, i, &node))
 			r = damaged(w->e, "wrong record", no);
 		else
-			r = walk_page(w, node.lo | (uint64_t)node.hi << 16 | (uint64_t)node.flags << 32,
-				      levels - 1, holds_trees, holds_free);
+			r = walk_page(
+				w, node.lo | (uint64_t)node.hi << 16 | (uint64_t)node.flags << 32,
+				levels - 1, holds_trees, holds_free);
 	}
 	return r;
 }
@@ -325,7 +328,8 @@ int check_walk(int data_fd, struct err *e)
 	struct meta m, after;
 	int r;
 
-	/* No reader's slot holds this snapshot: a busy writer may reuse its pages under us. Then look again. */
+	/* No reader's slot holds this snapshot: a busy writer may reuse its pages under us. Then
+	 * look again. */
 	for (int tries = 0; tries < 4; tries++) {
 		r = read_metas_settled(data_fd, &m, e);
 		if (r < 0)
@@ -410,7 +414,8 @@ int check_data(int index_fd, bool may_write, uint64_t *ret_bytes, struct err *e)
 	r = read_metas_settled(fd, &m, e);
 	if (r < 0)
 		return r;
-	/* A short file is not always a damaged one: LMDB leaves out a last page that nothing refers to. */
+	/* A short file is not always a damaged one: LMDB leaves out a last page that nothing refers
+	 * to. */
 	if (stamp_vouches(index_fd, &st, m.txnid) &&
 	    (uint64_t)st.st_size / m.free.pad > m.last_page)
 		return 0;

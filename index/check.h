@@ -2,7 +2,8 @@
 /*
  * check.h - private to index/: is data.mdb fit to be given to LMDB?
  *
- * LMDB maps the file and believes it: a truncated or overwritten one ends the process by SIGBUS or SIGSEGV.
+ * LMDB maps the file and believes it: a truncated or overwritten one ends the process by SIGBUS or
+ * SIGSEGV.
  */
 #ifndef MLFS_INDEX_CHECK_H
 #define MLFS_INDEX_CHECK_H
@@ -11,9 +12,9 @@
 
 /*
  * 0: fit (or not made yet: *ret_bytes = 0). -EUCLEAN with the reason in e (no path, no remedy).
- * Always looks at the meta pages and the file's length; walks every tree only when the file was changed by
- * someone else than LMDB since check_stamp (its times or length moved, but the transaction number did not).
- * index_fd: the directory of data.mdb.
+ * Always looks at the meta pages and the file's length; walks every tree only when the file was
+ * changed by someone else than LMDB since check_stamp (its times or length moved, but the
+ * transaction number did not). index_fd: the directory of data.mdb.
  */
 int check_data(int index_fd, bool may_write, uint64_t *ret_bytes, struct err *e) must_check;
 /* Remember that data.mdb is good as it stands, at this transaction number. Best effort. */

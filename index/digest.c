@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * digest.c - file digests remembered under device and inode, valid while size, mtime and ctime stay the same.
+ * digest.c - file digests remembered under device and inode, valid while size, mtime and ctime stay
+ * the same.
  *
- * One record a file, so that a changed file replaces its old digest. What idx_digest_file computes is gathered
- * and written many at a time: a commit costs an fdatasync.
+ * One record a file, so that a changed file replaces its old digest. What idx_digest_file computes
+ * is gathered and written many at a time: a commit costs an fdatasync.
  *
- * The racy rule (git's Documentation/technical/racy-git.txt): a file written after it was hashed, yet within
- * the same tick of the file system's clock, keeps its times. So a digest is remembered only when the times were
- * older than the tick at the moment the hashing began. The tick is a jiffy (10 ms at most) on the local file
- * systems named below, up to 2 s on others (FAT). Linux 6.13's multigrain times make the former finer still.
+ * The racy rule (git's Documentation/technical/racy-git.txt): a file written after it was hashed,
+ * yet within the same tick of the file system's clock, keeps its times. So a digest is remembered
+ * only when the times were older than the tick at the moment the hashing began. The tick is a jiffy
+ * (10 ms at most) on the local file systems named below, up to 2 s on others (FAT). Linux 6.13's
+ * multigrain times make the former finer still.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,13 +21,13 @@
 
 #include "idx.h"
 
-#define COARSE_NS INT64_C(2000000000)
-#define FINE_NS INT64_C(20000000)
+#define COARSE_NS   INT64_C(2000000000)
+#define FINE_NS	    INT64_C(20000000)
 #define MAX_PENDING 8192u
-#define BUCKETS 4096u
+#define BUCKETS	    4096u
 #define MAX_DEVICES 32u
-#define KEY_SIZE 16
-#define VALUE_SIZE 48
+#define KEY_SIZE    16
+#define VALUE_SIZE  48
 
 struct device {
 	dev_t dev;
@@ -71,7 +73,8 @@ static int64_t ns_of(struct timespec t)
 /* Is this device mounted as a file system whose clock ticks are jiffies? Unknown ones are not. */
 static bool device_is_fine(dev_t dev)
 {
-	static const char *const types[] = {"ext4", "xfs", "btrfs", "tmpfs", "f2fs", "bcachefs", "zfs"};
+	static const char *const types[] = {"ext4", "xfs",	"btrfs", "tmpfs",
+					    "f2fs", "bcachefs", "zfs"};
 	auto_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
 	auto_free char *line = NULL;
 	size_t cap = 0;
@@ -168,7 +171,8 @@ static bool same_file(const struct stat *a, const struct stat *b)
 
 static uint16_t *bucket_of(struct digests *d, const struct stat *st)
 {
-	uint64_t h = ((uint64_t)st->st_ino ^ (uint64_t)st->st_dev << 32) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h =
+		((uint64_t)st->st_ino ^ (uint64_t)st->st_dev << 32) * UINT64_C(0x9e3779b97f4a7c15);
 
 	return &d->bucket[h >> 52];
 }

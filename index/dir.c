@@ -12,7 +12,7 @@
 #include "objects.h"
 
 #define VERSION_PREFIX "mlfs cache "
-#define STALE_SECONDS 3600
+#define STALE_SECONDS  3600
 
 static const char *const layout[] = {"index", "cas", "tmp", "lock"};
 
@@ -25,8 +25,8 @@ static const char *network_name(int fd)
 		uint32_t magic;
 		const char *name;
 	} known[] = {
-		{0x6969, "NFS"},	 {0x517b, "SMB"},	{0xff534d42, "CIFS"},
-		{0xfe534d42, "SMB"},	 {0x5346414f, "AFS"},	{0x00c36400, "Ceph"},
+		{0x6969, "NFS"},	{0x517b, "SMB"},      {0xff534d42, "CIFS"},
+		{0xfe534d42, "SMB"},	{0x5346414f, "AFS"},  {0x00c36400, "Ceph"},
 		{0x0bd00bd0, "Lustre"}, {0x47504653, "GPFS"},
 	};
 	struct statfs fs;
@@ -64,10 +64,11 @@ static int check_unused(const struct idx *x, struct err *e)
 	}
 	while (r == 0 && (de = readdir(d)))
 		if (!expected_name(de->d_name))
-			r = err_text(e, EUCLEAN,
-				     "%s is not an mlfs cache (it has no file \"version\", but \"%s\"); name "
-				     "an empty directory, or remove it",
-				     x->dir, de->d_name);
+			r = err_text(
+				e, EUCLEAN,
+				"%s is not an mlfs cache (it has no file \"version\", but \"%s\"); name "
+				"an empty directory, or remove it",
+				x->dir, de->d_name);
 	(void)closedir(d); /* only read from */
 	return r;
 }
@@ -93,12 +94,13 @@ static int read_version(const struct idx *x, unsigned *ret, struct err *e)
 	text[n] = '\0';
 	errno = 0;
 	v = strtoul(text + sizeof(VERSION_PREFIX) - 1, &end, 10);
-	if (strncmp(text, VERSION_PREFIX, sizeof(VERSION_PREFIX) - 1) != 0 || *end != '\n' || errno ||
-	    v == 0 || v > 1000000)
-		return err_text(e, EUCLEAN,
-				"%s is not an mlfs cache, or damaged (its file \"version\" makes no sense); "
-				"remove %s or run `mlfs fsck --repair`",
-				x->dir, x->dir);
+	if (strncmp(text, VERSION_PREFIX, sizeof(VERSION_PREFIX) - 1) != 0 || *end != '\n' ||
+	    errno || v == 0 || v > 1000000)
+		return err_text(
+			e, EUCLEAN,
+			"%s is not an mlfs cache, or damaged (its file \"version\" makes no sense); "
+			"remove %s or run `mlfs fsck --repair`",
+			x->dir, x->dir);
 	*ret = (unsigned)v;
 	return 0;
 }
@@ -141,10 +143,11 @@ static int settle_version(struct idx *x, struct err *e)
 	if (r < 0)
 		return r;
 	if (v > IDX_SCHEMA)
-		return err_text(e, ENOTSUP,
-				"the cache %s has format %u, made by a newer mlfs; this one knows formats up "
-				"to %d: upgrade mlfs, or use another --cache",
-				x->dir, v, IDX_SCHEMA);
+		return err_text(
+			e, ENOTSUP,
+			"the cache %s has format %u, made by a newer mlfs; this one knows formats up "
+			"to %d: upgrade mlfs, or use another --cache",
+			x->dir, v, IDX_SCHEMA);
 	if (v == 0 && x->read_only)
 		return err_text(e, ENOENT, "there is no cache in %s", x->dir);
 	if (v == 0)
@@ -162,7 +165,8 @@ void idx_temp_name(struct idx *x, char name[TEMP_NAME_SIZE])
 {
 	/* The time keeps apart processes with one number: in containers, or one after the other. */
 	(void)snprintf(name, TEMP_NAME_SIZE, "tmp/%ld-%u-%llx", (long)getpid(),
-		       atomic_fetch_add(&x->temp_counter, 1), (unsigned long long)now_ns()); /* fits */
+		       atomic_fetch_add(&x->temp_counter, 1),
+		       (unsigned long long)now_ns()); /* fits */
 }
 
 static bool temp_is_stale(int tmp, const char *name)
@@ -173,7 +177,8 @@ static bool temp_is_stale(int tmp, const char *name)
 
 	if (pid <= 0 || *end != '-' || fstatat(tmp, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
-	/* A process that cannot be seen may live in another container: its files are young, then. */
+	/* A process that cannot be seen may live in another container: its files are young,
+	 * then. */
 	return S_ISREG(st.st_mode) && now_ns() / 1000000000 - st.st_mtim.tv_sec > STALE_SECONDS &&
 	       kill((pid_t)pid, 0) < 0 && errno == ESRCH;
 }
@@ -212,10 +217,11 @@ static int open_dir(struct idx *x, struct err *e)
 		return err_set(e, errno, "cannot open the cache %s", x->dir);
 	network = network_name(x->dirfd);
 	if (network)
-		return err_text(e, EREMOTE,
-				"the cache %s lies on a network file system (%s), where LMDB cannot work; use a "
-				"local directory with --cache",
-				x->dir, network);
+		return err_text(
+			e, EREMOTE,
+			"the cache %s lies on a network file system (%s), where LMDB cannot work; use a "
+			"local directory with --cache",
+			x->dir, network);
 	return settle_version(x, e);
 }
 
@@ -250,7 +256,8 @@ void idx_close(struct idx *x)
 	if (!x)
 		return;
 	if (x->kv && store_flush(x, &e) < 0)
-		log_debug("%s", e.msg); /* whoever needs these objects has asked for a flush before */
+		log_debug("%s",
+			  e.msg); /* whoever needs these objects has asked for a flush before */
 	if (x->kv && digests_flush(x, &e) < 0)
 		log_debug("%s", e.msg); /* they will be computed again */
 	kv_close(x->kv);

@@ -2,10 +2,10 @@
 /*
  * env.c - LMDB: read views, write transactions, a map that grows, guarded values, error codes.
  *
- * The only file that includes lmdb.h. Durability: MDB_NOMETASYNC. A commit waits for its pages (one fdatasync)
- * and leaves the meta page to the next one, so a power cut may undo the last transaction and can damage
- * nothing. MDB_NOSYNC could (the meta page may reach the disk before what it points to), so what happens on
- * every hit is kept out of LMDB instead: see uses.c and runs.c.
+ * The only file that includes lmdb.h. Durability: MDB_NOMETASYNC. A commit waits for its pages (one
+ * fdatasync) and leaves the meta page to the next one, so a power cut may undo the last transaction
+ * and can damage nothing. MDB_NOSYNC could (the meta page may reach the disk before what it points
+ * to), so what happens on every hit is kept out of LMDB instead: see uses.c and runs.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,15 +19,15 @@
 #include "check.h"
 #include "env.h"
 
-#ifndef MAP_MIN /* tests choose a small one */
+#ifndef MAP_MIN			  /* tests choose a small one */
 #define MAP_MIN ((size_t)1 << 30) /* address space only: the file grows by what is written */
 #endif
-#define MAP_SPARE ((size_t)64 << 20) /* what is asked for where address space is limited */
-#define MAP_MAX ((size_t)1 << 42)
+#define MAP_SPARE   ((size_t)64 << 20) /* what is asked for where address space is limited */
+#define MAP_MAX	    ((size_t)1 << 42)
 #define MAX_READERS 512
-#define MAX_TRIES 8 /* other processes may grow the map between our steps, but not for ever */
-#define GUARD 8
-#define NO_DBI ((MDB_dbi)-1)
+#define MAX_TRIES   8 /* other processes may grow the map between our steps, but not for ever */
+#define GUARD	    8
+#define NO_DBI	    ((MDB_dbi)-1)
 
 static const char *const tab_names[TAB_COUNT] = {
 	[TAB_OBJECT] = "object", [TAB_RESULT] = "result", [TAB_PATH_SET] = "path-set",
@@ -87,17 +87,18 @@ static int fail(const struct kv *k, int rc, const char *what, struct err *e)
 {
 	switch (code_of(rc)) {
 	case EUCLEAN:
-		return err_text(e, EUCLEAN,
-				"cannot %s the index %s: it is damaged (%s); remove %s or run `mlfs fsck "
-				"--repair`",
-				what, k->dir, mdb_strerror(rc), k->dir);
+		return err_text(
+			e, EUCLEAN,
+			"cannot %s the index %s: it is damaged (%s); remove %s or run `mlfs fsck "
+			"--repair`",
+			what, k->dir, mdb_strerror(rc), k->dir);
 	case ENOTSUP:
 		return err_text(e, ENOTSUP,
-				"cannot %s the index %s: it is in use by another version of LMDB", what,
-				k->dir);
+				"cannot %s the index %s: it is in use by another version of LMDB",
+				what, k->dir);
 	case EUSERS:
-		return err_text(e, EUSERS, "cannot %s the index %s: more than %d readers use it", what,
-				k->dir, MAX_READERS);
+		return err_text(e, EUSERS, "cannot %s the index %s: more than %d readers use it",
+				what, k->dir, MAX_READERS);
 	default:
 		return err_set(e, code_of(rc), "cannot %s the index %s", what, k->dir);
 	}
@@ -246,7 +247,8 @@ void kv_resume(struct kv *k)
 {
 	struct kv_txn *t = pthread_getspecific(k->mine);
 
-	/* A view that cannot be resumed is taken anew by the next kv_begin, which reports why not. */
+	/* A view that cannot be resumed is taken anew by the next kv_begin, which reports why
+	 * not. */
 	if (t && t->depth && !t->live && reader_start(t) != 0)
 		log_debug("cannot resume reading the index %s", k->dir);
 }
@@ -359,8 +361,8 @@ int kv_each(struct kv_txn *t, enum tab tab, const void *start, size_t nstart,
 /* ---- writing ---- */
 
 /* One try. 1: the map was too small, *ret_size being its size; nothing was written. */
-static int write_once(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e), void *arg,
-		      size_t *ret_size, struct err *e)
+static int write_once(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e),
+		      void *arg, size_t *ret_size, struct err *e)
 {
 	struct kv_txn t = {.kv = k};
 	MDB_envinfo info;
@@ -413,7 +415,8 @@ int kv_write(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e)
 	int r;
 
 	if (k->read_only)
-		return err_text(e, EROFS, "cannot write the index %s: it was opened to read only", k->dir);
+		return err_text(e, EROFS, "cannot write the index %s: it was opened to read only",
+				k->dir);
 	kv_pause(k); /* else growing the map would wait for ourselves */
 	r = write_growing(k, fn, arg, e);
 	kv_resume(k);
@@ -422,7 +425,6 @@ int kv_write(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e)
 
 /* ---- opening and closing ---- */
 
-/* e is never NULL in this section: the reason of check_data is needed. */
 static int close_on_exec(MDB_env *env)
 {
 	int fd, rc = mdb_env_get_fd(env, &fd);
@@ -444,7 +446,8 @@ static int create_env(struct kv *k, size_t map)
 		rc = mdb_env_set_mapsize(k->env, map);
 	if (rc == 0)
 		rc = mdb_env_open(k->env, k->dir, flags, 0600);
-	/* LMDB 0.9 marks only the lock file so; the commands that mlfs runs must not inherit the index. */
+	/* LMDB 0.9 marks only the lock file so; the commands that mlfs runs must not inherit the
+	 * index. */
 	if (rc == 0)
 		rc = close_on_exec(k->env);
 	if (rc) {
@@ -505,6 +508,7 @@ static bool tables_missing(const struct kv *k)
 	return false;
 }
 
+/* e is not NULL: the reason that check_data gives becomes part of the message. */
 static int open_checked(struct kv *k, struct err *e)
 {
 	uint64_t bytes;
@@ -517,9 +521,10 @@ static int open_checked(struct kv *k, struct err *e)
 	if (r == -EUCLEAN) {
 		struct err why = *e;
 
-		return err_text(e, EUCLEAN,
-				"the index %s is damaged (%.200s); remove it or run `mlfs fsck --repair`",
-				k->dir, why.msg);
+		return err_text(
+			e, EUCLEAN,
+			"the index %s is damaged (%.200s); remove it or run `mlfs fsck --repair`",
+			k->dir, why.msg);
 	}
 	if (r < 0)
 		return err_prefix(e, "cannot open the index %s", k->dir);
@@ -545,7 +550,7 @@ int kv_open(const char *dir, bool read_only, struct kv **ret, struct err *e)
 	k->dirfd = -1;
 	k->read_only = read_only;
 	(void)pthread_rwlock_init(&k->map, NULL); /* cannot fail on Linux */
-	(void)pthread_mutex_init(&k->mu, NULL);	   /* likewise */
+	(void)pthread_mutex_init(&k->mu, NULL);	  /* likewise */
 	r = pthread_key_create(&k->mine, reader_free);
 	if (r) {
 		free(k->dir);
@@ -570,8 +575,8 @@ void kv_close(struct kv *k)
 	(void)pthread_key_delete(k->mine); /* from here on no thread's end touches a reader */
 	while (k->readers)
 		reader_free(k->readers);
-	/* The number first, then the file's times: the other way round another writer's commit in between
-	 * would make a good file look meddled with. */
+	/* The number first, then the file's times: the other way round another writer's commit in
+	 * between would make a good file look meddled with. */
 	if (k->env && atomic_load(&k->wrote) && mdb_env_info(k->env, &info) == 0)
 		check_stamp(k->dirfd, info.me_last_txnid);
 	if (k->env)

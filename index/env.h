@@ -4,9 +4,10 @@
  *
  * Every value ends with the XXH3-64 of its key and bytes. One whose guard fails is "not there".
  *
- * Locks: `map` (a rwlock of this process) is held for reading while any transaction is live, and for writing
- * while the map grows. A thread that writes gives up its own read view for that time, so it never waits for
- * itself. Lock order: the mutex of objects.c, then `map`, then LMDB's writer lock, then that of digest.c.
+ * Locks: `map` (a rwlock of this process) is held for reading while any transaction is live, and
+ * for writing while the map grows. A thread that writes gives up its own read view for that time,
+ * so it never waits for itself. Lock order: the mutex of objects.c, then `map`, then LMDB's writer
+ * lock, then that of digest.c.
  */
 #ifndef MLFS_INDEX_ENV_H
 #define MLFS_INDEX_ENV_H
@@ -36,11 +37,13 @@ struct kv_txn; /* a read view or a write transaction */
 int kv_open(const char *dir, bool read_only, struct kv **ret, struct err *e) must_check;
 void kv_close(struct kv *k);
 
-/* This thread's read view; nests. Values from kv_get are borrowed until kv_end or this thread's next write. */
+/* This thread's read view; nests. Values from kv_get are borrowed until kv_end or this thread's
+ * next write. */
 int kv_begin(struct kv *k, struct kv_txn **ret, struct err *e) must_check;
 void kv_end(struct kv *k);
 
-/* Give up this thread's view, as before waiting for a lock whose holder may be growing the map; take it again. */
+/* Give up this thread's view, as before waiting for a lock whose holder may be growing the map;
+ * take it again. */
 void kv_pause(struct kv *k);
 void kv_resume(struct kv *k);
 
@@ -53,14 +56,14 @@ int kv_put(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, const v
 /* 1: it was there. */
 int kv_del(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, struct err *e) must_check;
 
-/* Records in key order from the first key >= start; damaged ones come with value.p NULL. Stops when fn
- * returns non-zero and returns that. */
+/* Records in key order from the first key >= start; damaged ones come with value.p NULL. Stops when
+ * fn returns non-zero and returns that. */
 int kv_each(struct kv_txn *t, enum tab tab, const void *start, size_t nstart,
 	    int (*fn)(void *arg, struct kv_val key, struct kv_val value), void *arg,
 	    struct err *e) must_check;
 
-/* One write transaction: committed when fn returns >= 0, else undone. fn may be called again from the start
- * when the map had to grow, so it changes nothing but the transaction. */
+/* One write transaction: committed when fn returns >= 0, else undone. fn may be called again from
+ * the start when the map had to grow, so it changes nothing but the transaction. */
 int kv_write(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e), void *arg,
 	     struct err *e) must_check;
 

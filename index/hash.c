@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hash.c - XXH3-128 fingerprints, XXH3-64 record guards and SHA-256 object names, of memory and of files.
+ * hash.c - XXH3-128 fingerprints, XXH3-64 record guards and SHA-256 object names, of memory and of
+ * files.
  *
- * The only file that includes xxhash.h or OpenSSL's digests. XXH3 is stable since xxHash 0.8.0, and the
- * canonical (big-endian) form is kept, so that a cache means the same to every later library and machine.
+ * The only file that includes xxhash.h or OpenSSL's digests. XXH3 is stable since xxHash 0.8.0, and
+ * the canonical (big-endian) form is kept, so that a cache means the same to every later library
+ * and machine.
  */
 #include <errno.h>
 #include <fcntl.h>

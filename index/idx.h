@@ -12,7 +12,7 @@ struct digests; /* digest.c: digests not yet written */
 
 struct idx {
 	char *dir;
-	int dirfd; /* everything but LMDB's two files is reached through it, whatever happens to the path */
+	int dirfd; /* all but LMDB's files is reached through it, whatever happens to the path */
 	bool read_only;
 	struct kv *kv;
 	struct objects *objects;

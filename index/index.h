@@ -2,15 +2,18 @@
 /*
  * index.h - the cache: hashes, remembered digests, path sets, results, runs (LMDB) and objects.
  *
- * The words are those of docs/design.md: a step key names what is known before running; a path set says
- * which paths were observed and how; an input key is step key + path set + the state of every path; a
- * result is what an input key maps to; an object is the bytes of one output, named by SHA-256.
+ * The words are those of docs/design.md: a step key names what is known before running; a path set
+ * says which paths were observed and how; an input key is step key + path set + the state of every
+ * path; a result is what an input key maps to; an object is the bytes of one output, named by
+ * SHA-256.
  *
- * Threads: a struct idx may be used by several threads at once; every call is one LMDB transaction at most.
- * Processes: any number may use one cache directory; writers take turns. A killed process leaves nothing
- * locked (robust mutexes of LMDB; stale readers are cleared on open).
- * fork: an open struct idx must not be used in a child (not even closed); open it again there. Open a cache only
- * once in a process: LMDB's file locks are the process's, and closing one would release the other's.
+ * Threads: a struct idx may be used by several threads at once; every call is one LMDB transaction
+ * at most.
+ * Processes: any number may use one cache directory; writers take turns. A killed process leaves
+ * nothing locked (robust mutexes of LMDB; stale readers are cleared on open).
+ * fork: an open struct idx must not be used in a child (not even closed); open it again there. Open
+ * a cache only once in a process: LMDB's file locks are the process's, and closing one would
+ * release the other's.
  */
 #ifndef MLFS_INDEX_H
 #define MLFS_INDEX_H
@@ -21,7 +24,8 @@
 
 /* ---- hash.c ---- */
 
-/* XXH3-128 canonical bytes: fingerprints of inputs and keys in a private cache. Not collision-resistant. */
+/* XXH3-128 canonical bytes: fingerprints of inputs and keys in a private cache. Not
+ * collision-resistant. */
 struct fp {
 	uint8_t b[16];
 };
@@ -43,7 +47,8 @@ void fp_update(struct fp_state *s, const void *p, size_t n);
 struct fp fp_end(struct fp_state *s);
 uint64_t xxh64_of(const void *p, size_t n); /* XXH3-64, guards records */
 
-/* Digest of an open file's bytes [off, off+len) (len -1: to its end), read with pread. *ret_size may be NULL. */
+/* Digest of an open file's bytes [off, off+len) (len -1: to its end), read with pread. *ret_size
+ * may be NULL. */
 int hash_fd(int fd, off_t off, off_t len, struct fp *ret, uint64_t *ret_size) must_check;
 /* Both digests in one pass, from offset 0 to the end. */
 int hash_fd_both(int fd, struct fp *ret_fp, struct oid *ret_oid, uint64_t *ret_size) must_check;
@@ -55,18 +60,20 @@ struct idx;
 #define IDX_SCHEMA 1 /* of everything kept; see docs/format.md for its history */
 
 /*
- * Open (create: mode 0700) the cache in `dir`. Layout: dir/index/{data.mdb,lock.mdb}, dir/cas/xx/<62 hex>,
- * dir/tmp/, dir/lock/, dir/version (docs/format.md). Grows the map by itself, MDB_MAP_FULL never reaches a caller.
- * Errors: ENOTDIR (dir is a file), EACCES, EROFS; EUCLEAN (not a cache or damaged; message says the remedy);
- * ENOTSUP (written by a newer mlfs; message says so); EREMOTE (on a network file system); ENOENT (read_only, and
- * there is none). With read_only, digests, uses and runs are silently not kept, other writes give -EROFS.
+ * Open (create: mode 0700) the cache in `dir`. Layout: dir/index/{data.mdb,lock.mdb},
+ * dir/cas/xx/<62 hex>, dir/tmp/, dir/lock/, dir/version (docs/format.md). Grows the map by itself,
+ * MDB_MAP_FULL never reaches a caller.
+ * Errors: ENOTDIR (dir is a file), EACCES, EROFS; EUCLEAN (not
+ * a cache or damaged; message says the remedy); ENOTSUP (written by a newer mlfs; message says so);
+ * EREMOTE (on a network file system); ENOENT (read_only, and there is none). With read_only,
+ * digests, uses and runs are silently not kept, other writes give -EROFS.
  */
 int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e) must_check;
 void idx_close(struct idx *x);
 const char *idx_dir(const struct idx *x);
-/* Between these the calling thread reads one snapshot without a transaction a call (nests; thousands of
- * state_of or idx_digest_get). What this thread itself writes meanwhile it sees. Always pair them: an open one
- * keeps the map from growing for other threads. */
+/* Between these the calling thread reads one snapshot without a transaction a call (nests;
+ * thousands of state_of or idx_digest_get). What this thread itself writes meanwhile it sees.
+ * Always pair them: an open one keeps the map from growing for other threads. */
 int idx_begin_read(struct idx *x, struct err *e) must_check;
 void idx_end_read(struct idx *x);
 
@@ -77,20 +84,23 @@ void idx_end_read(struct idx *x);
  */
 int idx_digest_get(struct idx *x, const struct stat *st, struct fp *ret);
 struct idx_digest {
-	struct stat st; /* as by fstat before AND after hashing (the caller made sure they were equal) */
+	struct stat st; /* fstat before and after hashing, which the caller found equal */
 	struct fp fp;
 	int64_t hashed_at; /* CLOCK_REALTIME ns when hashing began */
 };
 /*
- * Remember n digests in one transaction. One whose mtime or ctime is not older than hashed_at by at least
- * 2 s is silently left out (git's racy rule: with coarse clocks a later write could leave the same times),
- * unless the file system's timestamps are known fine (then 20 ms will do; see digest.c).
+ * Remember n digests in one transaction. One whose mtime or ctime is not older than hashed_at by at
+ * least 2 s is silently left out (git's racy rule: with coarse clocks a later write could leave the
+ * same times), unless the file system's timestamps are known fine (then 20 ms will do; see
+ * digest.c).
  */
 int idx_digest_put(struct idx *x, const struct idx_digest *d, size_t n, struct err *e) must_check;
-/* The digest of the file at path whose lstat is *st: remembered, or read and hashed (O_NOFOLLOW; -ESTALE
- * when it is not the same (dev, inode, size, mtime, ctime) before and after) and remembered. 
+/* The digest of the file at path whose lstat is *st: remembered, or read and hashed (O_NOFOLLOW;
+ * -ESTALE when it is not the same (dev, inode, size, mtime, ctime) before and after) and
+ * remembered (with the next writing of many: by idx_close at the latest).
  */
-int idx_digest_file(struct idx *x, const char *path, const struct stat *st, struct fp *ret) must_check;
+int idx_digest_file(struct idx *x, const char *path, const struct stat *st,
+		    struct fp *ret) must_check;
 
 /* ---- state.c: the state of one path ---- */
 
@@ -101,31 +111,34 @@ enum obs {
 	OBS_ATTR = 4,	 /* type and mode; of a regular file also size and mtime */
 	OBS_CONTENT = 8, /* regular file: type, mode, size, digest */
 	OBS_LINK = 16,	 /* symlink target */
-	OBS_LIST = 32,	 /* directory: sorted names and types, without the excluded ones; type, mode */
+	OBS_LIST = 32,	 /* directory: type, mode, names and types but for the excluded ones */
 	OBS_XATTR = 64,	 /* all extended attributes of it (names and values) */
 };
 
 /*
- * State of a path as a canonical byte string appended to `out`, for the kinds in `kinds` (ABSENT/EXISTS/
- * ATTR/CONTENT/LINK/LIST/XATTR as wanted). What is there now is described, whatever the kinds hoped for: a
- * path with OBS_ABSENT that exists yields a state that differs from the absent one. Total over file types.
- * st: lstat of path, or NULL with st_err = the errno of lstat (ENOENT and ENOTDIR are "absent"; another errno
- * is a state of its own, "error N").
- * digest: the content digest when kinds has OBS_CONTENT and st is a regular file; NULL lets the function ask
- * idx_digest_file.
+ * State of a path as a canonical byte string appended to `out`, for the kinds in `kinds`
+ * (ABSENT/EXISTS/ATTR/CONTENT/LINK/LIST/XATTR as wanted). What is there now is described, whatever
+ * the kinds hoped for: a path with OBS_ABSENT that exists yields a state that differs from the
+ * absent one. Total over file types.
+ * st: lstat of path, or NULL with st_err = the errno of lstat
+ * (ENOENT and ENOTDIR are "absent"; another errno is a state of its own, "error N").
+ * digest: the content digest when kinds has OBS_CONTENT and st is a regular file; NULL lets the
+ * function ask idx_digest_file.
  * excluded: sorted names to leave out of OBS_LIST.
  * Returns 0, or -errno when it could not be determined (then no hit).
  */
 int state_of(struct idx *x, const char *path, unsigned kinds, const struct stat *st, int st_err,
-	     const struct fp *digest, char *const *excluded, size_t n_excluded, struct buf *out) must_check;
+	     const struct fp *digest, char *const *excluded, size_t n_excluded,
+	     struct buf *out) must_check;
 /* The same from facts gathered earlier instead of from the file system (what the trace saw first).
- * list: the names with their types as "tname" (t one of f d l p s c b), sorted by name. xattrs: see xattr_blob. */
+ * list: the names with their types as "tname" (t one of f d l p s c b), sorted by name. xattrs: see
+ * xattr_blob. */
 struct facts {
 	bool present;
-	mode_t mode;	   /* st_mode */
-	uint64_t size;	   /* regular files */
-	int64_t mtime_ns; 
-	struct fp digest;  /* OBS_CONTENT */
+	mode_t mode;   /* st_mode */
+	uint64_t size; /* regular files */
+	int64_t mtime_ns;
+	struct fp digest;   /* OBS_CONTENT */
 	const char *target; /* OBS_LINK */
 	char *const *list;  /* OBS_LIST */
 	size_t n_list;
@@ -135,11 +148,13 @@ struct facts {
 };
 void state_of_facts(unsigned kinds, const struct facts *f, char *const *excluded, size_t n_excluded,
 		    struct buf *out);
-/* Names and types of a directory sorted by name ("fname"), "." and ".." left out. Caller frees with strv_free. */
+/* Names and types of a directory sorted by name ("fname"), "." and ".." left out. Caller frees with
+ * strv_free. */
 int list_dir(int dirfd_, char ***ret, size_t *ret_n) must_check;
 void strv_free(char **v, size_t n);
-/* All extended attributes of path (not followed) as one canonical blob (sorted; security.selinux and
- * security.ima left out); empty when there are none or the file system has none. fd >= 0: of that file instead. */
+/* All extended attributes of path (not followed) as one canonical blob (sorted; security.selinux
+ * and security.ima left out); empty when there are none or the file system has none. fd >= 0: of
+ * that file instead. */
 int xattr_blob(const char *path, int fd, struct buf *out) must_check;
 /* Make path's (or fd's) extended attributes those of the blob. */
 int xattr_apply(const char *path, int fd, const void *blob, size_t n, struct err *e) must_check;
@@ -147,8 +162,8 @@ int xattr_apply(const char *path, int fd, const void *blob, size_t n, struct err
 /* ---- record.c: path sets and results, and their bytes ---- */
 
 struct path_entry {
-	char *path;	/* absolute, as in the view */
-	unsigned kinds; /* enum obs bits */
+	char *path;	 /* absolute, as in the view */
+	unsigned kinds;	 /* enum obs bits */
 	char **excluded; /* OBS_LIST: sorted names the step itself makes there */
 	size_t n_excluded;
 };
@@ -158,30 +173,30 @@ struct path_set {
 	size_t n;
 };
 void path_set_free(struct path_set *s);
-void path_set_encode(const struct path_set *s, struct buf *out); /* prefix-compressed paths; decoded in place */
+void path_set_encode(const struct path_set *s, struct buf *out); /* paths prefix-compressed */
 int path_set_decode(const void *p, size_t n, struct path_set *ret) must_check; /* -EBADMSG */
 
 /* What stands at a path: an output's final state, or what was there when the step ran. */
 enum out_type { OUT_ABSENT, OUT_FILE, OUT_DIR, OUT_LINK, OUT_FIFO };
 struct left {
 	enum out_type type;
-	mode_t mode;	/* 07777 bits */
+	mode_t mode; /* 07777 bits */
 	uint64_t size;
-	struct fp fp;	/* OUT_FILE: content fingerprint */
-	char *target;	/* OUT_LINK */
-	bool unknown;	/* was there, but its content was not determined (matches nothing) */
+	struct fp fp; /* OUT_FILE: content fingerprint */
+	char *target; /* OUT_LINK */
+	bool unknown; /* was there, but its content was not determined (matches nothing) */
 };
 struct output {
 	char *path;
-	struct left now;    /* as the step left it; OUT_ABSENT: it removed it */
-	bool own;	    /* licence of design 4: earlier state not in the key; `before` is then meaningful */
+	struct left now; /* as the step left it; OUT_ABSENT: it removed it */
+	bool own; /* licence of design 4: earlier state not in the key; `before` has meaning */
 	struct left before; /* what was there when recorded (own outputs) */
 	struct oid oid;	    /* OUT_FILE: the object */
 	uint32_t uid, gid;
 	int64_t mtime_ns;
-	bool mtime_set;	    /* the step itself set the time: restored exactly; else only the order is kept */
+	bool mtime_set;	     /* the step set the time: restored exactly; else the order is kept */
 	uint32_t link_group; /* 0, or outputs with the same number are hard links of one file */
-	void *xattrs;	    /* blob of xattr_blob, or NULL */
+	void *xattrs;	     /* blob of xattr_blob, or NULL */
 	size_t n_xattrs;
 };
 /* One piece of console output, in the order written. */
@@ -193,19 +208,23 @@ struct console_chunk {
 enum stdin_kind { STDIN_UNUSED, STDIN_BYTES };
 struct result {
 	struct fp input_key, step_key, path_set_id;
-	char *name;	/* --name, or the base name of the command */
+	/* Only for idx_result_put, when stdin was read: the key without what was read from it, under which
+	 * idx_variants finds input_key (= that key and the bytes read). Not kept in the record. */
+	struct fp base_key;
+	char *name; /* --name, or the base name of the command */
 	char **argv;
 	size_t n_argv;
 	char *cwd;
-	char *env_note; /* "NAME=VALUE\n…" that was in the key, for explain */
-	int exit_status; /* 0-255; 128+N for signal N */
+	char *env_note;	    /* "NAME=VALUE\n…" that was in the key, for explain */
+	int exit_status;    /* 0-255; 128+N for signal N */
 	int64_t started_ns; /* CLOCK_REALTIME */
 	int64_t wall_ns;
 	int64_t stored_ns;
 	uint64_t n_inputs;
 	bool strict;
-	/* console: the bytes of both streams concatenated are object console_oid (none when console_len 0) */
-	bool console_merged; /* stdout and stderr were one file: chunks all say 1 and cannot be told apart */
+	/* console: the bytes of both streams concatenated are object console_oid (none when
+	 * console_len 0) */
+	bool console_merged; /* stdout and stderr were one file: chunks all say 1 */
 	struct oid console_oid;
 	uint64_t console_len;
 	struct console_chunk *chunks;
@@ -213,11 +232,12 @@ struct result {
 	enum stdin_kind stdin_kind;
 	uint64_t stdin_len; /* bytes the step consumed */
 	struct fp stdin_fp;
-	struct oid stdin_oid; /* the bytes themselves, when stdin_len > 0 */
-	bool stdin_eof;	    /* it was at the end when the step was done */
+	struct oid stdin_oid;	/* the bytes themselves, when stdin_len > 0 */
+	bool stdin_eof;		/* it was at the end when the step was done */
 	struct output *outputs; /* sorted by path: directories precede what is in them */
 	size_t n_outputs;
-	/* state of each path of the path set at recording time, for explain; same order; each malloc'ed */
+	/* state of each path of the path set at recording time, for explain; same order; each
+	 * malloc'ed */
 	struct buf *states;
 	size_t n_states;
 };
@@ -235,23 +255,31 @@ struct fp input_key_end(struct key_state *k); /* frees k */
 
 #define IDX_MAX_PATH_SETS 64 /* a step key keeps so many, the most recently useful */
 
-/* The path sets seen for a step key, most recently useful first. Frees: path_set_list_free. An undecodable
- * one is skipped. 0 with n = 0 where there are none. */
+/* The path sets seen for a step key, most recently useful first. Frees: path_set_list_free. An
+ * undecodable one is skipped. 0 with n = 0 where there are none. */
 struct path_set_list {
 	struct fp *ids;
 	struct path_set *sets;
 	size_t n;
 };
-int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list *ret, struct err *e) must_check;
+int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list *ret,
+		  struct err *e) must_check;
 void path_set_list_free(struct path_set_list *l);
 /* 1 and *ret (caller: result_free), 0 when there is none or it is damaged (its checksum fails). */
-int idx_result_get(struct idx *x, const struct fp *input_key, struct result **ret, struct err *e) must_check;
-/* Store result and path set, put the path set first under the step key, and note for each output what was
- * left there (for idx_left_known): one transaction, with the small objects gathered so far. r->path_set_id and
- * r->input_key are already filled. -EINVAL: s is not sorted, or r contradicts itself (chunks and console_len). */
-int idx_result_put(struct idx *x, const struct result *r, const struct path_set *s, struct err *e) must_check;
-/* Move a path set to the front of its step key (best effort, after a hit) and mark the result used now. Only
- * noted at once, without waiting for anybody (uses.c); done by the next idx_result_put, here or elsewhere. */
+int idx_result_get(struct idx *x, const struct fp *input_key, struct result **ret,
+		   struct err *e) must_check;
+/* The input keys of results that have this base key and differ in what they read from stdin, latest first; *ret is
+ * malloc'ed (NULL for none). */
+int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size_t *ret_n, struct err *e) must_check;
+/* Store result and path set, put the path set first under the step key, and note for each output
+ * what was left there (for idx_left_known): one transaction, with the small objects gathered so
+ * far. r->path_set_id and r->input_key are already filled. -EINVAL: s is not sorted, or r
+ * contradicts itself (chunks and console_len). */
+int idx_result_put(struct idx *x, const struct result *r, const struct path_set *s,
+		   struct err *e) must_check;
+/* Move a path set to the front of its step key (best effort, after a hit) and mark the result used
+ * now. Only noted at once, without waiting for anybody (uses.c); done by the next idx_result_put,
+ * here or elsewhere. */
 int idx_result_touch(struct idx *x, const struct result *r, struct err *e) must_check;
 int idx_result_drop(struct idx *x, const struct fp *input_key, struct err *e) must_check;
 /* Has some recorded step left exactly this at path? 1 / 0 / -errno */
@@ -271,43 +299,51 @@ struct run {
 	struct fp step_key, input_key;
 };
 int idx_run_add(struct idx *x, const struct run *r, struct err *e) must_check;
-/* Newest first; stops when fn returns non-zero, and returns that. The last 16 to 32 MB of them are kept. */
-int idx_runs(struct idx *x, int (*fn)(void *arg, const struct run *r), void *arg, struct err *e) must_check;
-/* Every result whose key starts with the hex prefix ("" for all; -EINVAL: not hex); stops when fn returns
- * non-zero, and returns that. fn may drop results. Damaged ones are left out. */
-int idx_results(struct idx *x, const char *hex_prefix, int (*fn)(void *arg, const struct result *r), void *arg,
-		struct err *e) must_check;
+/* Newest first; stops when fn returns non-zero, and returns that. The last 16 to 32 MB of them are
+ * kept. */
+int idx_runs(struct idx *x, int (*fn)(void *arg, const struct run *r), void *arg,
+	     struct err *e) must_check;
+/* Every result whose key starts with the hex prefix ("" for all; -EINVAL: not hex); stops when fn
+ * returns non-zero, and returns that. fn may drop results. Damaged ones are left out. */
+int idx_results(struct idx *x, const char *hex_prefix, int (*fn)(void *arg, const struct result *r),
+		void *arg, struct err *e) must_check;
 
 /* ---- store.c: objects ---- */
 
 #define STORE_INLINE_MAX 4096 /* objects up to this size live inside LMDB */
 
 /*
- * Put the bytes of fd (a regular file, read from offset 0; reflinked where the file system can, else copied)
- * into the store and give its names. The bytes hashed are those stored (copy first, then hash the copy).
- * Already there: nothing is written. Atomic: temporary file in dir/tmp, rename. Not fsync'ed one by one.
+ * Put the bytes of fd (a regular file, read from offset 0; reflinked where the file system can,
+ * else copied) into the store and give its names. The bytes hashed are those stored (copy first,
+ * then hash the copy). Already there: nothing is written. Atomic: temporary file in dir/tmp,
+ * rename. Not fsync'ed one by one.
  */
 int store_put_fd(struct idx *x, int fd, struct oid *ret_oid, struct fp *ret_fp, uint64_t *ret_size,
 		 struct err *e) must_check;
-int store_put_mem(struct idx *x, const void *p, size_t n, struct oid *ret_oid, struct err *e) must_check;
+int store_put_mem(struct idx *x, const void *p, size_t n, struct oid *ret_oid,
+		  struct err *e) must_check;
 /* 1: there, whole and of the right bytes (read and checked); 0: missing or damaged. */
 int store_check(struct idx *x, const struct oid *o, uint64_t size) must_check;
-/* Write the object's bytes to out (a new empty file; reflink, else copy), checking them against o on the way:
- * -EUCLEAN when damaged, -ENOENT when missing. */
-int store_get_fd(struct idx *x, const struct oid *o, uint64_t size, int out, struct err *e) must_check;
+/* Write the object's bytes to out (a new empty file; reflink, else copy), checking them against o
+ * on the way: -EUCLEAN when damaged, -ENOENT when missing. */
+int store_get_fd(struct idx *x, const struct oid *o, uint64_t size, int out,
+		 struct err *e) must_check;
 /* The object in memory (checked); caller frees. */
-int store_get_mem(struct idx *x, const struct oid *o, void **ret, size_t *ret_n, struct err *e) must_check;
-/* Small objects gather in memory (found by the gets all the same) and are written in one transaction: when there
- * are 4 MB of them, by idx_result_put in its own, by idx_close, or here. */
+int store_get_mem(struct idx *x, const struct oid *o, void **ret, size_t *ret_n,
+		  struct err *e) must_check;
+/* Small objects gather in memory (found by the gets all the same) and are written in one
+ * transaction: when there are 4 MB of them, by idx_result_put in its own, by idx_close, or here. */
 int store_flush(struct idx *x, struct err *e) must_check;
 
 /* ---- lock.c: one lock a step key, so that two identical steps take turns ---- */
 
 struct idx_lock;
-/* Take the lock of this key; wait: block until it is free (EINTR-safe: -EINTR is returned so that the caller
- * can look at signals), else -EWOULDBLOCK. Released by idx_unlock and by the kernel when the process dies
- * (flock / OFD lock on dir/lock/<hex>; the file is removed when unused, without a race). */
-int idx_lock(struct idx *x, const struct fp *key, bool wait, struct idx_lock **ret, struct err *e) must_check;
+/* Take the lock of this key; wait: block until it is free (EINTR-safe: -EINTR is returned so that
+ * the caller can look at signals), else -EWOULDBLOCK. Released by idx_unlock and by the kernel when
+ * the process dies (flock / OFD lock on dir/lock/<hex>; the file is removed when unused, without a
+ * race). */
+int idx_lock(struct idx *x, const struct fp *key, bool wait, struct idx_lock **ret,
+	     struct err *e) must_check;
 void idx_unlock(struct idx_lock *l);
 
 #endif

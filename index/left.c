@@ -2,8 +2,8 @@
 /*
  * left.c - what stands at a path: its bytes, its equality.
  *
- * left: type (u8, bit 7: content unknown), then mode, size and fingerprint of a file; mode of a directory or a
- * fifo; the target of a link.
+ * left: type (u8, bit 7: content unknown), then mode, size and fingerprint of a file; mode of a
+ * directory or a fifo; the target of a link.
  */
 #include <string.h>
 
@@ -83,7 +83,8 @@ bool left_eq(const struct left *a, const struct left *b)
 	case OUT_ABSENT:
 		return true;
 	case OUT_FILE:
-		return (a->mode & 07777) == (b->mode & 07777) && a->size == b->size && fp_eq(&a->fp, &b->fp);
+		return (a->mode & 07777) == (b->mode & 07777) && a->size == b->size &&
+		       fp_eq(&a->fp, &b->fp);
 	case OUT_DIR:
 	case OUT_FIFO:
 		return (a->mode & 07777) == (b->mode & 07777);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lock.c - one lock a key: flock(2) on dir/lock/<hex>, so that the kernel releases it when its holder dies.
+ * lock.c - one lock a key: flock(2) on dir/lock/<hex>, so that the kernel releases it when its
+ * holder dies.
  *
- * The holder removes the file before it lets go. Whoever was waiting then holds the lock of a file that is no
- * longer there, sees that, and begins again with the one that is: there are never two holders of one name.
+ * The holder removes the file before it lets go. Whoever was waiting then holds the lock of a file
+ * that is no longer there, sees that, and begins again with the one that is: there are never two
+ * holders of one name.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +27,8 @@ static bool still_named(const struct idx_lock *l)
 {
 	struct stat held, named;
 
-	return fstat(l->fd, &held) == 0 && fstatat(l->x->dirfd, l->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	return fstat(l->fd, &held) == 0 &&
+	       fstatat(l->x->dirfd, l->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
 	       held.st_dev == named.st_dev && held.st_ino == named.st_ino;
 }
 
@@ -72,7 +75,8 @@ void idx_unlock(struct idx_lock *l)
 	if (!l)
 		return;
 	if (unlinkat(l->x->dirfd, l->name, 0) < 0)
-		log_debug("cannot remove %s/%s", l->x->dir, l->name); /* an empty file stays; it still works */
+		log_debug("cannot remove %s/%s", l->x->dir,
+			  l->name); /* an empty file stays; it still works */
 	/* Said aloud, since a forked child may have the descriptor, too. */
 	(void)flock(l->fd, LOCK_UN); /* closing does it otherwise */
 	base_close(&l->fd);

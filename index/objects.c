@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* objects.c - small objects: gathered in memory, found there by hash chains, written in one transaction. */
+/* objects.c - small objects: gathered in memory, found there by hash chains, written in one
+ * transaction. */
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -7,7 +8,7 @@
 #include "objects.h"
 
 #define MAX_PENDING (4u << 20)
-#define BUCKETS 4096u
+#define BUCKETS	    4096u
 
 struct pending {
 	struct oid oid;

@@ -176,7 +176,8 @@ void input_key_add(struct key_state *k, const void *state, size_t n)
 {
 	auto_buf struct buf length = {0};
 
-	buf_u64(&length, n); /* in front, so that no two lists of states run together into the same bytes */
+	buf_u64(&length,
+		n); /* in front, so that no two lists of states run together into the same bytes */
 	fp_update(k->fp, length.data, length.len);
 	fp_update(k->fp, state, n);
 }

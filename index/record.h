@@ -9,16 +9,18 @@
 void put_path(struct buf *out, const char *prev, const char *path);
 /* A string that may be NULL. */
 void put_opt_str(struct buf *out, const char *s);
-char *get_opt_str(struct cur *c); /* NULL also when bad */
+char *get_opt_str(struct cur *c);		 /* NULL also when bad */
 void get_raw(struct cur *c, void *to, size_t n); /* zeros when bad */
-/* A count of things that take at least `min` bytes each: more than could follow is bad, and gives 0. */
+/* A count of things that take at least `min` bytes each: more than could follow is bad, and gives
+ * 0. */
 size_t get_count(struct cur *c, size_t min);
 
 /* left.c: canonical bytes of what stands at a path. */
 void left_encode(const struct left *l, struct buf *out);
 void left_decode(struct cur *c, struct left *ret);
 
-/* A decoder may make at most so many bytes of paths out of n bytes (prefixes that lie are found so). */
+/* A decoder may make at most so many bytes of paths out of n bytes (prefixes that lie are found
+ * so). */
 static inline size_t path_budget(size_t n)
 {
 	return n > (SIZE_MAX >> 10) ? SIZE_MAX : 65536 + n * 256;

@@ -2,8 +2,9 @@
 /*
  * record_result.c - results and their bytes.
  *
- * The fields in the order of struct result; lists with their count in front; outputs' paths prefix-compressed;
- * 64-bit times as u64, small numbers as LEB128, booleans gathered in one byte (docs/format.md).
+ * The fields in the order of struct result; lists with their count in front; outputs' paths
+ * prefix-compressed; 64-bit times as u64, small numbers as LEB128, booleans gathered in one byte
+ * (docs/format.md).
  */
 #include <errno.h>
 #include <string.h>

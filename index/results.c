@@ -8,7 +8,7 @@
 #include "record.h"
 
 #define ID_SIZE sizeof(((struct fp *)0)->b)
-#define DAY_NS (INT64_C(86400) * 1000000000)
+#define DAY_NS	(INT64_C(86400) * 1000000000)
 
 /* ---- step key -> path sets ---- */
 
@@ -24,7 +24,8 @@ static int step_ids(struct kv_txn *t, const struct fp *step_key, struct kv_val *
 	return r < 0 ? r : 0;
 }
 
-int step_promote(struct kv_txn *t, const struct fp *step_key, const struct fp *id, bool add, struct err *e)
+int step_promote(struct kv_txn *t, const struct fp *step_key, const struct fp *id, bool add,
+		 struct err *e)
 {
 	auto_buf struct buf list = {0};
 	struct kv_val was;
@@ -80,7 +81,8 @@ static int collect_path_sets(struct kv_txn *t, const struct fp *step_key, struct
 	return 0;
 }
 
-int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list *ret, struct err *e)
+int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list *ret,
+		  struct err *e)
 {
 	struct path_set_list l = {0};
 	struct kv_txn *t;
@@ -95,6 +97,28 @@ int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list
 		return r;
 	}
 	*ret = l;
+	return 0;
+}
+
+int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size_t *ret_n, struct err *e)
+{
+	struct fp *keys = NULL;
+	struct kv_txn *t;
+	struct kv_val v;
+	int r = kv_begin(x->kv, &t, e);
+
+	if (r < 0)
+		return r;
+	r = step_ids(t, base_key, &v, e);
+	if (r >= 0 && v.n) {
+		keys = xmalloc(v.n);
+		memcpy(keys, v.p, v.n);
+	}
+	kv_end(x->kv);
+	if (r < 0)
+		return r;
+	*ret = keys;
+	*ret_n = v.n / ID_SIZE;
 	return 0;
 }
 
@@ -158,7 +182,8 @@ static int put_lefts(struct kv_txn *t, const struct result *r, struct err *e)
 		return err_set(e, ENOMEM, "cannot store a result");
 	for (size_t i = 0; i < r->n_outputs; i++)
 		if (r->outputs[i].now.type != OUT_ABSENT && !r->outputs[i].now.unknown)
-			left_key(r->outputs[i].path, &r->outputs[i].now, keys + LEFT_KEY_SIZE * n++);
+			left_key(r->outputs[i].path, &r->outputs[i].now,
+				 keys + LEFT_KEY_SIZE * n++);
 	if (n)
 		qsort(keys, n, LEFT_KEY_SIZE, by_key);
 	for (size_t i = 0; k >= 0 && i < n; i++)
@@ -224,10 +249,13 @@ static int encode_put(struct put *p, const struct path_set *s, struct err *e)
 	path_set_encode(s, &p->path_set);
 	result_encode(p->r, &p->result);
 	if (path_set_decode(p->path_set.data, p->path_set.len, &set) < 0)
-		return err_text(e, EINVAL, "cannot store a result: its path set is not sorted, or has a path twice");
+		return err_text(
+			e, EINVAL,
+			"cannot store a result: its path set is not sorted, or has a path twice");
 	path_set_free(&set);
 	if (result_decode(p->result.data, p->result.len, &r) < 0)
-		return err_text(e, EINVAL, "cannot store a result: its fields contradict each other");
+		return err_text(e, EINVAL,
+				"cannot store a result: its fields contradict each other");
 	result_free(r);
 	return 0;
 }
@@ -245,9 +273,11 @@ static int put_path_set(struct kv_txn *t, const struct put *p, struct err *e)
 	struct kv_val was;
 	int r = kv_get(t, TAB_PATH_SET, p->r->path_set_id.b, ID_SIZE, &was, e);
 
-	if (r < 0 || (r > 0 && was.n == p->path_set.len && memcmp(was.p, p->path_set.data, was.n) == 0))
+	if (r < 0 ||
+	    (r > 0 && was.n == p->path_set.len && memcmp(was.p, p->path_set.data, was.n) == 0))
 		return r < 0 ? r : 0;
-	return kv_put(t, TAB_PATH_SET, p->r->path_set_id.b, ID_SIZE, p->path_set.data, p->path_set.len, e);
+	return kv_put(t, TAB_PATH_SET, p->r->path_set_id.b, ID_SIZE, p->path_set.data,
+		      p->path_set.len, e);
 }
 
 static int put_in(void *arg, struct kv_txn *t, struct err *e)
@@ -258,11 +288,14 @@ static int put_in(void *arg, struct kv_txn *t, struct err *e)
 	if (r >= 0)
 		r = put_path_set(t, p, e);
 	if (r >= 0)
-		r = kv_put(t, TAB_RESULT, p->r->input_key.b, ID_SIZE, p->result.data, p->result.len, e);
+		r = kv_put(t, TAB_RESULT, p->r->input_key.b, ID_SIZE, p->result.data, p->result.len,
+			   e);
 	if (r >= 0)
 		r = uses_apply(&p->uses, t, e);
 	if (r >= 0)
 		r = step_promote(t, &p->r->step_key, &p->r->path_set_id, true, e);
+	if (r >= 0 && p->r->stdin_kind != STDIN_UNUSED)
+		r = step_promote(t, &p->r->base_key, &p->r->input_key, true, e);
 	if (r >= 0)
 		r = put_used(t, &p->r->input_key, p->r->stored_ns, e);
 	return r < 0 ? r : put_lefts(t, p->r, e);

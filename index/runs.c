@@ -2,9 +2,9 @@
 /*
  * runs.c - one record a run, appended to dir/index/runs; when that is long it becomes runs.1.
  *
- * Not in LMDB, because every run adds one, and a run must neither wait for a writer nor for the disk. A record is
- * one write to a file opened for appending, which the kernel keeps apart from those of others; one that is torn
- * by a full disk or a power cut is skipped.
+ * Not in LMDB, because every run adds one, and a run must neither wait for a writer nor for the
+ * disk. A record is one write to a file opened for appending, which the kernel keeps apart from
+ * those of others; one that is torn by a full disk or a power cut is skipped.
  *
  * record: "RUN1", length of payload (u32), XXH3-64 of payload (u64), payload
  */
@@ -17,12 +17,12 @@
 #include "idx.h"
 #include "record.h"
 
-#define LOG "index/runs"
-#define OLD_LOG "index/runs.1"
-#define MAX_LOG (16 << 20)
-#define MAGIC "RUN1"
-#define HEAD_SIZE 16
-#define MAX_TEXT 4096 /* of one field: it is for people */
+#define LOG		"index/runs"
+#define OLD_LOG		"index/runs.1"
+#define MAX_LOG		(16 << 20)
+#define MAGIC		"RUN1"
+#define HEAD_SIZE	16
+#define MAX_TEXT	4096 /* of one field: it is for people */
 #define PAYLOAD_VERSION 1
 
 /* ---- bytes ---- */
@@ -86,7 +86,8 @@ static int run_decode(const uint8_t *p, size_t n, struct run *ret)
 
 /* ---- adding ---- */
 
-/* The lock is on the file that is moved, and looked at again when held: one of many does it, once. */
+/* The lock is on the file that is moved, and looked at again when held: one of many does it,
+ * once. */
 static void rotate(struct idx *x, int fd)
 {
 	struct stat held, named;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * state.c - the state of one path as canonical bytes, from the file system or from facts gathered earlier.
+ * state.c - the state of one path as canonical bytes, from the file system or from facts gathered
+ * earlier.
  *
- * One encoder makes both, so that what was recorded and what is found again compare equal (docs/format.md has
- * the grammar). Facts about anything but the kinds asked for never get in: mtime only for attributes without
- * content, and not of an empty file, whose attributes are its content.
+ * One encoder makes both, so that what was recorded and what is found again compare equal
+ * (docs/format.md has the grammar). Facts about anything but the kinds asked for never get in:
+ * mtime only for attributes without content, and not of an empty file, whose attributes are its
+ * content.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -236,7 +238,8 @@ static char entry_type(int fd, const struct dirent *de)
 
 	if (de->d_type != DT_UNKNOWN)
 		return type_char(DTTOIF(de->d_type));
-	/* Some file systems do not say. One that is gone meanwhile gets a type that equals nothing recorded. */
+	/* Some file systems do not say. One that is gone meanwhile gets a type that equals nothing
+	 * recorded. */
 	return fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? type_char(st.st_mode) : '?';
 }
 
@@ -270,8 +273,8 @@ static int read_entries(DIR *d, char ***ret, size_t *ret_n)
 
 int list_dir(int dirfd_, char ***ret, size_t *ret_n)
 {
-	/* A descriptor of its own, so that the caller's position stays. One that may be listed but not searched
-	 * cannot be opened so: then the position is shared, and set back. */
+	/* A descriptor of its own, so that the caller's position stays. One that may be listed but
+	 * not searched cannot be opened so: then the position is shared, and set back. */
 	int fd = openat(dirfd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d;
 	int r;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * store.c - objects: the bytes of outputs under their SHA-256, in dir/cas/xx/<62 hex>, small ones in LMDB.
+ * store.c - objects: the bytes of outputs under their SHA-256, in dir/cas/xx/<62 hex>, small ones
+ * in LMDB.
  *
- * A file is made under dir/tmp and renamed, so one under cas/ is whole unless the machine went down (nothing is
- * fsync'ed) or the disk failed. That is why whatever is read is compared with its name, and why a damaged one is
- * removed at once: the next put of the same bytes then writes it again.
+ * A file is made under dir/tmp and renamed, so one under cas/ is whole unless the machine went down
+ * (nothing is fsync'ed) or the disk failed. That is why whatever is read is compared with its name,
+ * and why a damaged one is removed at once: the next put of the same bytes then writes it again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -141,7 +142,8 @@ static void temp_close(struct temp *t)
 static int temp_open(struct idx *x, struct temp *t, struct err *e)
 {
 	if (x->read_only)
-		return err_text(e, EROFS, "cannot store: the cache %s was opened to read only", x->dir);
+		return err_text(e, EROFS, "cannot store: the cache %s was opened to read only",
+				x->dir);
 	idx_temp_name(x, t->name);
 	t->fd = openat(x->dirfd, t->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (t->fd < 0) {
@@ -153,7 +155,8 @@ static int temp_open(struct idx *x, struct temp *t, struct err *e)
 	return 0;
 }
 
-/* An object of this length counts as there; its time is renewed so that gc, which spares the young, spares it. */
+/* An object of this length counts as there; its time is renewed so that gc, which spares the young,
+ * spares it. */
 static bool already_there(struct idx *x, const char *name, uint64_t size)
 {
 	struct stat st;
@@ -192,7 +195,8 @@ static int temp_commit(struct temp *t, const struct oid *oid, uint64_t size, str
 }
 
 /* The fingerprint is left out when ret_fp is NULL. */
-static int fill_from_fd(const struct temp *t, int fd, struct oid *oid, struct fp *ret_fp, uint64_t *size)
+static int fill_from_fd(const struct temp *t, int fd, struct oid *oid, struct fp *ret_fp,
+			uint64_t *size)
 {
 	auto_hasher struct hasher *h = NULL;
 	int r;
@@ -205,8 +209,8 @@ static int fill_from_fd(const struct temp *t, int fd, struct oid *oid, struct fp
 	return r < 0 ? r : hasher_end(h, ret_fp, oid);
 }
 
-static int put_big_fd(struct idx *x, int fd, struct oid *ret_oid, struct fp *ret_fp, uint64_t *ret_size,
-		      struct err *e)
+static int put_big_fd(struct idx *x, int fd, struct oid *ret_oid, struct fp *ret_fp,
+		      uint64_t *ret_size, struct err *e)
 {
 	auto_temp struct temp t = {.x = x, .fd = -1};
 	struct oid oid;
@@ -284,7 +288,8 @@ int store_put_mem(struct idx *x, const void *p, size_t n, struct oid *ret_oid, s
 	if (r < 0)
 		return err_set(e, r, "cannot compute a SHA-256");
 	if (x->read_only)
-		r = err_text(e, EROFS, "cannot store: the cache %s was opened to read only", x->dir);
+		r = err_text(e, EROFS, "cannot store: the cache %s was opened to read only",
+			     x->dir);
 	else if (n > STORE_INLINE_MAX)
 		r = put_big_mem(x, p, n, &oid, e);
 	else if (n)
@@ -303,7 +308,8 @@ static bool named_so(const void *p, size_t n, const struct oid *o)
 	return oid_of(p, n, &now) == 0 && oid_eq(&now, o);
 }
 
-/* 1 and the bytes when it is a small one, compared with its name; 0 when it is not; -EUCLEAN, -errno. */
+/* 1 and the bytes when it is a small one, compared with its name; 0 when it is not; -EUCLEAN,
+ * -errno. */
 static int get_small(struct idx *x, const struct oid *o, void **ret, size_t *ret_n, struct err *e)
 {
 	auto_free void *p = NULL;
@@ -393,7 +399,8 @@ int store_get_fd(struct idx *x, const struct oid *o, uint64_t size, int out, str
 	if (r == 0)
 		return get_big_fd(x, o, size, out, e);
 	if (n != size)
-		return err_text(e, EUCLEAN, "an object of the cache %s is not as long as recorded", x->dir);
+		return err_text(e, EUCLEAN, "an object of the cache %s is not as long as recorded",
+				x->dir);
 	r = pwrite_all(out, p, n, 0);
 	return r < 0 ? err_set(e, r, "cannot copy out of the cache %s", x->dir) : 0;
 }

@@ -2,11 +2,12 @@
 /*
  * uses.c - hits, noted in a journal (dir/index/uses) and moved into LMDB by the next writer.
  *
- * A hit must not wait for LMDB's writer lock nor for the disk, so it only appends 64 bytes here. Losing some costs
- * a little of the order in which path sets are tried and results are given up, nothing else. Hence no fsync, and
- * a record that is torn or damaged is skipped.
+ * A hit must not wait for LMDB's writer lock nor for the disk, so it only appends 64 bytes here.
+ * Losing some costs a little of the order in which path sets are tried and results are given up,
+ * nothing else. Hence no fsync, and a record that is torn or damaged is skipped.
  *
- * record: step key (16), path set id (16), input key (16), when (u64), XXH3-64 of what precedes (u64)
+ * record: step key (16), path set id (16), input key (16), when (u64), XXH3-64 of what precedes
+ * (u64)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,7 @@
 
 #include "idx.h"
 
-#define JOURNAL "index/uses"
+#define JOURNAL	    "index/uses"
 #define RECORD_SIZE 64
 #define MAX_JOURNAL (64 << 10)
 
@@ -99,7 +100,8 @@ static int move_now(struct idx *x, struct err *e)
 
 int uses_add(struct idx *x, const struct result *r, struct err *e)
 {
-	auto_close int fd = openat(x->dirfd, JOURNAL, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	auto_close int fd =
+		openat(x->dirfd, JOURNAL, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 	auto_buf struct buf b = {0};
 	struct stat st;
 	ssize_t n;

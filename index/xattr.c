@@ -3,7 +3,8 @@
  * xattr.c - all extended attributes of a file as one blob, sorted by name, and back.
  *
  * blob: { name: varint length, bytes; value: varint length, bytes }*
- * Left out: what the system derives from the file itself (security.selinux, security.ima, security.evm).
+ * Left out: what the system derives from the file itself (security.selinux, security.ima,
+ * security.evm).
  */
 #include <errno.h>
 #include <string.h>
@@ -19,7 +20,8 @@ static bool left_out(const char *name)
 	       strcmp(name, "security.evm") == 0;
 }
 
-/* A descriptor opened with O_PATH has no f*xattr: its name under /proc does (and leads to the file itself). */
+/* A descriptor opened with O_PATH has no f*xattr: its name under /proc does (and leads to the file
+ * itself). */
 struct target {
 	const char *path; /* not followed */
 	const char *fd_path;
@@ -141,7 +143,7 @@ static int blob_of(const struct target *t, struct buf *out)
 		value.len = 0;
 		r = read_value(t, v[i], &value);
 		if (r == -ENODATA)
-			continue; /* gone meanwhile, or one that is listed to everybody and readable by few */
+			continue; /* gone meanwhile, or listed to all and readable by few */
 		if (r < 0)
 			return r;
 		buf_str(out, v[i]);
@@ -201,7 +203,8 @@ static const struct wanted *find(const struct wanted *v, size_t n, const char *n
 	return NULL;
 }
 
-static int remove_others(const struct target *t, const struct wanted *v, size_t n, const char **ret_name)
+static int remove_others(const struct target *t, const struct wanted *v, size_t n,
+			 const char **ret_name)
 {
 	auto_buf struct buf names = {0};
 	int r = read_names(t, &names);
@@ -217,7 +220,8 @@ static int remove_others(const struct target *t, const struct wanted *v, size_t 
 	return r;
 }
 
-static int set_missing(const struct target *t, const struct wanted *v, size_t n, const char **ret_name)
+static int set_missing(const struct target *t, const struct wanted *v, size_t n,
+		       const char **ret_name)
 {
 	auto_buf struct buf value = {0};
 
@@ -226,7 +230,7 @@ static int set_missing(const struct target *t, const struct wanted *v, size_t n,
 
 		if (r == 0 && value.len == v[i].n &&
 		    (v[i].n == 0 || memcmp(value.data, v[i].value, v[i].n) == 0))
-			continue; /* as wanted: setting some needs privileges that having them does not */
+			continue; /* as wanted; setting it may need privileges */
 		if (set_value(t, v[i].name, v[i].value, v[i].n) < 0) {
 			*ret_name = v[i].name;
 			return -errno;

@@ -593,6 +593,18 @@ static void describe(struct work *w)
 	r->strict = c->opts->strict;
 }
 
+/* The key of a run that read from stdin: what it read counts. */
+static struct fp stdin_key(const struct fp *base, const struct stdin_used *in)
+{
+	auto_buf struct buf b = { 0 };
+
+	buf_add(&b, base, sizeof(*base));
+	buf_add(&b, &in->fp, sizeof(in->fp));
+	buf_u64(&b, in->len);
+	buf_u8(&b, in->eof);
+	return fp_of(b.data, b.len);
+}
+
 static void compute_key(struct work *w)
 {
 	auto_buf struct buf b = { 0 };
@@ -603,7 +615,9 @@ static void compute_key(struct work *w)
 	k = input_key_begin(&w->r->step_key, &w->r->path_set_id);
 	for (size_t i = 0; i < w->r->n_states; i++)
 		input_key_add(k, w->r->states[i].data, w->r->states[i].len);
-	w->r->input_key = input_key_end(k);
+	w->r->base_key = w->r->input_key = input_key_end(k);
+	if (w->c->in->kind != STDIN_UNUSED)
+		w->r->input_key = stdin_key(&w->r->base_key, w->c->in);
 	w->ret->input_key = w->r->input_key;
 	w->ret->has_key = true;
 }

@@ -524,22 +524,19 @@ static void result_drop(struct result **r)
 		result_free(*r);
 }
 
-static bool try_set(struct look *l, const struct path_set_list *sets, size_t i,
+/* Is the result under this key a hit? */
+static bool try_key(struct look *l, const struct fp *key, const struct fp *path_set_id,
 		    struct stdin_src *in, struct decision *ret)
 {
 	__attribute__((cleanup(result_drop))) struct result *r = NULL;
 	auto_free struct place *places = NULL;
 	struct err e = {0};
-	struct fp key;
-	int k;
+	int k = idx_result_get(l->x, key, &r, &e);
 
-	if (!key_of(l, &sets->ids[i], &sets->sets[i], &key))
-		return false;
-	k = idx_result_get(l->x, &key, &r, &e);
 	if (k < 0)
 		return refuse(l, xstrdup(e.msg));
 	/* A record under a key that is not its own is damaged. */
-	if (k == 0 || !fp_eq(&r->step_key, &l->s->key) || !fp_eq(&r->path_set_id, &sets->ids[i]))
+	if (k == 0 || !fp_eq(&r->step_key, &l->s->key) || !fp_eq(&r->path_set_id, path_set_id))
 		return false;
 	places = xcalloc(r->n_outputs, sizeof(*places));
 	if (!check_terms(l, r) || !check_outputs(l, r, places) || !check_stdin(l, r, in))
@@ -548,6 +545,27 @@ static bool try_set(struct look *l, const struct path_set_list *sets, size_t i,
 	ret->result = take(r);
 	ret->places = take(places);
 	return true;
+}
+
+/* One path set: the result that read nothing from stdin, or one of those that differ in what they read. */
+static bool try_set(struct look *l, const struct path_set_list *sets, size_t i,
+		    struct stdin_src *in, struct decision *ret)
+{
+	auto_free struct fp *variants = NULL;
+	struct err e = {0};
+	size_t n = 0;
+	struct fp key;
+
+	if (!key_of(l, &sets->ids[i], &sets->sets[i], &key))
+		return false;
+	if (try_key(l, &key, &sets->ids[i], in, ret))
+		return true;
+	if (idx_variants(l->x, &key, &variants, &n, &e) < 0)
+		return refuse(l, xstrdup(e.msg));
+	for (size_t k = 0; k < n; k++)
+		if (try_key(l, &variants[k], &sets->ids[i], in, ret))
+			return true;
+	return false;
 }
 
 /* ---- why not? ---- */

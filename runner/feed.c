@@ -27,7 +27,6 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "stream.h"
@@ -112,36 +111,11 @@ static ssize_t peek(struct feed *f, void *p, size_t n, bool *ret_full)
 	return k < 0 ? -errno : k;
 }
 
-/* Take up to n bytes without waiting; 0 at the end, -EAGAIN when there is nothing. Whoever else
- * reads this stream may be faster, hence no plain read after a poll, and never O_NONBLOCK:
- * others would see it. */
-static ssize_t take_now(struct feed *f, void *p, size_t n)
-{
-	struct iovec v = {.iov_base = p, .iov_len = n};
-	ssize_t k;
-
-	do {
-		if (f->socket)
-			k = recv(f->fd, p, n, MSG_DONTWAIT);
-		else
-			k = preadv2(f->fd, &v, 1, -1, RWF_NOWAIT);
-	} while (k < 0 && errno == EINTR);
-	if (k >= 0 || f->socket || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL))
-		return k < 0 ? -errno : k;
-	/* Fifos and kernels before 6.4. */
-	if (!stream_ready(f->fd, POLLIN))
-		return -EAGAIN;
-	do {
-		k = read(f->fd, p, n);
-	} while (k < 0 && errno == EINTR);
-	return k < 0 ? -errno : k;
-}
-
 /* Take exactly n bytes that were seen there. -ESTALE: somebody else took some of them. */
 static int take_seen(struct feed *f, uint8_t *p, size_t n)
 {
 	while (n > 0) {
-		ssize_t k = take_now(f, p, n);
+		ssize_t k = stream_take(f->fd, f->socket, p, n);
 
 		if (k <= 0)
 			return k == 0 || k == -EAGAIN ? -ESTALE : (int)k;
@@ -210,7 +184,7 @@ static int hold_blindly(struct feed *f, size_t want)
 	ssize_t k;
 
 	buf_reserve(&f->held, n);
-	k = take_now(f, f->held.data + f->held.len, n);
+	k = stream_take(f->fd, f->socket, f->held.data + f->held.len, n);
 	if (k == -EAGAIN)
 		return WAIT;
 	if (k <= 0)
@@ -352,21 +326,53 @@ static void lost_window(struct feed *f)
 	f->win_held = f->win_len;
 }
 
+/* How much of the window the command has not taken. */
+static size_t left_in_pipe(struct feed *f)
+{
+	int left = 0;
+
+	if (f->win_len == 0)
+		return 0;
+	if (ioctl(f->left_fd, FIONREAD, &left) < 0)
+		spoil(f, -errno);
+	return (size_t)left;
+}
+
+/* The same, taking it back: a process that the command left behind must not read it once others read
+ * the real stream. */
+static size_t withdraw(struct feed *f)
+{
+	char path[64];
+	auto_close int fd = -1;
+	size_t left = 0;
+	ssize_t k;
+
+	if (f->win_len == 0)
+		return 0;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", f->left_fd);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return left_in_pipe(f);
+	while ((k = read(fd, f->block, sizeof(f->block))) > 0)
+		left += (size_t)k;
+	return left;
+}
+
 /* Take from the real stream what the command has taken since. What is taken must be what was
  * given: two readers of one stream may have been given the same bytes. True: there was
  * something. */
-static bool settle(struct feed *f)
+static bool settle(struct feed *f, size_t left)
 {
 	size_t n, held;
-	int left = 0, r;
+	int r;
 
-	if (f->win_len == 0)
-		return false;
-	if (ioctl(f->left_fd, FIONREAD, &left) < 0 || (size_t)left > f->win_len) {
-		spoil(f, left > 0 ? -EPROTO : -errno); /* the command wrote to its own stdin */
+	if (left > f->win_len) {
+		spoil(f, -EPROTO); /* the command wrote to its own stdin */
 		left = 0;
 	}
-	n = f->win_len - (size_t)left;
+	n = f->win_len - left;
+	if (n == 0)
+		return false;
 	held = n < f->win_held ? n : f->win_held;
 	f->win_held -= held;
 	r = take_seen(f, f->block, n - held);
@@ -381,7 +387,7 @@ static bool settle(struct feed *f)
 	if (f->win_held > f->win_len)
 		f->win_held = f->win_len;
 	memmove(f->window, f->window + n, f->win_len);
-	return n > 0;
+	return true;
 }
 
 /* What to do next. BLIND: what would have to be waited for gives no event. */
@@ -505,6 +511,7 @@ int feed_pipe(struct feed *f, struct err *e)
 	    fcntl(w, F_SETFL, O_NONBLOCK) < 0)
 		return err_set(e, errno, "cannot make a pipe for stdin");
 	f->pipe_w = f->left_fd = take_fd(&w);
+	f->fp = fp_begin();
 	code = prepare(f);
 	if (code < 0)
 		return err_set(e, code, "cannot watch stdin");
@@ -534,7 +541,7 @@ static void *feed_main(void *arg)
 	int r, delay = 1;
 
 	do {
-		if (settle(f))
+		if (settle(f, left_in_pipe(f)))
 			delay = 1;
 		r = f->ended ? END : give(f);
 		if (r == END && !f->ended)
@@ -553,7 +560,6 @@ int feed_start(struct feed *f, struct err *e)
 {
 	int r;
 
-	f->fp = fp_begin();
 	r = stream_thread(&f->thread, feed_main, f);
 	if (r < 0)
 		return err_set(e, r, "cannot start the thread for stdin");
@@ -565,13 +571,14 @@ void feed_stop(struct feed *f)
 {
 	const uint64_t one = 1;
 
-	if (!f->running)
+	if (!f->fp)
 		return;
 	if (write(f->stop, &one, sizeof(one)) < 0)
 		spoil(f, -errno); /* cannot be: the counter is far from full */
-	(void)pthread_join(f->thread, NULL);
+	if (f->running)
+		(void)pthread_join(f->thread, NULL);
 	f->running = false;
-	(void)settle(f);
+	(void)settle(f, withdraw(f));
 	f->eof = f->ended && f->win_len == 0;
 	if (f->left_fd != f->pipe_w)
 		base_close(&f->left_fd);
@@ -580,6 +587,11 @@ void feed_stop(struct feed *f)
 	f->fp_all = fp_end(take(f->fp));
 	if (f->spool.lost && !f->spoiled.code)
 		(void)err_set(&f->spoiled, f->spool.lost, "stdin could not be kept");
+}
+
+bool feed_holds(const struct feed *f)
+{
+	return f->held_at < f->held.len;
 }
 
 void feed_used(struct feed *f, struct feed_used *ret)
@@ -605,8 +617,6 @@ void feed_free(struct feed *f)
 	base_close(&f->stop);
 	buf_free(&f->held);
 	buf_free(&f->seen);
-	if (f->fp)
-		(void)fp_end(f->fp); /* only to free it */
 	spool_free(&f->spool);
 	free(f);
 }

@@ -275,6 +275,11 @@ int stdin_child_fd(struct stdin_src *s, struct err *e)
 	return fd == -1 ? -EIO : fd; /* -EPERM would look like "closed" */
 }
 
+bool stdin_holds(const struct stdin_src *s)
+{
+	return s->feed && feed_holds(s->feed);
+}
+
 int stdin_start(struct stdin_src *s, struct err *e)
 {
 	return s->type == IN_STREAM ? feed_start(s->feed, e) : 0;

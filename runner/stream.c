@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "stream.h"
@@ -174,4 +176,26 @@ int stream_write(int fd, const void *p, size_t n)
 		}
 	}
 	return 0;
+}
+
+ssize_t stream_take(int fd, bool socket, void *p, size_t n)
+{
+	struct iovec v = {.iov_base = p, .iov_len = n};
+	ssize_t k;
+
+	do {
+		if (socket)
+			k = recv(fd, p, n, MSG_DONTWAIT);
+		else
+			k = preadv2(fd, &v, 1, -1, RWF_NOWAIT);
+	} while (k < 0 && errno == EINTR);
+	if (k >= 0 || socket || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL))
+		return k < 0 ? -errno : k;
+	/* Fifos and kernels before 6.4. */
+	if (!stream_ready(fd, POLLIN))
+		return -EAGAIN;
+	do {
+		k = read(fd, p, n);
+	} while (k < 0 && errno == EINTR);
+	return k < 0 ? -errno : k;
 }

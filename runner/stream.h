@@ -40,6 +40,11 @@ bool stream_closed(int fd);
 /* write_all that also waits where the other end of fd has made it non-blocking. 0 or -errno. */
 int stream_write(int fd, const void *p, size_t n) must_check;
 
+/* Take up to n bytes of a pipe or socket without waiting; 0 at the end, -EAGAIN when there is
+ * nothing. Whoever else reads it may be faster, hence no plain read after a poll, and never
+ * O_NONBLOCK: others would see it. */
+ssize_t stream_take(int fd, bool socket, void *p, size_t n) must_check;
+
 /* ---- feed.c: a pipe or socket of which no more is taken than the command takes ---- */
 
 struct feed;
@@ -53,6 +58,8 @@ int feed_match(struct feed *f, const void *want, size_t n, bool eof, int silence
 	       struct err *e) must_check;
 /* Take n bytes from the stream, which feed_match has seen there. */
 int feed_drop(struct feed *f, uint64_t n, struct err *e) must_check;
+/* Has feed_match or feed_drop left bytes here that are no longer in the stream? */
+bool feed_holds(const struct feed *f);
 /* The read end for the command; the caller closes it after the fork. */
 int feed_pipe(struct feed *f, struct err *e) must_check;
 int feed_start(struct feed *f, struct err *e) must_check;
@@ -67,6 +74,13 @@ struct feed_used {
 };
 void feed_used(struct feed *f, struct feed_used *ret); /* after feed_stop */
 void feed_free(struct feed *f);
+
+/* ---- stdin.c ---- */
+
+struct stdin_src;
+/* Has the lookup taken bytes from the real stdin? Then a command that is run plainly must not get fd 0
+ * itself, but what stdin_child_fd and stdin_start give (they work in any process). */
+bool stdin_holds(const struct stdin_src *s);
 
 /* ---- tty.c: terminals ---- */
 

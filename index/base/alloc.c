@@ -13,7 +13,8 @@ void base_close(const int *fd)
 	int saved = errno;
 
 	if (*fd >= 0)
-		(void)close(*fd); /* nothing can be done about it here; writers check fsync or write */
+		(void)close(
+			*fd); /* nothing can be done about it here; writers check fsync or write */
 	errno = saved;
 }
 

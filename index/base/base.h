@@ -3,7 +3,8 @@
  * base.h - errors, ownership helpers, buffers and text helpers used by every folder.
  *
  * Conventions of the whole tree:
- *  - a function that can fail returns a value >= 0, or -errno, and fills a `struct err` at the origin;
+ *  - a function that can fail returns a value >= 0, or -errno, and fills a `struct err` at the
+ * origin;
  *  - `ret_` parameters are untouched on failure;
  *  - destructors accept NULL and half-built objects.
  */
@@ -18,15 +19,15 @@
 #include <stdlib.h>
 #include <sys/types.h>
 
-#define must_check __attribute__((warn_unused_result))
+#define must_check	  __attribute__((warn_unused_result))
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
 
 /* ---- errors ---- */
 
 /* Why something failed: filled where it failed; callers put context in front. */
 struct err {
-	int code;	/* positive errno; 0: no error */
-	char msg[512];	/* "cannot open /x/y: Permission denied"; lower case, no full stop */
+	int code;      /* positive errno; 0: no error */
+	char msg[512]; /* "cannot open /x/y: Permission denied"; lower case, no full stop */
 };
 
 /* Fill e (NULL allowed) with the formatted text, followed by ": strerror(code)". Returns -code.
@@ -45,15 +46,15 @@ static inline void base_free(void *p)
 }
 void base_close(const int *fd); /* closes *fd when >= 0, keeping errno */
 void base_fclose(FILE **f);
-#define auto_free __attribute__((cleanup(base_free)))
-#define auto_close __attribute__((cleanup(base_close)))
+#define auto_free   __attribute__((cleanup(base_free)))
+#define auto_close  __attribute__((cleanup(base_close)))
 #define auto_fclose __attribute__((cleanup(base_fclose)))
 /* Hand ownership on: yields the pointer and leaves NULL behind. */
-#define take(p)                                                                                    \
-	({                                                                                         \
-		__typeof__(p) _taken = (p);                                                        \
-		(p) = NULL;                                                                        \
-		_taken;                                                                            \
+#define take(p)                             \
+	({                                  \
+		__typeof__(p) _taken = (p); \
+		(p) = NULL;                 \
+		_taken;                     \
 	})
 static inline int take_fd(int *fd)
 {
@@ -85,9 +86,9 @@ void buf_addf(struct buf *b, const char *fmt, ...) printf_like(2, 3);
 void buf_u8(struct buf *b, uint8_t v);
 void buf_u32(struct buf *b, uint32_t v); /* little endian */
 void buf_u64(struct buf *b, uint64_t v);
-void buf_varint(struct buf *b, uint64_t v);		   /* LEB128 */
+void buf_varint(struct buf *b, uint64_t v);		/* LEB128 */
 void buf_bytes(struct buf *b, const void *p, size_t n); /* varint length, then bytes */
-void buf_str(struct buf *b, const char *s);		   /* buf_bytes without the NUL */
+void buf_str(struct buf *b, const char *s);		/* buf_bytes without the NUL */
 void buf_free(struct buf *b);
 #define auto_buf __attribute__((cleanup(buf_free)))
 
@@ -107,7 +108,8 @@ const void *cur_bytes(struct cur *c, size_t *ret_n);
 char *cur_str(struct cur *c);
 
 /* ---- text ---- */
-/* ISO 8601 duration (PnYnMnWnDTnHnMnS; a year is 365 days, a month 30; fractions in the last field) to seconds. */
+/* ISO 8601 duration (PnYnMnWnDTnHnMnS; a year is 365 days, a month 30; fractions in the last field)
+ * to seconds. */
 int parse_duration(const char *s, double *ret_seconds) must_check; /* -EINVAL */
 /* "123", "4K", "2M", "1.5G", "1T" (powers of 1024) to bytes. */
 int parse_size(const char *s, uint64_t *ret_bytes) must_check; /* -EINVAL, -ERANGE */
@@ -125,7 +127,7 @@ unsigned edit_distance(const char *a, const char *b);
 void json_string(struct buf *b, const char *s, size_t n);
 
 /* ---- time ---- */
-int64_t now_ns(void);	/* CLOCK_REALTIME */
+int64_t now_ns(void);  /* CLOCK_REALTIME */
 int64_t mono_ns(void); /* CLOCK_MONOTONIC */
 
 /* ---- I/O that continues after short counts and EINTR; return bytes moved or -errno ---- */

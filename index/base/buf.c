@@ -152,7 +152,7 @@ uint64_t cur_varint(struct cur *c)
 		v |= (uint64_t)(*p & 0x7f) << shift;
 		if (!(*p & 0x80)) {
 			if (shift && !*p)
-				break; /* a longer spelling of a shorter number: one value, one spelling */
+				break; /* one value has one spelling */
 			return v;
 		}
 	}

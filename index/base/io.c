@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* io.c - clocks, reads and writes that finish what they begin, whole files, directories with their parents. */
+/* io.c - clocks, reads and writes that finish what they begin, whole files, directories with their
+ * parents. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -134,7 +135,8 @@ static int mkdir_one(const char *path, mode_t mode, struct err *e)
 	if (mkdir(path, mode) == 0)
 		return 0;
 	code = errno;
-	/* An existing one may also show as EROFS or EACCES of its parent: what counts is what is there. */
+	/* An existing one may also show as EROFS or EACCES of its parent: what counts is what is
+	 * there. */
 	if (stat(path, &st) == 0) {
 		if (S_ISDIR(st.st_mode))
 			return 0;

@@ -134,7 +134,8 @@ char *human_size(uint64_t bytes, char *buf, size_t n)
 		v /= 1024;
 		i++;
 	}
-	(void)snprintf(buf, n, i ? "%.1f %s" : "%.0f %s", v, names[i]); /* cut off when n is small */
+	(void)snprintf(buf, n, i ? "%.1f %s" : "%.0f %s", v,
+		       names[i]); /* cut off when n is small */
 	return buf;
 }
 
@@ -184,7 +185,8 @@ char *rfc3339(int64_t unix_ns, char *buf, size_t n)
 		return buf;
 	used = strftime(buf, n, "%Y-%m-%dT%H:%M:%S", &tm);
 	if (used)
-		(void)snprintf(buf + used, n - used, ".%03dZ", (int)ms); /* cut off when n is small */
+		(void)snprintf(buf + used, n - used, ".%03dZ",
+			       (int)ms); /* cut off when n is small */
 	return buf;
 }
 

@@ -10,7 +10,7 @@ all_of()
 		cd "$1"
 		find . -printf '%p %y %m %l %U %G\n' | sort
 		find . ! -type d -printf '%p %n %s\n' | sort
-		find . -type f -print0 | sort -z | xargs -0r sha256sum
+		find . -type f -print0 | sort -z | xargs -0r sha256sum 2>/dev/null || true
 		getfattr -Rhd -m - . 2>/dev/null | sort
 	)
 }

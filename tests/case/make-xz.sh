@@ -26,7 +26,9 @@ same "$(tree xz)" "$first" "the tree"
 cmp "$IO/out" "$IO/first.out"
 cmp "$IO/err" "$IO/first.err"
 "xz/src/xz/xz" --version >/dev/null
-say "hit, with everything in place"
+say "with everything in place: another state of its inputs (what it read and then wrote), the same outcome"
+miss -- make -C xz -j2
+same "$(tree xz)" "$first" "the tree"
 hit -- make -C xz -j2
 same "$(tree xz)" "$first" "the tree"
 say "hit again without cleaning: nothing was touched, make itself finds nothing to do"

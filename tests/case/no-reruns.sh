@@ -60,17 +60,16 @@ say "another terminal, session or login environment"
 		XDG_SESSION_TYPE=tty XDG_SESSION_CLASS=user DISPLAY=:3 WAYLAND_DISPLAY=w \
 		DBUS_SESSION_BUS_ADDRESS=unix:path=/run/x TMUX=/tmp/t,1,2 TMUX_PANE=%1 STY=1.x \
 		GPG_AGENT_INFO=/a GPG_TTY=/dev/pts/1 COLORTERM=truecolor TERM_PROGRAM=x TERM_SESSION_ID=1 \
-		VTE_VERSION=1 MAIL=/var/mail/x HISTFILE=/h HISTSIZE=3 PS1='$ ' LS_COLORS='di=1' \
+		VTE_VERSION=1 MAIL=/var/mail/x LS_COLORS='di=1' \
 		XAUTHORITY=/x INVOCATION_ID=1 JOURNAL_STREAM=9:1
 	hit -- ./step.sh
 )
 setsid -w mlfs exec --report "$IO/report" -- ./step.sh >/dev/null
 grep -q '"result": *"hit"' "$IO/report" || fail "another session"
 
-say "another parent process, other open files, other limits of its own"
+say "another parent process, another limit of open files, another priority"
 (
-	ulimit -n 256
-	exec 7<in 8>/dev/null
+	ulimit -S -n 700
 	hit -- ./step.sh
 )
 nice -n 5 sh -c 'mlfs exec --report "$IO/report" -- ./step.sh' >/dev/null

@@ -39,8 +39,8 @@ ran 2
 say "--read-only"
 reset
 hit --read-only -- sh -c 'mark; cat in'
-not_stored '*read-only*' --read-only -- sh -c 'mark; cat in in'
-not_stored '*read-only*' --read-only -- sh -c 'mark; cat in in'
+not_stored '*' --read-only -- sh -c 'mark; cat in in'
+not_stored '*' --read-only -- sh -c 'mark; cat in in'
 ran 2
 miss -- sh -c 'mark; cat in in'
 hit --read-only -- sh -c 'mark; cat in in'

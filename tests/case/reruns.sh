@@ -47,7 +47,7 @@ ran 2
 say "a file looked for in a directory that was absent too"
 miss -- sh -c 'cat no/such/file 2>/dev/null || echo none'
 mkdir -p no/such
-hit -- sh -c 'cat no/such/file 2>/dev/null || echo none'
+step -- sh -c 'cat no/such/file 2>/dev/null || echo none'
 echo now >no/such/file
 miss -- sh -c 'cat no/such/file 2>/dev/null || echo none'
 printed now
@@ -191,13 +191,13 @@ miss_because '*prog*' -- ./prog
 say "the mode of an executed file"
 printf '#!/bin/sh\necho hi\n' >tool
 chmod 755 tool
-miss -- sh -c './tool || echo refused'
-hit -- sh -c './tool || echo refused'
+miss -- sh -c './tool 2>/dev/null || echo refused'
+hit -- sh -c './tool 2>/dev/null || echo refused'
 chmod 644 tool
 miss_because '*tool*' -- sh -c './tool 2>/dev/null || echo refused'
 printed refused
 chmod 755 tool
-miss -- sh -c './tool 2>/dev/null || echo refused'
+hit -- sh -c './tool 2>/dev/null || echo refused'
 printed hi
 say "the mode of the command itself"
 miss -- ./tool

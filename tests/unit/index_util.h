@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* index_util.h - what the tests of index/ share: a private cache directory, files, sample records. */
+/* index_util.h - what the tests of index/ share: a private cache directory, files, sample
+ * records. */
 #ifndef MLFS_TEST_INDEX_UTIL_H
 #define MLFS_TEST_INDEX_UTIL_H
 
@@ -24,8 +25,8 @@
 
 __attribute__((unused)) static struct err the_err;
 
-__attribute__((unused)) static void check_ok(long r, const struct err *e, const char *what, const char *file,
-					     int line)
+__attribute__((unused)) static void check_ok(long r, const struct err *e, const char *what,
+					     const char *file, int line)
 {
 	if (r >= 0)
 		return;
@@ -95,7 +96,8 @@ __attribute__((unused)) static struct path_set sample_set(unsigned n)
 	struct path_set s = {xcalloc(3, sizeof(*s.v)), 3};
 
 	s.v[0] = (struct path_entry){.path = xasprintf("/data/in%u", n), .kinds = OBS_CONTENT};
-	s.v[1] = (struct path_entry){.path = xstrdup("/usr/bin"), .kinds = OBS_LIST | OBS_ATTR, .n_excluded = 2};
+	s.v[1] = (struct path_entry){
+		.path = xstrdup("/usr/bin"), .kinds = OBS_LIST | OBS_ATTR, .n_excluded = 2};
 	s.v[1].excluded = xcalloc(2, sizeof(char *));
 	s.v[1].excluded[0] = xstrdup("a.out");
 	s.v[1].excluded[1] = xstrdup("b");
@@ -136,18 +138,21 @@ __attribute__((unused)) static struct result *sample_result(unsigned n, const st
 	r->stdin_eof = true;
 	r->n_outputs = 4;
 	r->outputs = xcalloc(4, sizeof(*r->outputs));
-	r->outputs[0] = (struct output){.path = xstrdup("/out"), .now = {.type = OUT_DIR, .mode = 0755}, .own = true};
-	r->outputs[1] = (struct output){.path = xasprintf("/out/file%u", n),
-					.now = {.type = OUT_FILE, .mode = 0644, .size = 10, .fp = fp_n(n + 7)},
-					.before = {.type = OUT_FILE, .mode = 0600, .size = 3, .unknown = true},
-					.uid = 1000,
-					.gid = UINT32_MAX,
-					.mtime_ns = -5,
-					.mtime_set = true,
-					.link_group = 2,
-					.xattrs = xstrdup("blob"),
-					.n_xattrs = 4};
-	r->outputs[2] = (struct output){.path = xstrdup("/out/link"), .now = {.type = OUT_LINK, .target = xstrdup("t")}};
+	r->outputs[0] = (struct output){
+		.path = xstrdup("/out"), .now = {.type = OUT_DIR, .mode = 0755}, .own = true};
+	r->outputs[1] = (struct output){
+		.path = xasprintf("/out/file%u", n),
+		.now = {.type = OUT_FILE, .mode = 0644, .size = 10, .fp = fp_n(n + 7)},
+		.before = {.type = OUT_FILE, .mode = 0600, .size = 3, .unknown = true},
+		.uid = 1000,
+		.gid = UINT32_MAX,
+		.mtime_ns = -5,
+		.mtime_set = true,
+		.link_group = 2,
+		.xattrs = xstrdup("blob"),
+		.n_xattrs = 4};
+	r->outputs[2] = (struct output){.path = xstrdup("/out/link"),
+					.now = {.type = OUT_LINK, .target = xstrdup("t")}};
 	r->outputs[3] = (struct output){.path = xstrdup("/out/z"), .now = {.type = OUT_ABSENT}};
 	r->n_states = 2;
 	r->states = xcalloc(2, sizeof(*r->states));

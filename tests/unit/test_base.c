@@ -42,7 +42,8 @@ static void test_err(void **state)
 
 static void test_buf_cur(void **state)
 {
-	static const uint64_t numbers[] = {0, 1, 127, 128, 300, UINT32_MAX, UINT64_MAX - 1, UINT64_MAX};
+	static const uint64_t numbers[] = {0,	      1, 127, 128, 300, UINT32_MAX, UINT64_MAX - 1,
+					   UINT64_MAX};
 	auto_buf struct buf b = {0};
 	struct cur c;
 	size_t n;
@@ -127,15 +128,18 @@ static void check_duration(const char *s, double want)
 
 static void test_durations(void **state)
 {
-	static const char *const wrong[] = {"",	   "P",	   "PT",    "P1",   "1D",    "P1DT",  "P1H",   "PT1D", "P1D1Y",
-					    "PT1S1M", "P-1D", "PT1.5M1S", "P1D ", " P1D", "p1d", "PT.5S", "PT1.S", "PTT1S",
-					    "P1DD",   "PT1M1M", "30m"};
+	static const char *const wrong[] = {"",	     "P",	 "PT",	  "P1",	   "1D",
+					    "P1DT",  "P1H",	 "PT1D",  "P1D1Y", "PT1S1M",
+					    "P-1D",  "PT1.5M1S", "P1D ",  " P1D",  "p1d",
+					    "PT.5S", "PT1.S",	 "PTT1S", "P1DD",  "PT1M1M",
+					    "30m"};
 
 	(void)state;
 	check_duration("PT30M", 1800);
 	check_duration("P1D", 86400);
 	check_duration("P7DT12H", 7.5 * 86400);
-	check_duration("P1Y2M3W4DT5H6M7S", 365 * 86400. + 60 * 86400. + 25 * 86400. + 5 * 3600 + 367);
+	check_duration("P1Y2M3W4DT5H6M7S",
+		       365 * 86400. + 60 * 86400. + 25 * 86400. + 5 * 3600 + 367);
 	check_duration("PT0S", 0);
 	check_duration("PT1.5S", 1.5);
 	check_duration("PT0,25H", 900);
@@ -195,7 +199,8 @@ static void test_for_people(void **state)
 	assert_string_equal(human_size(UINT64_C(3) << 29, b, sizeof(b)), "1.5 GB");
 	assert_string_equal(human_size(UINT64_MAX, b, sizeof(b)), "16.0 EB");
 	assert_string_equal(human_size(12345, tiny, sizeof(tiny)), "12.");
-	assert_string_equal(rfc3339(INT64_C(1795257720123000000), b, sizeof(b)), "2026-11-21T10:42:00.123Z");
+	assert_string_equal(rfc3339(INT64_C(1795257720123000000), b, sizeof(b)),
+			    "2026-11-21T10:42:00.123Z");
 	assert_string_equal(rfc3339(0, b, sizeof(b)), "1970-01-01T00:00:00.000Z");
 	assert_string_equal(rfc3339(-1, b, sizeof(b)), "1969-12-31T23:59:59.999Z");
 	hex("\x00\xff\x3f", 3, b);
@@ -229,12 +234,17 @@ static void test_json(void **state)
 	check_json("", 0, "\"\"");
 	check_json("a\"b\\c\n\t\x01", 8, "\"a\\\"b\\\\c\\n\\t\\u0001\"");
 	check_json("a\0b", 3, "\"a\\u0000b\"");
-	check_json("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9, "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"");
+	check_json("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9,
+		   "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"");
 	check_json("\xff", 1, "\"\xef\xbf\xbd\"");
 	check_json("\xc3", 1, "\"\xef\xbf\xbd\"");
-	check_json("\xc0\x80", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\""); /* overlong */
+	check_json("\xc0\x80", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\"");		   /* overlong */
 	check_json("\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""); /* surrogate */
-	check_json("\xe2\x82" "A", 3, "\"\xef\xbf\xbd\xef\xbf\xbd" "A\"");
+	check_json("\xe2\x82"
+		   "A",
+		   3,
+		   "\"\xef\xbf\xbd\xef\xbf\xbd"
+		   "A\"");
 }
 
 static void test_files(void **state)
@@ -294,11 +304,11 @@ static void test_take(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_err),	   cmocka_unit_test(test_buf_cur),
-		cmocka_unit_test(test_cur_lies),   cmocka_unit_test(test_durations),
-		cmocka_unit_test(test_sizes),	   cmocka_unit_test(test_for_people),
+		cmocka_unit_test(test_err),	      cmocka_unit_test(test_buf_cur),
+		cmocka_unit_test(test_cur_lies),      cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_sizes),	      cmocka_unit_test(test_for_people),
 		cmocka_unit_test(test_edit_distance), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_files),	   cmocka_unit_test(test_take),
+		cmocka_unit_test(test_files),	      cmocka_unit_test(test_take),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

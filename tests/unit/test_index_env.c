@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_index_env.c - opening a cache: layout, versions, damage of every kind, a growing map, many processes. */
+/* test_index_env.c - opening a cache: layout, versions, damage of every kind, a growing map, many
+ * processes. */
 #include <signal.h>
 
 #include "index_util.h"
@@ -181,8 +182,9 @@ static void scribble(off_t at, size_t n, uint64_t seed)
 	close(fd);
 }
 
-/* In a child, so that a crash is a failure of this test and not its end. Everything that reads and writes is
- * tried; what it gives is its own affair. 0: opened; 1: EUCLEAN with a remedy; else wrong. */
+/* In a child, so that a crash is a failure of this test and not its end. Everything that reads and
+ * writes is tried; what it gives is its own affair. 0: opened; 1: EUCLEAN with a remedy; else
+ * wrong. */
 static int try_in_child(void)
 {
 	int status;
@@ -338,7 +340,8 @@ static void test_processes(void **state)
 	idx_close(x);
 }
 
-/* Killed at any moment of writing: the next one opens it, finds whole results only, and is not held up. */
+/* Killed at any moment of writing: the next one opens it, finds whole results only, and is not held
+ * up. */
 static void test_killed(void **state)
 {
 	struct idx *x;
@@ -376,9 +379,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_layout),	       T(test_versions), T(test_not_a_cache), T(test_unwritable),
-		T(test_truncated),     T(test_random_file), T(test_scribbled), T(test_lock_file_damage),
-		T(test_processes),     T(test_killed),
+		T(test_layout),	    T(test_versions),	      T(test_not_a_cache),
+		T(test_unwritable), T(test_truncated),	      T(test_random_file),
+		T(test_scribbled),  T(test_lock_file_damage), T(test_processes),
+		T(test_killed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_index_fault.c - the Nth open, read, write, rename, sync or the like fails, for every N: nothing crashes, no
- * partial object is to be seen, what was said to be stored is there, and the index is whole.
+ * test_index_fault.c - the Nth open, read, write, rename, sync or the like fails, for every N:
+ * nothing crashes, no partial object is to be seen, what was said to be stored is there, and the
+ * index is whole.
  *
- * The functions defined here stand in for libc's, for the library and for liblmdb alike. Each round runs in a
- * child, which is armed after the fork; the parent then looks at what is left, with nothing failing.
+ * The functions defined here stand in for libc's, for the library and for liblmdb alike. Each round
+ * runs in a child, which is armed after the fork; the parent then looks at what is left, with
+ * nothing failing.
  */
 #include <dlfcn.h>
 #include <signal.h>
@@ -51,7 +53,8 @@ static bool fails(bool writes)
 
 static size_t cut(size_t n)
 {
-	return fault.armed && fault.mode == SHORT_ONCE && fault.calls == fault.at && n > 1 ? n / 2 : n;
+	return fault.armed && fault.mode == SHORT_ONCE && fault.calls == fault.at && n > 1 ? n / 2
+											   : n;
 }
 
 static void *next_of(const char *name)
@@ -63,40 +66,41 @@ static void *next_of(const char *name)
 	return f;
 }
 
-#define OPEN_MODE(flags, mode)                                                                          \
-	va_list ap;                                                                                     \
-	mode_t mode = 0;                                                                                \
-                                                                                                        \
-	va_start(ap, flags);                                                                            \
-	if ((flags) & O_CREAT)                                                                          \
-		mode = va_arg(ap, mode_t);                                                              \
+#define OPEN_MODE(flags, mode)             \
+	va_list ap;                        \
+	mode_t mode = 0;                   \
+                                           \
+	va_start(ap, flags);               \
+	if ((flags)&O_CREAT)               \
+		mode = va_arg(ap, mode_t); \
 	va_end(ap)
 
-/* Define libc's `name` as a function that fails when it is its turn. The assembler's name is given, since libc's
- * headers call some of them by another. */
-#define SHIM(name, writes, result, params, args)                                                        \
-	result shim_##name params __asm__(#name);                                                       \
-	result shim_##name params                                                                       \
-	{                                                                                               \
-		return fails(writes) ? -1 : ((result(*) params)next_of(#name))args;                     \
+/* Define libc's `name` as a function that fails when it is its turn. The assembler's name is given,
+ * since libc's headers call some of them by another. */
+#define SHIM(name, writes, result, params, args)                                    \
+	result shim_##name params __asm__(#name);                                   \
+	result shim_##name params                                                   \
+	{                                                                           \
+		return fails(writes) ? -1 : ((result(*) params)next_of(#name))args; \
 	}
-#define SHIM_OPEN(name)                                                                                 \
-	int shim_##name(const char *path, int flags, ...) __asm__(#name);                               \
-	int shim_##name(const char *path, int flags, ...)                                               \
-	{                                                                                               \
-		OPEN_MODE(flags, mode);                                                                 \
-		return fails(flags & O_CREAT) ? -1 :                                                    \
-						((int (*)(const char *, int, ...))next_of(#name))(      \
-							path, flags, mode);                             \
+#define SHIM_OPEN(name)                                                                         \
+	int shim_##name(const char *path, int flags, ...) __asm__(#name);                       \
+	int shim_##name(const char *path, int flags, ...)                                       \
+	{                                                                                       \
+		OPEN_MODE(flags, mode);                                                         \
+		return fails(flags & O_CREAT)                                                   \
+			       ? -1                                                             \
+			       : ((int (*)(const char *, int, ...))next_of(#name))(path, flags, \
+										   mode);       \
 	}
-#define SHIM_OPENAT(name)                                                                               \
-	int shim_##name(int fd, const char *path, int flags, ...) __asm__(#name);                       \
-	int shim_##name(int fd, const char *path, int flags, ...)                                       \
-	{                                                                                               \
-		OPEN_MODE(flags, mode);                                                                 \
-		return fails(flags & O_CREAT) ? -1 :                                                    \
-						((int (*)(int, const char *, int, ...))next_of(#name))( \
-							fd, path, flags, mode);                         \
+#define SHIM_OPENAT(name)                                                                       \
+	int shim_##name(int fd, const char *path, int flags, ...) __asm__(#name);               \
+	int shim_##name(int fd, const char *path, int flags, ...)                               \
+	{                                                                                       \
+		OPEN_MODE(flags, mode);                                                         \
+		return fails(flags & O_CREAT) ? -1                                              \
+					      : ((int (*)(int, const char *, int, ...))next_of( \
+							#name))(fd, path, flags, mode);         \
 	}
 
 SHIM_OPEN(open)
@@ -371,8 +375,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_fail_once),	T(test_fail_once_anew), T(test_disk_full), T(test_disk_full_anew),
-		T(test_short),		T(test_killed),		T(test_killed_anew),
+		T(test_fail_once),	T(test_fail_once_anew), T(test_disk_full),
+		T(test_disk_full_anew), T(test_short),		T(test_killed),
+		T(test_killed_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_index_record.c - hashes, path sets, results, what was left: bytes and back, and bytes that lie. */
+/* test_index_record.c - hashes, path sets, results, what was left: bytes and back, and bytes that
+ * lie. */
 #include "index_util.h"
 #include "record.h"
 
@@ -14,7 +15,8 @@ static void test_hashes(void **state)
 	/* Published vectors: FIPS 180-2 "abc"; XXH3-128 of nothing (xxHash's sanity test). */
 	assert_int_equal(oid_of("abc", 3, &oid), 0);
 	hex(oid.b, 32, digits);
-	assert_string_equal(digits, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	assert_string_equal(digits,
+			    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 	fp = fp_of("", 0);
 	hex(fp.b, 16, digits);
 	assert_string_equal(digits, "99aa06d3014798d86001c324468d497f");
@@ -102,13 +104,16 @@ static void test_path_set_compresses(void **state)
 	(void)state;
 	for (unsigned i = 0; i < N; i++)
 		s.v[i] = (struct path_entry){
-			.path = xasprintf("/usr/lib/python3.11/site-packages/numpy/core/tests/file%05u.py", i),
+			.path = xasprintf(
+				"/usr/lib/python3.11/site-packages/numpy/core/tests/file%05u.py",
+				i),
 			.kinds = OBS_CONTENT};
 	path_set_encode(&s, &b);
 	assert_true(b.len < N * 12);
 	start = mono_ns();
 	assert_int_equal(path_set_decode(b.data, b.len, &t), 0);
-	print_message("decoded %d paths (%zu bytes) in %lld us\n", N, b.len, (long long)(mono_ns() - start) / 1000);
+	print_message("decoded %d paths (%zu bytes) in %lld us\n", N, b.len,
+		      (long long)(mono_ns() - start) / 1000);
 	assert_string_equal(t.v[N - 1].path, s.v[N - 1].path);
 	path_set_free(&s);
 	path_set_free(&t);
@@ -116,7 +121,8 @@ static void test_path_set_compresses(void **state)
 
 static void test_path_set_lies(void **state)
 {
-	/* a count that cannot be; a shared prefix longer than what came before; prefixes that multiply */
+	/* a count that cannot be; a shared prefix longer than what came before; prefixes that
+	 * multiply */
 	const uint8_t count[] = {1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 1, '/', 8, 0};
 	const uint8_t prefix[] = {1, 1, 5, 1, '/', 8, 0};
 	const uint8_t version[] = {2, 0};
@@ -223,7 +229,8 @@ static void test_mutations(void **state)
 static void test_left(void **state)
 {
 	struct left file = {.type = OUT_FILE, .mode = 0644, .size = 4, .fp = fp_n(1)}, other = file;
-	struct left a = {.type = OUT_LINK, .target = (char *)"x"}, b = {.type = OUT_LINK, .target = (char *)"y"};
+	struct left a = {.type = OUT_LINK, .target = (char *)"x"},
+		    b = {.type = OUT_LINK, .target = (char *)"y"};
 
 	(void)state;
 	assert_true(left_eq(&file, &other));

@@ -169,7 +169,8 @@ static void test_bounded(void **state)
 
 static void test_left_known(void **state)
 {
-	struct left file = {.type = OUT_FILE, .mode = 0644, .size = 10, .fp = fp_n(5 + 7)}, other = file;
+	struct left file = {.type = OUT_FILE, .mode = 0644, .size = 10, .fp = fp_n(5 + 7)},
+		    other = file;
 	struct left link = {.type = OUT_LINK, .target = (char *)"t"}, gone = {0};
 
 	(void)state;
@@ -177,7 +178,8 @@ static void test_left_known(void **state)
 	assert_int_equal(idx_left_known(x, "/out/file5", &file), 1);
 	assert_int_equal(idx_left_known(x, "/out/file6", &file), 0);
 	assert_int_equal(idx_left_known(x, "/out/link", &link), 1);
-	assert_int_equal(idx_left_known(x, "/out", &(struct left){.type = OUT_DIR, .mode = 0755}), 1);
+	assert_int_equal(idx_left_known(x, "/out", &(struct left){.type = OUT_DIR, .mode = 0755}),
+			 1);
 	assert_int_equal(idx_left_known(x, "/out/z", &gone), 0);
 	other.mode = 0600;
 	assert_int_equal(idx_left_known(x, "/out/file5", &other), 0);
@@ -227,7 +229,8 @@ static int see_result(void *arg, const struct result *r)
 
 static void test_results(void **state)
 {
-	struct seen all = {0}, one = {0}, stopped = {.stop_at = 3}, dropped = {.drop = true}, after = {0};
+	struct seen all = {0}, one = {0}, stopped = {.stop_at = 3}, dropped = {.drop = true},
+		    after = {0};
 	struct fp key = fp_n(17);
 	char digits[33];
 
@@ -247,7 +250,9 @@ static void test_results(void **state)
 	assert_int_equal(idx_results(x, "", see_result, &stopped, &the_err), 7);
 	assert_int_equal(stopped.n, 3);
 	assert_int_equal(idx_results(x, "xyz", see_result, &one, &the_err), -EINVAL);
-	assert_int_equal(idx_results(x, "0123456789abcdef0123456789abcdef0", see_result, &one, &the_err), -EINVAL);
+	assert_int_equal(idx_results(x, "0123456789abcdef0123456789abcdef0", see_result, &one,
+				     &the_err),
+			 -EINVAL);
 	assert_ok(idx_results(x, "", see_result, &dropped, &the_err));
 	assert_int_equal(dropped.n, 50);
 	assert_ok(idx_results(x, "", see_result, &after, &the_err));
@@ -279,8 +284,13 @@ static int see_run(void *arg, const struct run *r)
 static void add_run(int64_t when)
 {
 	static char text[6000];
-	struct run r = {.started_ns = when, .wall_ns = 2, .name = (char *)"step", .result = 1, .stored = true,
-			.exit_status = 200, .argv_text = text};
+	struct run r = {.started_ns = when,
+			.wall_ns = 2,
+			.name = (char *)"step",
+			.result = 1,
+			.stored = true,
+			.exit_status = 200,
+			.argv_text = text};
 
 	memset(text, 'a', sizeof(text) - 1);
 	assert_ok(idx_run_add(x, &r, &the_err));
@@ -393,7 +403,8 @@ static void test_lock(void **state)
 	close(fd);
 }
 
-/* Many processes and threads add to a number in a file under the lock, which comes and goes all the time. */
+/* Many processes and threads add to a number in a file under the lock, which comes and goes all the
+ * time. */
 static void *count_up(void *arg)
 {
 	const char *path = arg;
@@ -475,9 +486,18 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_put_get_drop), T(test_refuses_nonsense), T(test_order),	  T(test_bounded),
-		T(test_left_known),   T(test_objects_with_result), T(test_results), T(test_runs),
-		T(test_runs_rotate),  T(test_read_only),	   T(test_lock),	  T(test_lock_contended),
+		T(test_put_get_drop),
+		T(test_refuses_nonsense),
+		T(test_order),
+		T(test_bounded),
+		T(test_left_known),
+		T(test_objects_with_result),
+		T(test_results),
+		T(test_runs),
+		T(test_runs_rotate),
+		T(test_read_only),
+		T(test_lock),
+		T(test_lock_contended),
 		T(test_lock_of_the_dead),
 	};
 

@@ -137,7 +137,8 @@ static void test_file_kinds(void **state)
 
 static void test_types_differ(void **state)
 {
-	static const unsigned kinds[] = {OBS_EXISTS, OBS_ATTR, OBS_CONTENT, OBS_LINK, OBS_LIST, OBS_ABSENT};
+	static const unsigned kinds[] = {OBS_EXISTS, OBS_ATTR, OBS_CONTENT,
+					 OBS_LINK,   OBS_LIST, OBS_ABSENT};
 	static const char *const names[] = {"none", "f", "d", "l", "p"};
 	auto_free char *d = in(dir, "d"), *l = in(dir, "l"), *p = in(dir, "p");
 
@@ -177,7 +178,8 @@ static void test_links(void **state)
 	assert_int_equal(unlink(l), 0);
 	assert_int_equal(symlink("f", l), 0);
 	assert_true(shows("l", OBS_LINK, relink));
-	/* below a file there is nothing, as where there is nothing; another error is a state of its own */
+	/* below a file there is nothing, as where there is nothing; another error is a state of its
+	 * own */
 	make("f", "x");
 	assert_ok(state_of(x, through, OBS_ABSENT, NULL, ENOTDIR, NULL, NULL, 0, &a));
 	assert_ok(state_of(x, through, OBS_ABSENT, NULL, EACCES, NULL, NULL, 0, &b));
@@ -212,9 +214,11 @@ static void test_listing(void **state)
 /* What the trace gathered encodes to the same bytes as what is found. */
 static void test_facts_agree(void **state)
 {
-	static const unsigned all[] = {OBS_ABSENT, OBS_EXISTS, OBS_ATTR, OBS_CONTENT, OBS_LINK, OBS_LIST, OBS_XATTR};
+	static const unsigned all[] = {OBS_ABSENT, OBS_EXISTS, OBS_ATTR, OBS_CONTENT,
+				       OBS_LINK,   OBS_LIST,   OBS_XATTR};
 	static const char *const names[] = {"none", "f", "empty", "d", "l", "p", "n"};
-	auto_free char *d = in(dir, "d"), *l = in(dir, "l"), *p = in(dir, "p"), *node = in(dir, "n");
+	auto_free char *d = in(dir, "d"), *l = in(dir, "l"), *p = in(dir, "p"),
+		       *node = in(dir, "n");
 	char *excluded[] = {(char *)"y"};
 
 	(void)state;
@@ -235,9 +239,13 @@ static void test_facts_agree(void **state)
 		int fd;
 
 		if (lstat(path, &st) == 0) {
-			f = (struct facts){.present = true, .mode = st.st_mode, .size = (uint64_t)st.st_size,
-					   .mtime_ns = st.st_mtim.tv_sec * 1000000000L + st.st_mtim.tv_nsec,
-					   .target = "target", .rdev = st.st_rdev};
+			f = (struct facts){.present = true,
+					   .mode = st.st_mode,
+					   .size = (uint64_t)st.st_size,
+					   .mtime_ns = st.st_mtim.tv_sec * 1000000000L +
+						       st.st_mtim.tv_nsec,
+					   .target = "target",
+					   .rdev = st.st_rdev};
 			if (S_ISREG(st.st_mode)) {
 				assert_ok(idx_digest_file(x, path, &st, &fp));
 				f.digest = fp;
@@ -470,8 +478,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_file_kinds), T(test_types_differ), T(test_links),	T(test_listing),
-		T(test_facts_agree), T(test_xattrs),	   T(test_racy),	T(test_digest_keys),
+		T(test_file_kinds),  T(test_types_differ), T(test_links), T(test_listing),
+		T(test_facts_agree), T(test_xattrs),	   T(test_racy),  T(test_digest_keys),
 		T(test_digest_file), T(test_digest_speed), T(test_batch),
 	};
 

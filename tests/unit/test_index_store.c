@@ -75,7 +75,8 @@ static void round_trip(size_t n)
 	assert_true(oid_eq(&again, &oid));
 	assert_int_equal(store_check(x, &oid, n), 1);
 	assert_int_equal(store_check(x, &oid, n + 1), 0);
-	assert_int_equal(store_check(x, &oid, n), 1); /* a wrong length of the caller's does no harm */
+	assert_int_equal(store_check(x, &oid, n),
+			 1); /* a wrong length of the caller's does no harm */
 	assert_ok(store_get_mem(x, &oid, &back, &nback, &the_err));
 	assert_int_equal(nback, n);
 	assert_memory_equal(back, data, n);
@@ -237,7 +238,8 @@ static void test_many_small(void **state)
 		size_t n;
 
 		assert_ok(store_get_mem(x, &oids[i], &p, &n, &the_err));
-		assert_int_equal(snprintf(text, sizeof(text), "object number %u with some text", i), (int)n);
+		assert_int_equal(snprintf(text, sizeof(text), "object number %u with some text", i),
+				 (int)n);
 		assert_memory_equal(p, text, n);
 		free(p);
 	}

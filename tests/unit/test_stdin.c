@@ -353,6 +353,30 @@ static void test_end_not_reached(void **state)
 	assert_left("est");
 }
 
+/* A process that the command left behind gets nothing any more that the next reader gets. */
+static void test_left_behind(void **state)
+{
+	int w = pipe_at_0(), in;
+	struct stdin_src *s = opened();
+	struct stdin_used used;
+	struct err e;
+	char c[8];
+
+	(void)state;
+	give(w, "abc");
+	in = stdin_child_fd(s, &e);
+	assert_int_equal(stdin_start(s, &e), 0);
+	assert_int_equal(read(in, c, 1), 1);
+	assert_int_equal(stdin_finish(s, &used, &e), 0);
+	assert_int_equal(read(in, c, sizeof(c)), 0);
+	close(in);
+	assert_null(used.spoiled);
+	assert_spooled(&used, "a");
+	stdin_free(s);
+	close(w);
+	assert_left("bc");
+}
+
 /* One write arrives as one read, where it natively would: dd counts reads. */
 static void test_whole_blocks(void **state)
 {
@@ -629,6 +653,7 @@ static void test_match_fails_late(void **state)
 	s = opened();
 	assert_int_equal(stdin_matches(s, cache, &other, &e), 0);
 	assert_int_equal(matches(s, "zzz", false), 0);
+	assert_true(stdin_holds(s));
 	assert_int_equal(stdin_matches(s, cache, &same, &e), 1);
 	run_on(s, "wc -c", &r);
 	pthread_join(writer.thread, NULL);
@@ -917,6 +942,7 @@ int main(void)
 		with_stdin(test_socket_in_part),
 		with_stdin(test_end),
 		with_stdin(test_end_not_reached),
+		with_stdin(test_left_behind),
 		with_stdin(test_whole_blocks),
 		with_stdin(test_held_up),
 		with_stdin(test_reopened),
