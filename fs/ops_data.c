@@ -9,7 +9,7 @@
 #include "session.h"
 
 /* From this size on a read is spliced, not copied through the server. */
-#define SPLICE_MIN (64u << 10)
+#define SPLICE_MIN (128u << 10)
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {

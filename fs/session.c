@@ -4,14 +4,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 /* Descriptors kept for files: far below any hard limit, and enough for what a step has in hand. */
 #define MAX_FDS 768
+#define ABORT_SIGNAL SIGRTMIN
 
 static void op_init(void *userdata, struct fuse_conn_info *c)
 {
@@ -41,7 +42,6 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	struct fs *fs = xcalloc(1, sizeof(*fs));
 	int r;
 
-	fs->abort_fd = -1;
 	fs->own_ids_only = o->own_ids_only;
 	fs->posix_acl = o->posix_acl;
 	r = inodes_init(&fs->inodes, MAX_FDS, e);
@@ -49,9 +49,6 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 		fs->trace = trace_new(o, e);
 		r = fs->trace ? 0 : -e->code;
 	}
-	fs->abort_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (r == 0 && fs->abort_fd < 0)
-		r = err_set(e, errno, "cannot make an eventfd");
 	if (r < 0) {
 		fs_free(fs);
 		return r;
@@ -62,16 +59,22 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	return 0;
 }
 
-/* Wait for a request or the abort. */
-static bool wait_request(const struct fs *fs)
+/* Wakes the loop's read; see fs_abort. */
+static void on_abort(int sig)
 {
-	struct pollfd p[2] = { { .fd = fuse_session_fd(fs->se), .events = POLLIN },
-			       { .fd = fs->abort_fd, .events = POLLIN } };
+	(void)sig;
+}
 
-	while (poll(p, 2, -1) < 0)
-		if (errno != EINTR)
-			return false;
-	return !(p[1].revents & POLLIN);
+/* Let the abort signal, and only it, interrupt this thread. */
+static void hear_abort(void)
+{
+	struct sigaction sa = { .sa_handler = on_abort };
+	sigset_t set;
+
+	(void)sigaction(ABORT_SIGNAL, &sa, NULL); /* cannot fail for a real-time signal */
+	sigemptyset(&set);
+	sigaddset(&set, ABORT_SIGNAL);
+	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static int loop(struct fs *fs, struct err *e)
@@ -79,23 +82,17 @@ static int loop(struct fs *fs, struct err *e)
 	struct fuse_buf b = { .mem = NULL };
 	int r = 0;
 
-	/* The descriptor does not block: as long as requests come quickly there is one system call less. */
-	while (!fuse_session_exited(fs->se)) {
+	while (!atomic_load(&fs->aborted)) {
 		r = fuse_session_receive_buf(fs->se, &b);
-		if (r == -EINTR)
+		if (r == -EINTR || r == -EAGAIN)
 			continue;
-		if (r == -EAGAIN) {
-			if (!wait_request(fs))
-				break;
-			continue;
-		}
 		if (r <= 0)
 			break;
 		if (!protocol_handle(fs, &b))
 			fuse_session_process_buf(fs->se, &b);
 	}
 	free(b.mem);
-	if (r < 0 && r != -ENODEV && r != -EAGAIN)
+	if (r < 0 && r != -ENODEV && r != -EINTR)
 		return err_set(e, -r, "cannot read FUSE requests");
 	return 0;
 }
@@ -138,6 +135,8 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 		close(fuse_fd);
 		return err_set(e, -r, "libfuse does not take the mount's descriptor");
 	}
+	fs->thread = pthread_self();
+	hear_abort();
 	r = loop(fs, e);
 	fuse_session_destroy(fs->se); /* closes the descriptor */
 	fs->se = NULL;
@@ -146,9 +145,8 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 
 void fs_abort(struct fs *fs)
 {
-	uint64_t one = 1;
-
-	(void)!write(fs->abort_fd, &one, sizeof(one)); /* an eventfd takes it, or is set already */
+	atomic_store(&fs->aborted, true);
+	(void)pthread_kill(fs->thread, ABORT_SIGNAL); /* gone already: nothing to interrupt */
 }
 
 struct trace *fs_trace(struct fs *fs)
@@ -189,7 +187,6 @@ void fs_free(struct fs *fs)
 		return;
 	inodes_free(&fs->inodes);
 	trace_free(fs->trace);
-	base_close(&fs->abort_fd);
 	free(fs->groups);
 	free(fs->io);
 	free(fs);

@@ -5,6 +5,8 @@
 
 #define FUSE_USE_VERSION 314
 #include <fuse3/fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "inode.h"
 #include "trace.h"
@@ -29,7 +31,8 @@ struct fs {
 	int n_groups;
 	mode_t umask; /* of this process now */
 	char *io;     /* IO_MAX bytes */
-	int abort_fd; /* eventfd: fs_abort was called */
+	_Atomic bool aborted;
+	pthread_t thread; /* that runs the loop */
 	bool init_pending, killpriv_v2; /* protocol.c */
 	uint64_t counts[MAX_OPCODES];
 };

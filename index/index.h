@@ -270,7 +270,8 @@ int idx_result_get(struct idx *x, const struct fp *input_key, struct result **re
 		   struct err *e) must_check;
 /* The input keys of results that have this base key and differ in what they read from stdin, latest first; *ret is
  * malloc'ed (NULL for none). */
-int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size_t *ret_n, struct err *e) must_check;
+int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size_t *ret_n,
+		 struct err *e) must_check;
 /* Store result and path set, put the path set first under the step key, and note for each output
  * what was left there (for idx_left_known): one transaction, with the small objects gathered so
  * far. r->path_set_id and r->input_key are already filled. -EINVAL: s is not sorted, or r

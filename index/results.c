@@ -100,7 +100,8 @@ int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list
 	return 0;
 }
 
-int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size_t *ret_n, struct err *e)
+int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size_t *ret_n,
+		 struct err *e)
 {
 	struct fp *keys = NULL;
 	struct kv_txn *t;

@@ -116,14 +116,18 @@ static int by_name(const void *a, const void *b)
 static char **sorted_names(struct buf *names, size_t *ret_n)
 {
 	size_t n = 0, cap = 1;
-	char **v, *end = (char *)names->data + names->len;
+	char **v;
 
 	for (size_t i = 0; i < names->len; i++)
 		cap += names->data[i] == 0;
 	v = xcalloc(cap, sizeof(*v)); /* at most 64 KB of names: XATTR_LIST_MAX */
-	for (char *s = (char *)names->data; s && s < end; s += strlen(s) + 1)
+	for (size_t i = 0; i < names->len;) {
+		char *s = (char *)names->data + i;
+
 		if (!left_out(s))
 			v[n++] = s;
+		i += strlen(s) + 1;
+	}
 	qsort(v, n, sizeof(*v), by_name);
 	*ret_n = n;
 	return v;
@@ -177,7 +181,8 @@ struct wanted {
 /* Decode all of the blob before anything is changed. Names are malloc'ed. */
 static int decode(const void *blob, size_t n, struct wanted **ret, size_t *ret_n)
 {
-	struct cur c = {blob, (const uint8_t *)blob + n, false};
+	const uint8_t *p = n ? blob : (const uint8_t *)"";
+	struct cur c = {p, p + n, false};
 	struct wanted *v = NULL;
 	size_t count = 0, cap = 0;
 
@@ -208,15 +213,16 @@ static int remove_others(const struct target *t, const struct wanted *v, size_t 
 {
 	auto_buf struct buf names = {0};
 	int r = read_names(t, &names);
-	const char *end = (const char *)names.data + names.len;
 
-	if (r < 0)
-		return r;
-	for (const char *s = (const char *)names.data; s && s < end; s += strlen(s) + 1)
+	for (size_t i = 0; r == 0 && i < names.len;) {
+		const char *s = (const char *)names.data + i;
+
 		if (!left_out(s) && !find(v, n, s) && remove_value(t, s) < 0 && errno != ENODATA) {
 			r = -errno;
 			*ret_name = "an attribute to be removed";
 		}
+		i += strlen(s) + 1;
+	}
 	return r;
 }
 

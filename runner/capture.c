@@ -199,6 +199,7 @@ static struct facts facts_of(const struct trace_path *p)
 		.mode = p->st.st_mode,
 		.size = (uint64_t)p->st.st_size,
 		.mtime_ns = ns_of(p->st.st_mtim),
+		.rdev = p->st.st_rdev,
 		.digest = p->fp,
 		.target = p->target,
 		.list = p->list,

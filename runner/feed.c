@@ -86,31 +86,6 @@ int feed_new(int fd, bool socket, const char *dir, struct feed **ret, struct err
 
 /* ---- looking at the stream and taking from it ---- */
 
-/* Up to n of the next bytes, without taking them. 0 at the end, -EAGAIN when there is nothing.
- * *ret_full: it may be that no more can be seen before some are taken. */
-static ssize_t peek_pipe(struct feed *f, void *p, size_t n, bool *ret_full)
-{
-	ssize_t got, k;
-
-	got = tee(f->fd, f->scratch[1], n, SPLICE_F_NONBLOCK);
-	if (got <= 0)
-		return got == 0 ? 0 : -errno;
-	*ret_full = !(stream_ready(f->scratch[1], POLLOUT) & POLLOUT);
-	k = read_full(f->scratch[0], p, (size_t)got);
-	return k == got ? got : -EIO;
-}
-
-static ssize_t peek(struct feed *f, void *p, size_t n, bool *ret_full)
-{
-	ssize_t k;
-
-	*ret_full = false;
-	if (!f->socket)
-		return peek_pipe(f, p, n, ret_full);
-	k = recv(f->fd, p, n, MSG_PEEK | MSG_DONTWAIT);
-	return k < 0 ? -errno : k;
-}
-
 /* Take exactly n bytes that were seen there. -ESTALE: somebody else took some of them. */
 static int take_seen(struct feed *f, uint8_t *p, size_t n)
 {
@@ -209,7 +184,7 @@ static int look(struct feed *f, const uint8_t *want, size_t n, bool eof)
 	if (got > n + 1)
 		got = n + 1;
 	buf_reserve(&f->seen, got);
-	k = peek(f, f->seen.data, got, &full);
+	k = stream_peek(f->fd, f->socket ? NULL : f->scratch, f->seen.data, got, &full);
 	if (k == -EAGAIN)
 		k = 0;
 	if (k < 0) {
@@ -338,8 +313,8 @@ static size_t left_in_pipe(struct feed *f)
 	return (size_t)left;
 }
 
-/* The same, taking it back: a process that the command left behind must not read it once others read
- * the real stream. */
+/* The same, taking it back: a process that the command left behind must not read it once others
+ * read the real stream. */
 static size_t withdraw(struct feed *f)
 {
 	char path[64];
@@ -421,7 +396,8 @@ static int give_new(struct feed *f)
 
 	if (f->win_len == WINDOW)
 		return MORE; /* the command has made room since the last look */
-	n = peek(f, f->block, WINDOW - f->win_held, &full);
+	n = stream_peek(f->fd, f->socket ? NULL : f->scratch, f->block, WINDOW - f->win_held,
+			&full);
 	if (n == 0 && skip == 0)
 		return END;
 	if (n == -EAGAIN)

@@ -199,3 +199,20 @@ ssize_t stream_take(int fd, bool socket, void *p, size_t n)
 	} while (k < 0 && errno == EINTR);
 	return k < 0 ? -errno : k;
 }
+
+ssize_t stream_peek(int fd, const int *scratch, void *p, size_t n, bool *ret_full)
+{
+	ssize_t k, got;
+
+	*ret_full = false;
+	if (!scratch) {
+		k = recv(fd, p, n, MSG_PEEK | MSG_DONTWAIT);
+		return k < 0 ? -errno : k;
+	}
+	got = tee(fd, scratch[1], n, SPLICE_F_NONBLOCK);
+	if (got <= 0)
+		return got == 0 ? 0 : -errno;
+	*ret_full = !(stream_ready(scratch[1], POLLOUT) & POLLOUT);
+	k = read_full(scratch[0], p, (size_t)got);
+	return k == got ? got : -EIO;
+}

@@ -44,6 +44,10 @@ int stream_write(int fd, const void *p, size_t n) must_check;
  * nothing. Whoever else reads it may be faster, hence no plain read after a poll, and never
  * O_NONBLOCK: others would see it. */
 ssize_t stream_take(int fd, bool socket, void *p, size_t n) must_check;
+/* Up to n of the next bytes, without taking them. 0 at the end, -EAGAIN when there is nothing.
+ * scratch: an empty pipe, for a pipe; NULL for a socket. *ret_full: it may be that no more can be seen
+ * before some are taken. */
+ssize_t stream_peek(int fd, const int *scratch, void *p, size_t n, bool *ret_full) must_check;
 
 /* ---- feed.c: a pipe or socket of which no more is taken than the command takes ---- */
 
@@ -78,8 +82,8 @@ void feed_free(struct feed *f);
 /* ---- stdin.c ---- */
 
 struct stdin_src;
-/* Has the lookup taken bytes from the real stdin? Then a command that is run plainly must not get fd 0
- * itself, but what stdin_child_fd and stdin_start give (they work in any process). */
+/* Has the lookup taken bytes from the real stdin? Then a command that is run plainly must not get
+ * fd 0 itself, but what stdin_child_fd and stdin_start give (they work in any process). */
 bool stdin_holds(const struct stdin_src *s);
 
 /* ---- tty.c: terminals ---- */

@@ -112,7 +112,7 @@ static int new_user_namespace(struct err *e)
 
 static int mount_fuse(const struct view *v, int *ret_fd, struct err *e)
 {
-	auto_close int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	auto_close int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	unsigned long flags = v->kind == VIEW_ROOT ? 0 : MS_NOSUID | MS_NODEV;
 	char data[160];
 

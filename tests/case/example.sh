@@ -34,22 +34,22 @@ pipeline()
 
 say "all miss"
 same "$(pipeline)" "miss miss miss"
-first=$(tree data model.pkl metrics.json)
+first=$(tree results)
 cp "$IO/out" "$IO/first"
 say "all hit"
 same "$(pipeline)" "hit hit hit"
-same "$(tree data model.pkl metrics.json)" "$first" outputs
+same "$(tree results)" "$first" outputs
 cmp "$IO/out" "$IO/first"
 say "another hyperparameter"
 same "$(pipeline 50)" "hit miss miss"
-grep -q '"trees": 50' metrics.json
+grep -q '"trees": 50' results/metrics.json
 say "and back"
 same "$(pipeline)" "hit hit hit"
-same "$(tree data model.pkl metrics.json)" "$first" outputs
+same "$(tree results)" "$first" outputs
 say "every output gone"
-rm -r data model.pkl metrics.json
+rm -r results
 same "$(pipeline)" "hit hit hit"
-same "$(tree data model.pkl metrics.json)" "$first" outputs
+same "$(tree results)" "$first" outputs
 say "a script changed"
 echo '# a comment' >>evaluate.py
 same "$(pipeline)" "hit hit miss"

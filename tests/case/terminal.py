@@ -137,7 +137,7 @@ assert status in (130, -signal.SIGINT), status
 note("Ctrl-Z stops, fg goes on")
 t = Terminal("bash", "--norc", "-i")
 t.type(b"PS1='prompt> '\n")
-t.read_until(rb"\nprompt> ")
+t.read_until(rb"prompt> (?!')")
 t.type(b"mlfs exec -q -- sh -c 'echo up; while [ ! -e \"$WITNESS/end\" ]; do sleep 0.05; done; echo finished'\n")
 t.read_until(rb"\nup\r")
 t.type(b"\x1a")

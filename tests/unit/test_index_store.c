@@ -183,9 +183,11 @@ static void test_damage(void **state)
 	assert_int_equal(store_get_mem(x, &oid, &p, &n, &the_err), -EUCLEAN);
 	/* cut short: not taken for being there */
 	assert_ok(store_put_mem(x, data, N, &oid, &the_err));
+	assert_int_equal(chmod(path, 0644), 0);
 	assert_int_equal(truncate(path, 100), 0);
 	assert_ok(store_put_mem(x, data, N, &oid, &the_err));
 	assert_int_equal(store_check(x, &oid, N), 1);
+	assert_int_equal(chmod(path, 0644), 0);
 	assert_int_equal(truncate(path, 0), 0);
 	assert_int_equal(store_check(x, &oid, N), 0);
 	close(out);
