@@ -10,9 +10,13 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "trace.h"
+
+#define LOOK_NS 2000000 /* the thread looks for work this often ... */
+#define LOOKS 10	   /* ... and sleeps after so many looks in vain */
 
 struct queue {
 	struct trace_path *head, **tail;
@@ -26,6 +30,7 @@ struct digester {
 	pthread_cond_t done; /* a path left HASH_RUNNING, or the thread is idle */
 	struct queue urgent, idle;
 	bool stop, started, busy;
+	bool asleep; /* the thread waits for wake, not for the next look */
 	struct idx_digest *digests;
 	size_t n_digests, cap;
 };
@@ -109,9 +114,34 @@ static void hash_one(struct digester *h, struct trace_path *p)
 	pthread_cond_broadcast(&h->done);
 }
 
+/*
+ * Nothing to do: look again in a moment, and only after a while of nothing sleep until woken. Waking a sleeping
+ * processor costs the server as much as a request; so it hardly ever has to.
+ */
+static void wait_for_work(struct digester *h, unsigned *idle_looks)
+{
+	struct timespec t;
+
+	if (++*idle_looks > LOOKS) {
+		h->asleep = true;
+		pthread_cond_wait(&h->wake, &h->lock);
+		h->asleep = false;
+		*idle_looks = 0;
+		return;
+	}
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_nsec += LOOK_NS;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_nsec -= 1000000000;
+		t.tv_sec++;
+	}
+	(void)pthread_cond_timedwait(&h->wake, &h->lock, &t); /* what is there is seen by the caller */
+}
+
 static void *run(void *arg)
 {
 	struct digester *h = arg;
+	unsigned idle_looks = 0;
 	struct trace_path *p;
 
 	pthread_mutex_lock(&h->lock);
@@ -122,9 +152,10 @@ static void *run(void *arg)
 		if (!p) {
 			h->busy = false;
 			pthread_cond_broadcast(&h->done);
-			pthread_cond_wait(&h->wake, &h->lock);
+			wait_for_work(h, &idle_looks);
 			continue;
 		}
+		idle_looks = 0;
 		h->busy = true;
 		if (p->hash_state == HASH_QUEUED)
 			hash_one(h, p);
@@ -165,7 +196,8 @@ void digester_add(struct digester *h, struct trace_path *p, bool urgent)
 	if (p->hash_state == HASH_NONE) {
 		p->hash_state = HASH_QUEUED;
 		queue_add(urgent ? &h->urgent : &h->idle, p);
-		pthread_cond_signal(&h->wake);
+		if (h->asleep)
+			pthread_cond_signal(&h->wake);
 	}
 	pthread_mutex_unlock(&h->lock);
 }

@@ -132,10 +132,12 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		note_times(fs, i, to_set);
 		r = set_attr(fs, fuse_req_ctx(req)->uid, i, path, path == proc, attr, to_set);
 	}
-	if (r < 0)
+	if (r < 0) {
+		note_kept(fs, i);
 		fuse_reply_err(req, -r);
-	else
+	} else {
 		reply_attr(req, i);
+	}
 }
 
 /* ---- extended attributes ---- */

@@ -50,9 +50,16 @@ void note_change(struct fs *fs, struct inode *i, enum change c)
 {
 	if (c == CHANGE_PART && i->part_noted)
 		return;
-	i->part_noted = true;
+	if (c != CHANGE_LINK)
+		i->part_noted = true;
 	for (struct dentry *d = i->names; d; d = d->next_of_inode)
 		trace_change(fs->trace, dentry_trace(fs, d), c);
+}
+
+void note_kept(struct fs *fs, struct inode *i)
+{
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		trace_kept(dentry_trace(fs, d));
 }
 
 /* Does name in dir lie in a tree that only the package manager changes? */
@@ -73,11 +80,16 @@ static struct inode *make_entry(struct fs *fs, struct inode *parent, const char 
 				const struct at *a, const struct stat *st, struct fuse_entry_param *e)
 {
 	struct inode *i = inode_get(&fs->inodes, st);
+	bool read = i->read_noted;
 	struct dentry *d = dentry_set(&fs->inodes, parent, name, i);
 
 	if (d->gen != fs->inodes.gen) {
 		d->trace = trace_at(fs, a);
 		d->gen = fs->inodes.gen;
+	}
+	if (read && !i->read_noted) { /* its bytes are in the page cache: no READ will tell */
+		trace_read(fs->trace, d->trace);
+		i->read_noted = true;
 	}
 	i->nlookup++;
 	i->system = steady(fs, parent, name);
@@ -106,8 +118,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct stat st;
 	int r = at_child(&fs->inodes, dir, name, &a), err = 0;
 
-	if (r < 0) {
-		fuse_reply_err(req, -r);
+	if (r < 0) { /* nothing is in a directory that was removed */
+		fuse_reply_err(req, r == -ESTALE && !dir->names ? ENOENT : -r);
 		return;
 	}
 	if (fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -312,12 +324,26 @@ static void part_from_name(struct fs *fs, struct dentry *d, enum change c)
 		return;
 	p = dentry_trace(fs, d);
 	d->inode->was_input = p && !p->replaced;
+	/* Read later by whoever has it open, it would be seen under the other name alone. */
+	if (d->inode->names->next_of_inode && d->inode->type == S_IFREG)
+		trace_read(fs->trace, p);
 	trace_change(fs->trace, p, c);
 	for (struct dentry *o = d->inode->names; o; o = o->next_of_inode)
 		if (o != d && (p = dentry_trace(fs, o)))
 			trace_change(fs->trace, p, CHANGE_LINK); /* ctime moves */
-	if (c != CHANGE_MOVE && d->inode->type != S_IFDIR && !d->inode->names->next_of_inode)
+	if (c != CHANGE_MOVE && !d->inode->names->next_of_inode)
 		inode_pin(&fs->inodes, d->inode);
+}
+
+/* What is in a directory is about to matter, though it is not listed. */
+static void note_listing(struct fs *fs, const struct at *a)
+{
+	auto_close int fd = openat(a->dirfd, a->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0)
+		trace_list(fs->trace, trace_at(fs, a), fd);
+	else if (errno != ENOTDIR && errno != ELOOP && errno != ENOENT)
+		trace_spoil(fs->trace, "%s cannot be listed: %s", a->full, strerror(errno));
 }
 
 static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
@@ -326,15 +352,24 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int
 	struct inode *dir = inode_of(fs, parent);
 	auto_at struct at a = { .dirfd = AT_FDCWD };
 	struct dentry *d = dentry_find(&fs->inodes, dir, name);
+	struct trace_path *p;
+	bool own;
 	int r = at_child(&fs->inodes, dir, name, &a);
 
 	if (r == 0) {
+		p = trace_at(fs, &a);
+		own = p && p->replaced;
+		if (flags & AT_REMOVEDIR) /* whether it is empty */
+			note_listing(fs, &a);
 		if (d)
 			part_from_name(fs, d, CHANGE_REMOVE);
 		else
-			trace_change(fs->trace, trace_at(fs, &a), CHANGE_REMOVE);
-		if (unlinkat(a.dirfd, a.name, flags) < 0)
+			trace_change(fs->trace, p, CHANGE_REMOVE);
+		if (unlinkat(a.dirfd, a.name, flags) < 0) {
 			r = -errno;
+			if (!own)
+				trace_kept(p);
+		}
 	}
 	if (r == 0 && d)
 		dentry_drop(&fs->inodes, d);
@@ -353,42 +388,68 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 /* ---- rename ---- */
 
-/* Everything below a directory goes from one path to another. */
-static void note_tree_moves(struct fs *fs, const char *from, const char *to)
+/* Every name in the directory at path, to fn with the path of each; deepest first. What cannot be listed spoils. */
+static void each_below(struct fs *fs, const char *path, const char *to,
+		       void (*fn)(struct fs *fs, const char *path, const char *to))
 {
+	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	char **list;
 	size_t n;
-	int r, fd = open(from, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int r = fd < 0 ? -errno : list_dir(fd, &list, &n);
 
-	if (fd < 0) {
-		if (errno != ENOTDIR && errno != ELOOP)
-			trace_spoil(fs->trace, "%s was renamed, and what is in it cannot be listed: %s",
-				    from, strerror(errno));
+	if (r == -ENOTDIR || r == -ELOOP)
 		return;
-	}
-	r = list_dir(fd, &list, &n);
-	close(fd);
 	if (r < 0) {
-		trace_spoil(fs->trace, "%s cannot be listed: %s", from, strerror(-r));
+		trace_spoil(fs->trace, "%s was renamed, and what is in it cannot be listed: %s", path,
+			    strerror(-r));
 		return;
 	}
 	for (size_t k = 0; k < n; k++) {
-		auto_free char *f = xasprintf("%s/%s", from, list[k] + 1);
+		auto_free char *f = xasprintf("%s/%s", path, list[k] + 1);
 		auto_free char *g = xasprintf("%s/%s", to, list[k] + 1);
 
-		trace_change(fs->trace, trace_get(fs->trace, f, strlen(f)), CHANGE_MOVE);
-		trace_change(fs->trace, trace_get(fs->trace, g, strlen(g)), CHANGE_REPLACE);
 		if (list[k][0] == 'd')
-			note_tree_moves(fs, f, g);
+			each_below(fs, f, g, fn);
+		fn(fs, f, g);
 	}
 	strv_free(list, n);
 }
 
+static void leave_one(struct fs *fs, const char *path, const char *to)
+{
+	struct at a = { .dirfd = AT_FDCWD, .name = path, .full = (char *)path, .len = strlen(path) };
+
+	(void)to;
+	note_listing(fs, &a);
+	trace_change(fs->trace, trace_at(fs, &a), CHANGE_MOVE);
+}
+
+static void arrive_one(struct fs *fs, const char *path, const char *to)
+{
+	(void)path;
+	trace_change(fs->trace, trace_get(fs->trace, to, strlen(to)), CHANGE_REPLACE);
+}
+
+static bool is_dir(const struct dentry *d)
+{
+	return d && d->inode->type == S_IFDIR;
+}
+
+/* All that leaves its path is noted before anything arrives: the two trees of an exchange may have names in
+ * common. What a moved directory holds is an input, for all of it goes along. */
 static void note_rename(struct fs *fs, struct dentry *from, struct dentry *to, const struct at *a,
 			const struct at *b, unsigned flags)
 {
-	bool exchange = flags & RENAME_EXCHANGE;
+	bool exchange = flags & RENAME_EXCHANGE, whole = !from || is_dir(from);
 
+	if (whole) {
+		note_listing(fs, a);
+		each_below(fs, a->full, b->full, leave_one);
+	}
+	if (!to || is_dir(to))
+		note_listing(fs, b);
+	if (exchange && (!to || is_dir(to)))
+		each_below(fs, b->full, a->full, leave_one);
 	if (from)
 		part_from_name(fs, from, CHANGE_MOVE);
 	else
@@ -397,10 +458,10 @@ static void note_rename(struct fs *fs, struct dentry *from, struct dentry *to, c
 		part_from_name(fs, to, exchange ? CHANGE_MOVE : CHANGE_REPLACE);
 	else
 		trace_change(fs->trace, trace_at(fs, b), exchange ? CHANGE_MOVE : CHANGE_REPLACE);
-	if (!from || from->inode->type == S_IFDIR)
-		note_tree_moves(fs, a->full, b->full);
-	if (exchange && (!to || to->inode->type == S_IFDIR))
-		note_tree_moves(fs, b->full, a->full);
+	if (whole)
+		each_below(fs, a->full, b->full, arrive_one);
+	if (exchange && (!to || is_dir(to)))
+		each_below(fs, b->full, a->full, arrive_one);
 }
 
 /* The names the kernel knows follow. */
@@ -431,21 +492,51 @@ static void move_names(struct fs *fs, struct inode *olddir, const char *oldname,
 		inode_forget(&fs->inodes, j, 1);
 }
 
+/* What is sure to fail is refused before a whole tree is digested and taken for moved: `mv` to another file system,
+ * a directory that is not empty. */
+static int refuse_rename(struct fs *fs, const struct inode *olddir, const struct inode *newdir,
+			 const struct at *b, unsigned flags)
+{
+	auto_close int fd = -1;
+	char **list;
+	size_t n;
+
+	if (olddir->dev != newdir->dev)
+		return -EXDEV;
+	if (flags & RENAME_EXCHANGE)
+		return 0;
+	fd = openat(b->dirfd, b->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || list_dir(fd, &list, &n) < 0)
+		return 0; /* the file system below decides */
+	trace_list(fs->trace, trace_at(fs, b), fd);
+	strv_free(list, n);
+	return n ? -ENOTEMPTY : 0;
+}
+
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
 		      const char *newname, unsigned flags)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *olddir = inode_of(fs, parent), *newdir = inode_of(fs, newparent);
 	auto_at struct at a = { .dirfd = AT_FDCWD }, b = { .dirfd = AT_FDCWD };
+	struct trace_path *p;
+	bool own;
 	int r = at_child(&fs->inodes, olddir, name, &a);
 
 	if (r == 0)
 		r = at_child(&fs->inodes, newdir, newname, &b);
+	if (r == 0)
+		r = refuse_rename(fs, olddir, newdir, &b, flags);
 	if (r == 0) {
+		p = trace_at(fs, &b);
+		own = p && p->replaced;
 		note_rename(fs, dentry_find(&fs->inodes, olddir, name),
 			    dentry_find(&fs->inodes, newdir, newname), &a, &b, flags);
-		if (syscall(SYS_renameat2, a.dirfd, a.name, b.dirfd, b.name, flags) < 0)
+		if (syscall(SYS_renameat2, a.dirfd, a.name, b.dirfd, b.name, flags) < 0) {
 			r = -errno;
+			if (!own)
+				trace_kept(p);
+		}
 	}
 	if (r == 0)
 		move_names(fs, olddir, name, newdir, newname, flags);

@@ -150,6 +150,8 @@ bool protocol_handle(struct fs *fs, const struct fuse_buf *b)
 		return false;
 	memcpy(&h, b->mem, sizeof(h));
 	fs->counts[h.opcode < MAX_OPCODES ? h.opcode : 0]++;
+	if (h.pid)
+		affinity_request(&fs->affinity, h.pid);
 	if (h.opcode == FUSE_INIT)
 		note_init(fs, (const char *)b->mem + sizeof(h), b->size - sizeof(h));
 	if (h.opcode != FUSE_TMPFILE || b->size < sizeof(h) + sizeof(struct fuse_create_in))

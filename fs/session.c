@@ -137,6 +137,7 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 	}
 	fs->thread = pthread_self();
 	hear_abort();
+	affinity_init(&fs->affinity);
 	r = loop(fs, e);
 	fuse_session_destroy(fs->se); /* closes the descriptor */
 	fs->se = NULL;

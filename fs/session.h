@@ -6,6 +6,7 @@
 #define FUSE_USE_VERSION 314
 #include <fuse3/fuse_lowlevel.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "inode.h"
@@ -20,10 +21,24 @@
  * end finds it and nothing is stored. */
 #define SYSTEM_TIMEOUT_S 60.0
 
+/* affinity.c: where the server's thread runs */
+#define AFFINITY_WINDOW 8 /* looks that decide */
+struct affinity {
+	cpu_set_t all; /* the processors this process may use */
+	bool off;
+	int pinned; /* -1: none */
+	int seen[AFFINITY_WINDOW];
+	unsigned looks;
+	int skip; /* requests until the next look */
+};
+void affinity_init(struct affinity *a); /* in the server's thread */
+void affinity_request(struct affinity *a, uint32_t tid);
+
 struct fs {
 	struct inodes inodes;
 	struct trace *trace;
 	struct fuse_session *se;
+	struct affinity affinity;
 	bool own_ids_only, posix_acl;
 	uid_t uid;
 	gid_t gid;
@@ -82,5 +97,7 @@ void drop_suid(struct fs *fs, uid_t caller, struct inode *i, int fd);
 /* The inode's earlier content is read / changes. */
 void note_read(struct fs *fs, struct inode *i);
 void note_change(struct fs *fs, struct inode *i, enum change c);
+/* The change noted last failed. */
+void note_kept(struct fs *fs, struct inode *i);
 
 #endif

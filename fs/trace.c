@@ -304,6 +304,18 @@ void trace_change(struct trace *t, struct trace_path *p, enum change c)
 		p->replaced = true;
 }
 
+void trace_kept(struct trace_path *p)
+{
+	if (!p || !p->changed || p->err)
+		return;
+	p->partial = true;
+	if (!S_ISREG(p->st.st_mode))
+		return;
+	p->obs |= OBS_CONTENT;
+	if (p->hash_state != HASH_DONE && p->st.st_size)
+		p->unhashable = true;
+}
+
 void trace_mtime_set(struct trace_path *p, bool set)
 {
 	if (p)

@@ -31,6 +31,8 @@ enum change {
 	CHANGE_LINK,	/* another name was made for it: its content lives on there */
 };
 void trace_change(struct trace *t, struct trace_path *p, enum change c);
+/* A change that was announced failed, and the step knows it: all of what was and still is there is an input. */
+void trace_kept(struct trace_path *p);
 void trace_mtime_set(struct trace_path *p, bool set);
 /* Something could not be recorded: the result is not stored. The first reason is kept. */
 void trace_spoil(struct trace *t, const char *fmt, ...) printf_like(2, 3);

@@ -45,8 +45,8 @@ int stream_write(int fd, const void *p, size_t n) must_check;
  * O_NONBLOCK: others would see it. */
 ssize_t stream_take(int fd, bool socket, void *p, size_t n) must_check;
 /* Up to n of the next bytes, without taking them. 0 at the end, -EAGAIN when there is nothing.
- * scratch: an empty pipe, for a pipe; NULL for a socket. *ret_full: it may be that no more can be seen
- * before some are taken. */
+ * scratch: an empty pipe, for a pipe; NULL for a socket. *ret_full: it may be that no more can be
+ * seen before some are taken. */
 ssize_t stream_peek(int fd, const int *scratch, void *p, size_t n, bool *ret_full) must_check;
 
 /* ---- feed.c: a pipe or socket of which no more is taken than the command takes ---- */

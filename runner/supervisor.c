@@ -29,6 +29,9 @@
 /* The mount goes with its last process; more time than that means that something else holds it. */
 #define UNMOUNT_S 5
 
+/* More descriptors than the file server keeps (MAX_FDS in fs/session.c) and everything else needs. */
+#define TABLE_SIZE 1024
+
 struct super {
 	const struct supervised *s;
 	int control;  /* to the front */
@@ -220,14 +223,18 @@ static int start_server(struct super *s, int fuse_fd, struct err *e)
 }
 
 /* Descriptors are ours to use up to the hard limit; the command has its own limits already. */
-static void raise_limits(void)
+static void raise_limits(const struct super *s)
 {
 	struct rlimit l;
+	int fd;
 
 	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
 		l.rlim_cur = l.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &l);
 	}
+	/* Once there are threads, each growth of the table of descriptors waits for all processors (milliseconds). */
+	fd = fcntl(s->signals, F_DUPFD_CLOEXEC, TABLE_SIZE - 1);
+	base_close(&fd);
 }
 
 /* Messages of the step's process until it executes (1) or gives up (0: out.failure or out.exec_errno is set). */
@@ -512,7 +519,7 @@ void supervisor_main(const struct supervised *sd, int control)
 	if (begin(&s, &e) < 0)
 		give_up(&s, e.msg);
 	(void)setpgid(0, 0); /* terminal signals and stops are for the command, not for who serves it */
-	raise_limits();
+	raise_limits(&s);
 	if (idx_open(sd->cache_dir, false, &s.idx, &e) < 0) {
 		(void)kill(s.command, SIGKILL);
 		give_up(&s, e.msg);
