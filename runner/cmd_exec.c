@@ -68,22 +68,36 @@ static int wait_plain(pid_t child)
 	}
 }
 
-/* As a child, because a report is to be written when it is done. */
+/* As a child, because something is to be done meanwhile or after it. */
 static int run_plain_child(const struct exec *x)
 {
 	static const int passed[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 };
 	struct sigaction sa = { .sa_sigaction = pass_signal, .sa_flags = SA_SIGINFO | SA_RESTART }, old;
-	pid_t child = fork();
+	struct err e = { 0 };
+	bool fed = x->in && stdin_holds(x->in); /* the lookup took bytes that the command is to have first */
+	auto_close int in = fed ? stdin_child_fd(x->in, &e) : -1;
+	pid_t child;
 
+	if (fed && in < 0) {
+		log_warn("%s", e.msg);
+		return EXIT_MLFS;
+	}
+	child = fork();
 	if (child < 0) {
 		log_warn("cannot fork: %s", strerror(errno));
 		return EXIT_MLFS;
 	}
 	if (child == 0) {
+		if (fed)
+			dup2(in, STDIN_FILENO);
 		sigprocmask(SIG_SETMASK, &x->mask, NULL);
 		execvp(x->o.argv[0], x->o.argv);
 		_exit(cannot_run(x->o.argv[0], errno));
 	}
+	base_close(&in);
+	in = -1;
+	if (fed && stdin_start(x->in, &e) < 0)
+		log_warn("%s", e.msg);
 	plain_child = child;
 	for (size_t k = 0; k < sizeof(passed) / sizeof(*passed); k++)
 		if (sigaction(passed[k], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
@@ -103,15 +117,20 @@ static void write_report(struct exec *x)
 /* As if mlfs were not there. reason: why (for the report). */
 static int run_plain(struct exec *x, const char *reason)
 {
+	struct stdin_used used;
+	struct err e = { 0 };
+
 	x->rep.reason = reason;
 	x->rep.stored = false;
-	if (!x->o.report) {
+	if (!x->o.report && !(x->in && stdin_holds(x->in))) {
 		sigprocmask(SIG_SETMASK, &x->mask, NULL);
 		execvp(x->o.argv[0], x->o.argv);
 		return cannot_run(x->o.argv[0], errno);
 	}
 	x->begun = mono_ns();
 	x->rep.exit_status = run_plain_child(x);
+	if (x->in && stdin_finish(x->in, &used, &e) < 0)
+		log_warn("%s", e.msg);
 	x->rep.wall_seconds = (double)(mono_ns() - x->begun) / 1e9;
 	write_report(x);
 	return x->rep.exit_status;

@@ -79,6 +79,7 @@ struct request {
 	enum hold hold; /* HOLD_NONE: unlock */
 	bool ask, wait; /* F_GETLK; F_SETLKW or flock without LOCK_NB */
 	bool own_write; /* this very open file holds all of it for writing already */
+	bool own_same;	/* … just so */
 	bool own_any;	/* … holds something of it */
 	int64_t start, end;
 };
@@ -257,7 +258,7 @@ static struct mirror *mirror_make(struct locks *l, dev_t dev, const struct targe
 		return NULL;
 	}
 	fd = target_open(q->tid, q->fd, f->ino, writable ? O_RDWR : O_RDONLY);
-	if (fd == -EACCES && is_flock)
+	if (fd == -EACCES && (is_flock || writable))
 		fd = target_open(q->tid, q->fd, f->ino, O_WRONLY);
 	if (fd < 0) {
 		log_debug("a lock is not seen outside the view: %s", strerror(-fd));
@@ -273,29 +274,33 @@ static struct mirror *mirror_make(struct locks *l, dev_t dev, const struct targe
 
 /* A lock for writing wants a descriptor for writing. Only shared locks can be held by the one there is: the new
  * one takes them as well before that goes. */
-static bool make_writable(struct mirror *m)
+static int make_writable(struct mirror *m)
 {
 	struct mirror n = *m;
 	char path[64];
 
+	int r;
+
 	if (m->flock || m->writable)
-		return true;
+		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", m->fd);
 	n.fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (n.fd < 0)
-		return false;
+		return -errno;
 	n.held = (struct ranges){0};
-	for (size_t k = 0; k < m->held.n; k++)
-		if (real_set(&n, m->held.v[k].start, m->held.v[k].end, HOLD_READ) < 0) {
+	for (size_t k = 0; k < m->held.n; k++) {
+		r = real_set(&n, m->held.v[k].start, m->held.v[k].end, HOLD_READ);
+		if (r < 0) {
 			close(n.fd);
 			ranges_free(&n.held);
-			return false;
+			return r == -EAGAIN ? -EIO : r; /* shared ones cannot be in each other's way */
 		}
+	}
 	close(m->fd);
 	ranges_free(&m->held);
 	*m = n;
 	m->writable = true;
-	return true;
+	return 0;
 }
 
 /*
@@ -530,6 +535,8 @@ static bool read_call(const struct seccomp_notif *n, const struct target_file *f
 		return false;
 	own = &f->held[q->kind];
 	q->own_write = ranges_cover(own, q->start, q->end, HOLD_WRITE);
+	q->own_same = q->own_write ? q->hold == HOLD_WRITE :
+				     ranges_cover(own, q->start, q->end, q->hold);
 	for (size_t k = 0; k < own->n; k++)
 		q->own_any |= own->v[k].start <= q->end && own->v[k].end >= q->start;
 	return may_lock(f, q);
@@ -540,6 +547,7 @@ static bool in_view(struct locks *l, const struct request *q, const struct targe
 {
 	bool view;
 
+	/* The first is our own view, whoever mounted it where. */
 	if (target_device(q->tid, q->fd, ret_dev) < 0)
 		return false;
 	for (size_t k = 0; k < l->n_views; k++)
@@ -547,7 +555,7 @@ static bool in_view(struct locks *l, const struct request *q, const struct targe
 			return l->views[k].view;
 	view = target_mount_is_view(q->tid, f->mnt_id);
 	if (l->n_views == MAX_VIEWS)
-		l->n_views = 1; /* the first is our own view */
+		l->n_views = 1;
 	l->views[l->n_views].dev = *ret_dev;
 	l->views[l->n_views].mnt_id = f->mnt_id;
 	l->views[l->n_views++].view = view;
@@ -556,30 +564,416 @@ static bool in_view(struct locks *l, const struct request *q, const struct targe
 
 /* ---- answers ---- */
 
-/* Try to let the call go on: 0, -EAGAIN when somebody outside is in the way. */
+/* Try to let the call go on: 0, or -EAGAIN when somebody outside is in the way. */
 static int grant(struct locks *l, struct mirror *m, const struct request *q)
 {
-	bool was_free = false;
+	bool was_free;
 	int r;
 
 	m->used_ns = mono_ns();
-	if (q->hold == HOLD_READ && q->own_write)
-		forget(m, q); /* it only gives up: that cannot fail */
-	else if (q->hold == HOLD_WRITE && !make_writable(m))
+	if (q->own_write && q->hold == HOLD_READ) { /* it only gives up: that cannot fail */
+		forget(m, q);
+		claim_request(l, m, q);
+		lower_mirror(m);
 		return 0;
-	else
-		r = raise_mirror(m, q, &was_free), (void)0;
-	if (!(q->hold == HOLD_READ && q->own_write) && r < 0) {
-		if (r == -EAGAIN) {
-			lower_mirror(m);
-			return r;
-		}
+	}
+	r = q->hold == HOLD_WRITE ? make_writable(m) : 0;
+	if (r == 0)
+		r = raise_mirror(m, q, &was_free);
+	if (r == -EAGAIN) {
+		lower_mirror(m); /* of several stretches some may have been had */
+		return r;
+	}
+	if (r < 0) {
 		log_debug("a lock is not seen outside the view: %s", strerror(-r));
 		return 0;
 	}
-	claim_request(l, m, q);
-	lower_mirror(m);
+	if (!q->own_same)
+		claim_request(l, m, q);
 	if (was_free)
 		refresh(l, m);
 	return 0;
+}
+
+static void unlock(struct mirror *m, struct request *q)
+{
+	m->used_ns = mono_ns();
+	forget(m, q);
+	lower_mirror(m);
+}
+
+static bool still_waits(const struct locks *l, uint64_t id)
+{
+	return ioctl(l->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+}
+
+/* F_GETLK: a lock outside is told from here, one in the view by the kernel. */
+static enum locks_answer tell(const struct locks *l, const struct mirror *m, const struct request *q,
+			      const struct seccomp_notif *req)
+{
+	struct flock f = as_flock(q->start, q->end, q->hold);
+
+	if (fcntl(m->fd, F_OFD_GETLK, &f) < 0 || f.l_type == F_UNLCK || !still_waits(l, req->id))
+		return LOCKS_CONTINUE;
+	if (target_write(q->tid, req->data.args[2], &f, sizeof(f)) < 0)
+		return LOCKS_CONTINUE;
+	return LOCKS_DONE;
+}
+
+static enum locks_answer wait_for_it(struct locks *l, struct mirror *m, const struct request *q,
+				     uint64_t id)
+{
+	struct waiter *w = xcalloc(1, sizeof(*w)), **end = &l->waiters;
+
+	*w = (struct waiter){.id = id, .req = *q, .mirror = m, .since = mono_ns()};
+	w->next_try = w->since + MS;
+	m->waiters++;
+	while (*end)
+		end = &(*end)->next; /* who came first is tried first */
+	*end = w;
+	return LOCKS_LATER;
+}
+
+static enum locks_answer ask(struct locks *l, const struct seccomp_notif *req, int *ret_error)
+{
+	struct request q = {.tid = (pid_t)req->pid, .fd = (int)req->data.args[0], .nr = req->data.nr,
+			    .arg0 = req->data.args[0], .arg1 = req->data.args[1]};
+	auto_target_file struct target_file f = {0};
+	struct mirror *m;
+	dev_t dev;
+
+	settle(l, q.tid);
+	if (target_file_get(q.tid, q.fd, &f) < 0 || !in_view(l, &q, &f, &dev) || !read_call(req, &f, &q))
+		return LOCKS_CONTINUE;
+	q.process = target_process(q.tid);
+	m = mirror_find(l, dev, f.ino, q.kind == LOCK_FLOCK);
+	if (q.hold == HOLD_NONE) {
+		if (m)
+			unlock(m, &q);
+		return LOCKS_CONTINUE;
+	}
+	if (!m)
+		m = mirror_make(l, dev, &f, &q);
+	if (!m)
+		return LOCKS_CONTINUE;
+	if (q.ask)
+		return tell(l, m, &q, req);
+	if (grant(l, m, &q) == 0)
+		return LOCKS_CONTINUE;
+	if (q.wait)
+		return wait_for_it(l, m, &q, req->id);
+	*ret_error = EAGAIN; /* EWOULDBLOCK is the same */
+	return LOCKS_ERROR;
+}
+
+enum locks_answer locks_ask(struct locks *l, const struct seccomp_notif *req, int *ret_error)
+{
+	enum locks_answer a;
+
+	pthread_mutex_lock(&l->mutex);
+	a = ask(l, req, ret_error);
+	pthread_mutex_unlock(&l->mutex);
+	return a;
+}
+
+/* ---- who waits ---- */
+
+static void respond(const struct locks *l, uint64_t id, int error)
+{
+	struct seccomp_notif_resp r = {.id = id, .error = -error};
+
+	if (!error)
+		r.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+	(void)ioctl(l->listener, SECCOMP_IOCTL_NOTIF_SEND, &r); /* fails only when the caller is gone */
+}
+
+/* A signal interrupts the wait as it would the kernel's own. One that another thread may take as well must not
+ * make the kernel restart a call in a thread that then has none; EINTR is right for that one too. */
+static int interrupted(struct waiter *w)
+{
+	switch (target_signals(w->req.tid)) {
+	case SIGNAL_OWN:
+		return KERNEL_RESTART;
+	case SIGNAL_SHARED:
+		return ++w->signals_seen > 3 ? EINTR : 0;
+	case SIGNAL_NONE:
+		break;
+	}
+	return 0;
+}
+
+/* Has it been answered, or gone away? */
+static bool try_again(struct locks *l, struct waiter *w, int64_t now)
+{
+	int64_t wait = (now - w->since) / 16;
+	int error;
+
+	if (!still_waits(l, w->id))
+		return true;
+	if (grant(l, w->mirror, &w->req) == 0) {
+		respond(l, w->id, 0);
+		return true;
+	}
+	error = interrupted(w);
+	if (error) {
+		respond(l, w->id, error);
+		return true;
+	}
+	w->next_try = now + (wait < MS ? MS : wait > 20 * MS ? 20 * MS : wait);
+	return false;
+}
+
+int locks_retry(struct locks *l)
+{
+	int64_t now = mono_ns(), next = INT64_MAX;
+
+	if (!l->waiters)
+		return -1;
+	pthread_mutex_lock(&l->mutex);
+	for (struct waiter **p = &l->waiters, *w; (w = *p);) {
+		if (w->next_try <= now && try_again(l, w, now)) {
+			*p = w->next;
+			w->mirror->waiters--;
+			free(w);
+			continue;
+		}
+		if (w->next_try < next)
+			next = w->next_try;
+		p = &w->next;
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return next == INT64_MAX ? -1 : next <= now ? 0 : (int)((next - now) / MS + 1);
+}
+
+/* ---- the sweep ---- */
+
+/* One reading of /proc/locks into l->text. The kernel gives a page at a time, and what lies at a border may be
+ * missed when locks go meanwhile; so what takes several is read twice. */
+static bool read_locks(struct locks *l)
+{
+	int pages = 0;
+	ssize_t n;
+
+	l->text.len = 0;
+	for (int pass = 0; pass < 2; pass++) {
+		off_t at = 0;
+
+		do {
+			buf_reserve(&l->text, 65536);
+			n = pread(l->proc_locks, l->text.data + l->text.len, 65535, at);
+			if (n > 0) {
+				l->text.len += (size_t)n;
+				at += n;
+				pages++;
+			}
+		} while (n > 0);
+		if (n < 0)
+			return false;
+		if (pages <= 1)
+			break;
+	}
+	buf_u8(&l->text, 0);
+	return true;
+}
+
+static size_t count_claims(const struct locks *l)
+{
+	size_t n = 0;
+
+	for (const struct mirror *m = l->mirrors; m; m = m->next)
+		n += m->n;
+	return n;
+}
+
+/* Keep the claims of calls that are still under way; those that are through stand in /proc/locks, or are gone. */
+static void drop_settled(struct locks *l)
+{
+	for (struct mirror *m = l->mirrors; m; m = m->next)
+		for (size_t k = m->n; k-- > 0;)
+			if (!m->claims[k].tid)
+				claim_remove(m, k);
+}
+
+static void note_left(struct locks *l)
+{
+	for (struct mirror *m = l->mirrors; m; m = m->next)
+		for (size_t k = 0; k < m->n; k++) {
+			struct claim *c = &m->claims[k];
+
+			if (c->tid && target_has_left(c->tid, c->nr, c->arg0, c->arg1, &c->seen))
+				c->tid = 0;
+		}
+}
+
+static void claim_held(struct locks *l)
+{
+	char *save = NULL;
+
+	for (char *line = strtok_r((char *)l->text.data, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		struct lock_line h;
+		struct mirror *m;
+
+		if (!lock_line_parse(line, &h))
+			continue;
+		m = mirror_find(l, h.dev, h.ino, h.kind == LOCK_FLOCK);
+		if (m)
+			claim_add(m, &(struct claim){.kind = h.kind, .hold = h.hold, .start = h.start,
+						     .end = h.end, .process = h.pid});
+	}
+}
+
+static void close_idle(struct locks *l)
+{
+	int64_t now = mono_ns();
+
+	for (struct mirror **p = &l->mirrors, *m; (m = *p);) {
+		if (m->n || m->waiters || m->held.n || now - m->used_ns < IDLE_NS) {
+			p = &m->next;
+			continue;
+		}
+		*p = m->next;
+		l->n_mirrors--;
+		mirror_free(m);
+	}
+}
+
+static void sweep(struct locks *l)
+{
+	size_t before = count_claims(l);
+
+	note_left(l); /* before the reading: what is through then is in it */
+	if (before && read_locks(l)) {
+		drop_settled(l);
+		claim_held(l);
+		for (struct mirror *m = l->mirrors; m; m = m->next)
+			lower_mirror(m);
+		l->swept_ns = mono_ns();
+		if (count_claims(l) != before)
+			l->changed_ns = l->swept_ns;
+	}
+	close_idle(l);
+}
+
+static bool claims_of(const struct locks *l, pid_t pid)
+{
+	for (const struct mirror *m = l->mirrors; m; m = m->next)
+		for (size_t k = 0; k < m->n; k++)
+			if (m->claims[k].process == pid)
+				return true;
+	return false;
+}
+
+/* Processes that have ended, or have no lock any more. */
+static void drop_exits(struct locks *l, const struct pollfd *p, size_t n)
+{
+	for (size_t k = l->n_exits; k-- > 0;) {
+		bool ended = k < n && p[k].fd == l->exits[k].fd && p[k].revents;
+
+		if (!ended && claims_of(l, l->exits[k].pid))
+			continue;
+		close(l->exits[k].fd);
+		l->exits[k] = l->exits[--l->n_exits];
+	}
+}
+
+static int sweep_timeout(const struct locks *l)
+{
+	if (count_claims(l))
+		return mono_ns() - l->changed_ns < STEADY_NS ? SWEEP_MS : SWEEP_STEADY_MS;
+	return l->mirrors ? (int)(IDLE_NS / MS) : -1;
+}
+
+static void *sweep_main(void *arg)
+{
+	struct pollfd p[1 + MAX_EXITS];
+	struct locks *l = arg;
+	uint64_t count;
+	char byte;
+
+	pthread_mutex_lock(&l->mutex);
+	while (!atomic_load(&l->stopping)) {
+		size_t n = l->n_exits;
+		int timeout = sweep_timeout(l), r;
+		bool cold;
+
+		p[0] = (struct pollfd){.fd = l->kick, .events = POLLIN};
+		for (size_t k = 0; k < n; k++)
+			p[1 + k] = (struct pollfd){.fd = l->exits[k].fd, .events = POLLIN};
+		cold = mono_ns() - l->swept_ns > WARM_NS;
+		pthread_mutex_unlock(&l->mutex);
+		r = poll(p, 1 + n, timeout);
+		if (r > 0 && p[0].revents)
+			(void)!read(l->kick, &count, sizeof(count)); /* only to be woken */
+		if (cold && timeout > 0)
+			(void)!pread(l->proc_locks, &byte, 1, 0); /* nobody waits for us here */
+		pthread_mutex_lock(&l->mutex);
+		if (r == 1 && p[0].revents)
+			continue;
+		sweep(l);
+		drop_exits(l, p + 1, n);
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return NULL;
+}
+
+/* ---- beginning and end ---- */
+
+static bool start_sweeper(struct locks *l)
+{
+	sigset_t all, old;
+
+	sigfillset(&all); /* signals are the main thread's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	l->sweeping = pthread_create(&l->sweeper, NULL, sweep_main, l) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return l->sweeping;
+}
+
+struct locks *locks_new(int listener, pid_t command, struct fs *fs)
+{
+	struct locks *l = xcalloc(1, sizeof(*l));
+
+	pthread_mutex_init(&l->mutex, NULL);
+	l->listener = listener;
+	l->fs = fs;
+	l->views[0].view = true;
+	l->n_views = 1;
+	l->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	l->proc_locks = open("/proc/locks", O_RDONLY | O_CLOEXEC);
+	if (target_device(command, -1, &l->views[0].dev) < 0 || l->kick < 0 || l->proc_locks < 0 ||
+	    !start_sweeper(l)) {
+		log_debug("locks of the step are not seen outside the view: %s", strerror(errno));
+		locks_free(l);
+		return NULL;
+	}
+	return l;
+}
+
+void locks_free(struct locks *l)
+{
+	uint64_t one = 1;
+
+	if (!l)
+		return;
+	if (l->sweeping) {
+		atomic_store(&l->stopping, true);
+		(void)!write(l->kick, &one, sizeof(one)); /* an eventfd at 0 takes it */
+		pthread_join(l->sweeper, NULL);
+	}
+	for (struct waiter *w = l->waiters, *next; w; w = next) {
+		next = w->next;
+		free(w);
+	}
+	for (struct mirror *m = l->mirrors, *next; m; m = next) {
+		next = m->next;
+		mirror_free(m);
+	}
+	for (size_t k = 0; k < l->n_exits; k++)
+		close(l->exits[k].fd);
+	base_close(&l->kick);
+	base_close(&l->proc_locks);
+	buf_free(&l->text);
+	pthread_mutex_destroy(&l->mutex);
+	free(l);
 }

@@ -102,6 +102,9 @@ struct stdin_used {
 /* The command is gone: stop the thread, settle what was consumed. IN_TTY: notices whether the terminal was
  * read (its access time, set back before the start, has moved). Idempotent. */
 int stdin_finish(struct stdin_src *s, struct stdin_used *ret, struct err *e) must_check;
+/* Has the lookup taken bytes from the real stdin? Then a command that is run plainly must not get
+ * fd 0 itself, but what stdin_child_fd and stdin_start give (they work in any process). */
+bool stdin_holds(const struct stdin_src *s);
 void stdin_free(struct stdin_src *s);
 
 /* ---- console.c: stdout and stderr ---- */

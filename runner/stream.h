@@ -82,9 +82,6 @@ void feed_free(struct feed *f);
 /* ---- stdin.c ---- */
 
 struct stdin_src;
-/* Has the lookup taken bytes from the real stdin? Then a command that is run plainly must not get
- * fd 0 itself, but what stdin_child_fd and stdin_start give (they work in any process). */
-bool stdin_holds(const struct stdin_src *s);
 
 /* ---- tty.c: terminals ---- */
 

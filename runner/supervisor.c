@@ -480,6 +480,8 @@ static void give_up(struct super *s, const char *why)
 static void run(struct super *s)
 {
 	char started[1 + sizeof(pid_t)] = "P";
+	struct console_record rec = { 0 };
+	struct stdin_used used = { 0 };
 	char *running = NULL;
 	struct err e = { 0 };
 
@@ -500,10 +502,14 @@ static void run(struct super *s)
 	why_not(&s->out, running);
 	free(running);
 	s->out.left_running = true;
+	/* What of stdin was not taken belongs to who comes after the command. */
+	if (stdin_finish(s->s->in, &used, &e) < 0)
+		why_not(&s->out, e.msg);
 	console_flush(s->console);
 	idx_unlock(s->s->lock);
 	tell_front(s);
 	run_until(s, true, -1);
+	console_finish(s->console, &rec); /* the last of their output */
 }
 
 void supervisor_main(const struct supervised *sd, int control)
