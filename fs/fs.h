@@ -29,13 +29,22 @@ struct fs_options {
 	size_t n_ignore;
 	char *const *untraced;	   /* absolute directories that are not traced (the cache); borrowed */
 	size_t n_untraced;
+	/* What the extended attribute FS_NETWORK_XATTR of the view's root says: the network use noticed so far ("":
+	 * none). An mlfs that runs inside the view asks it, since only one can watch. Called by the server's thread. */
+	const char *(*network)(void *arg);
+	void *network_arg;
 };
+#define FS_NETWORK_XATTR "user.mlfs.network"
+
 
 int fs_new(const struct fs_options *o, struct fs **ret, struct err *e) must_check;
 /* Serve the mount behind the /dev/fuse descriptor until it is unmounted. Takes ownership of fuse_fd. */
 int fs_serve(struct fs *fs, int fuse_fd, struct err *e) must_check;
 /* Make fs_serve return soon (any thread, once); what is open in the view gets ENOTCONN. */
 void fs_abort(struct fs *fs);
+/* The file (as it is known here, below the view) may have been changed by others: the view is to look at it anew.
+ * Any thread but the one in fs_serve, while that serves. */
+void fs_refresh(struct fs *fs, dev_t dev, ino_t ino);
 struct trace *fs_trace(struct fs *fs);
 /* "LOOKUP=12 READ=3 … total=15" appended to out. */
 void fs_request_counts(const struct fs *fs, struct buf *out);

@@ -27,6 +27,7 @@ int inodes_init(struct inodes *t, unsigned max_fds, struct err *e)
 	memset(t, 0, sizeof(*t));
 	if (lstat("/", &st) < 0)
 		return err_set(e, errno, "cannot look at /");
+	pthread_mutex_init(&t->mutex, NULL);
 	t->mask = t->dmask = 4095;
 	t->table = xcalloc(t->mask + 1, sizeof(*t->table));
 	t->dtable = xcalloc(t->dmask + 1, sizeof(*t->dtable));
@@ -110,7 +111,9 @@ static void inode_unhash(struct inodes *t, struct inode *i)
 		return;
 	while (*p != i)
 		p = &(*p)->next;
+	pthread_mutex_lock(&t->mutex);
 	*p = i->next;
+	pthread_mutex_unlock(&t->mutex);
 	i->hashed = false;
 	t->n--;
 }
@@ -120,6 +123,7 @@ static void grow_inodes(struct inodes *t)
 	struct inode **old = t->table;
 	size_t old_mask = t->mask;
 
+	pthread_mutex_lock(&t->mutex);
 	t->mask = t->mask * 2 + 1;
 	t->table = xcalloc(t->mask + 1, sizeof(*t->table));
 	for (size_t k = 0; k <= old_mask; k++)
@@ -130,6 +134,7 @@ static void grow_inodes(struct inodes *t)
 			i->next = t->table[slot];
 			t->table[slot] = i;
 		}
+	pthread_mutex_unlock(&t->mutex);
 	free(old);
 }
 
@@ -154,11 +159,25 @@ struct inode *inode_get(struct inodes *t, const struct stat *st)
 	i->ino = st->st_ino;
 	i->type = st->st_mode & S_IFMT;
 	i->rfd = i->wfd = i->pfd = -1;
+	pthread_mutex_lock(&t->mutex);
 	i->next = t->table[slot];
 	t->table[slot] = i;
+	pthread_mutex_unlock(&t->mutex);
 	i->hashed = true;
 	t->n++;
 	return i;
+}
+
+uintptr_t inode_known(struct inodes *t, dev_t dev, ino_t ino)
+{
+	const struct inode *i;
+
+	pthread_mutex_lock(&t->mutex);
+	for (i = t->table[inode_slot(t, dev, ino)]; i; i = i->next)
+		if (i->ino == ino && i->dev == dev)
+			break;
+	pthread_mutex_unlock(&t->mutex);
+	return (uintptr_t)i;
 }
 
 static void unlink_name(struct dentry *d)

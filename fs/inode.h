@@ -5,11 +5,12 @@
  * A device and inode number name a file (several file systems lie under one view). An inode is referred to by
  * the kernel (nlookup) and by its children's names; a name (dentry) by the table and its inode. Operations go
  * by path, from the server's own root; a bounded set of descriptors is kept for reading and writing.
- * One thread only.
+ * One thread only, but for inode_known.
  */
 #ifndef MLFS_INODE_H
 #define MLFS_INODE_H
 
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "trace.h"
@@ -55,6 +56,7 @@ struct inodes {
 	struct inode root;
 	struct inode lru; /* ring of inodes with rfd or wfd, most recently used first */
 	unsigned n_fds, max_fds;
+	pthread_mutex_t mutex; /* of `table`, for inode_known: held where the one thread changes it */
 };
 
 int inodes_init(struct inodes *t, unsigned max_fds, struct err *e) must_check;
@@ -62,6 +64,8 @@ void inodes_free(struct inodes *t);
 
 /* The inode of st, made when new. An entry whose file type has changed is set aside (the number was reused). */
 struct inode *inode_get(struct inodes *t, const struct stat *st);
+/* The address of a file's inode, 0 when there is none: any thread may ask, and may not use it as a pointer. */
+uintptr_t inode_known(struct inodes *t, dev_t dev, ino_t ino);
 /* The kernel dropped n references. Frees when nothing refers to it. */
 void inode_forget(struct inodes *t, struct inode *i, uint64_t n);
 

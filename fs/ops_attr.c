@@ -193,8 +193,27 @@ static void reply_xattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		fuse_reply_buf(req, fs->io, (size_t)n);
 }
 
+static void reply_network(fuse_req_t req, struct fs *fs, size_t size)
+{
+	const char *text = fs->network(fs->network_arg);
+	size_t n = strlen(text);
+
+	if (size == 0)
+		fuse_reply_xattr(req, n);
+	else if (size < n)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, text, n);
+}
+
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
+	struct fs *fs = fs_of(req);
+
+	if (ino == FUSE_ROOT_ID && fs->network && strcmp(name, FS_NETWORK_XATTR) == 0) {
+		reply_network(req, fs, size);
+		return;
+	}
 	reply_xattr(req, ino, name, size);
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protocol.c - the two places where the FUSE protocol is spoken past libfuse (3.14 knows neither):
+ * protocol.c - the places where the FUSE protocol is spoken past libfuse (3.14 knows the first two not at all):
  *
  *  - FUSE_HANDLE_KILLPRIV_V2 in the reply to INIT. Without it the kernel asks for security.capability before
  *    every single write. In return the server drops set-user-id bits on writes and truncations itself.
  *  - FUSE_TMPFILE (Linux 6.2).
+ *  - FUSE_NOTIFY_INVAL_INODE, which another thread sends.
  *
  * Source: linux/fuse.h, Documentation/filesystems/fuse.rst.
  */
@@ -140,6 +141,26 @@ static void do_tmpfile(struct fs *fs, const struct fuse_in_header *h, const char
 	attr_out(&st, &out.entry.attr);
 	out.open.open_flags = FOPEN_KEEP_CACHE;
 	reply_raw(fs, h->unique, 0, &out, sizeof(out));
+}
+
+/* ---- notifications ---- */
+
+void protocol_serving(struct fs *fs, bool serving)
+{
+	pthread_mutex_lock(&fs->refreshing);
+	fs->serving = serving;
+	pthread_mutex_unlock(&fs->refreshing);
+}
+
+/* The kernel may wait in here for a page that it is reading: the loop must be free to answer. */
+void fs_refresh(struct fs *fs, dev_t dev, ino_t ino)
+{
+	struct fuse_notify_inval_inode_out out = { .ino = inode_known(&fs->inodes, dev, ino) };
+
+	pthread_mutex_lock(&fs->refreshing);
+	if (fs->serving && out.ino)
+		reply_raw(fs, 0, FUSE_NOTIFY_INVAL_INODE, &out, sizeof(out)); /* all of its bytes */
+	pthread_mutex_unlock(&fs->refreshing);
 }
 
 bool protocol_handle(struct fs *fs, const struct fuse_buf *b)

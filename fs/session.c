@@ -42,8 +42,11 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	struct fs *fs = xcalloc(1, sizeof(*fs));
 	int r;
 
+	pthread_mutex_init(&fs->refreshing, NULL);
 	fs->own_ids_only = o->own_ids_only;
 	fs->posix_acl = o->posix_acl;
+	fs->network = o->network;
+	fs->network_arg = o->network_arg;
 	r = inodes_init(&fs->inodes, MAX_FDS, e);
 	if (r == 0) {
 		fs->trace = trace_new(o, e);
@@ -138,7 +141,9 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 	fs->thread = pthread_self();
 	hear_abort();
 	affinity_init(&fs->affinity);
+	protocol_serving(fs, true);
 	r = loop(fs, e);
+	protocol_serving(fs, false);
 	fuse_session_destroy(fs->se); /* closes the descriptor */
 	fs->se = NULL;
 	return r;

@@ -48,6 +48,10 @@ struct fs {
 	char *io;     /* IO_MAX bytes */
 	_Atomic bool aborted;
 	pthread_t thread; /* that runs the loop */
+	pthread_mutex_t refreshing; /* held while fs_refresh uses se, and while that goes */
+	bool serving;		    /* se may be used by fs_refresh; under `refreshing` */
+	const char *(*network)(void *arg); /* see fs.h */
+	void *network_arg;
 	bool init_pending, killpriv_v2; /* protocol.c */
 	uint64_t counts[MAX_OPCODES];
 };
@@ -67,6 +71,8 @@ static inline struct trace_path *trace_at(struct fs *fs, const struct at *a)
 
 /* protocol.c: counts the request; true when it was answered there, past libfuse */
 bool protocol_handle(struct fs *fs, const struct fuse_buf *b);
+/* From now on fs_refresh may speak to the kernel, or may not any more. */
+void protocol_serving(struct fs *fs, bool serving);
 ssize_t protocol_writev(int fd, struct iovec *iov, int count, void *userdata);
 
 /* ids.c: what the view shows of a file below it */

@@ -60,6 +60,15 @@ static bool was_there(const struct trace_path *p)
 	return p->err == 0;
 }
 
+/* An empty file sends no read: whether the step read it cannot be known. One that a recorded step left is taken for
+ * an earlier output of its own, any other for an input. */
+static bool empty_input(const struct work *w, const struct trace_path *p)
+{
+	struct left l = { .type = OUT_FILE, .mode = p->st.st_mode & 07777, .fp = fp_of("", 0) };
+
+	return S_ISREG(p->st.st_mode) && p->st.st_size == 0 && idx_left_known(w->c->idx, p->path, &l) != 1;
+}
+
 /* The step made what is here without having learned the content of what was here before (design 4). */
 static bool is_own(const struct work *w, const struct trace_path *p)
 {
@@ -67,8 +76,7 @@ static bool is_own(const struct work *w, const struct trace_path *p)
 		return false;
 	if (!was_there(p))
 		return true;
-	(void)w;
-	return !p->partial && !(p->obs & (OBS_CONTENT | OBS_LINK | OBS_LIST));
+	return !p->partial && !(p->obs & (OBS_CONTENT | OBS_LINK | OBS_LIST)) && !empty_input(w, p);
 }
 
 static void look_now(struct work *w)
@@ -173,12 +181,12 @@ static unsigned kinds_changed(const struct work *w, const struct trace_path *p, 
 	bool strict = w->c->opts->strict;
 
 	if (!was_there(p))
-		return strict && now_err != ENOENT ? OBS_ABSENT : 0;
+		return strict ? OBS_ABSENT : 0;
 	if (is_own(w, p) && !strict && now_err != ENOENT)
 		return 0;
 	switch (p->st.st_mode & S_IFMT) {
 	case S_IFREG:
-		if ((p->obs & OBS_CONTENT) || p->partial || strict)
+		if ((p->obs & OBS_CONTENT) || p->partial || strict || p->st.st_size == 0)
 			return OBS_CONTENT | xattr;
 		return OBS_EXISTS;
 	case S_IFDIR:
@@ -209,9 +217,62 @@ static struct facts facts_of(const struct trace_path *p)
 	};
 }
 
-static bool was_changed_by_step(const struct work *w, const char *dir, const char *name)
+/* The first path from dir/ on. */
+static size_t first_in(const struct work *w, const char *dir)
 {
-	auto_free char *path = xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
+	auto_free char *prefix = xasprintf("%s/", strcmp(dir, "/") ? dir : "");
+	size_t lo = 0, hi = w->n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (strcmp(w->v[mid]->path, prefix) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static char type_char(mode_t mode)
+{
+	return S_ISREG(mode) ? 'f' : S_ISDIR(mode) ? 'd' : S_ISLNK(mode) ? 'l' : S_ISFIFO(mode) ? 'p' :
+	       S_ISSOCK(mode) ? 's' : S_ISBLK(mode) ? 'b' : 'c';
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a + 1, *(char *const *)b + 1);
+}
+
+/* The listing as it was before the step: what it had removed, or made another type of, when it came to list the
+ * directory was there at the beginning. Caller frees. */
+static char **earlier_list(const struct work *w, const struct trace_path *dir, size_t *ret_n)
+{
+	size_t len = strcmp(dir->path, "/") ? strlen(dir->path) : 0, n = dir->n_list, k = first_in(w, dir->path);
+	char **list = xcalloc(n + w->n - k + 1, sizeof(*list));
+
+	for (size_t i = 0; i < n; i++)
+		list[i] = xstrdup(dir->list[i]);
+	for (; k < w->n && !strncmp(w->v[k]->path, dir->path, len) && w->v[k]->path[len] == '/'; k++) {
+		const struct trace_path *p = w->v[k];
+		char *entry, **found;
+
+		if (!p->changed || !was_there(p) || strchr(p->path + len + 1, '/'))
+			continue;
+		entry = xasprintf("%c%s", type_char(p->st.st_mode), p->path + len + 1);
+		found = dir->n_list ? bsearch(&entry, list, dir->n_list, sizeof(*list), by_name) : NULL;
+		if (found)
+			free(*found);
+		*(found ? found : &list[n++]) = entry;
+	}
+	qsort(list, n, sizeof(*list), by_name);
+	*ret_n = n;
+	return list;
+}
+
+static const struct trace_path *find_path(const struct work *w, const char *path)
+{
 	size_t lo = 0, hi = w->n;
 
 	while (lo < hi) {
@@ -219,13 +280,21 @@ static bool was_changed_by_step(const struct work *w, const char *dir, const cha
 		int r = strcmp(w->v[mid]->path, path);
 
 		if (r == 0)
-			return w->v[mid]->changed;
+			return w->v[mid];
 		if (r < 0)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return false;
+	return NULL;
+}
+
+static bool was_changed_by_step(const struct work *w, const char *dir, const char *name)
+{
+	auto_free char *path = xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
+	const struct trace_path *p = find_path(w, path);
+
+	return p && p->changed;
 }
 
 /* Is the listing as the step saw it, apart from what the step itself changed there? */
@@ -268,6 +337,21 @@ static int check_racy(struct work *w, struct trace_path *p)
 	return 0;
 }
 
+/* state_of_facts with the listing set right. */
+static void state_of_listed(const struct work *w, const struct trace_path *p, unsigned kinds, struct facts *f,
+			    char *const *excluded, size_t n_excluded, struct buf *state)
+{
+	char **list = NULL;
+	size_t n = 0;
+
+	if (kinds & OBS_LIST) {
+		f->list = list = earlier_list(w, p, &n);
+		f->n_list = n;
+	}
+	state_of_facts(kinds, f, excluded, n_excluded, state);
+	strv_free(list, n);
+}
+
 static int add_unchanged(struct work *w, size_t k, unsigned kinds, char *const *excluded, size_t n_excluded,
 			 struct buf *state)
 {
@@ -297,7 +381,7 @@ static int add_unchanged(struct work *w, size_t k, unsigned kinds, char *const *
 			f.digest = fp_of("", 0);
 		if (kinds & OBS_LINK)
 			goto live; /* the target was not kept */
-		state_of_facts(kinds, &f, excluded, n_excluded, state);
+		state_of_listed(w, p, kinds, &f, excluded, n_excluded, state);
 		return 0;
 	}
 live:
@@ -317,7 +401,7 @@ static int add_changed(struct work *w, struct trace_path *p, unsigned kinds, cha
 		return refuse(w, "the earlier content of %s could not be digested before it was changed", p->path);
 	if ((kinds & OBS_LINK) && !p->target)
 		return refuse(w, "the earlier target of %s is not known", p->path);
-	state_of_facts(kinds, &f, excluded, n_excluded, state);
+	state_of_listed(w, p, kinds, &f, excluded, n_excluded, state);
 	return 0;
 }
 
@@ -468,43 +552,83 @@ static int capture_xattrs(struct work *w, const char *path, struct output *o)
 	return 0;
 }
 
-/* The first output with the same inode gives the group its number. */
-static void group_links(struct work *w, const struct stat *st, struct output *o, const size_t *of_output)
-{
-	if (!S_ISREG(st->st_mode) || st->st_nlink < 2)
-		return;
-	for (size_t k = 0; k < w->r->n_outputs; k++) {
-		const struct stat *other = &w->now[of_output[k]];
-		struct output *first = &w->r->outputs[k];
+/* One name of a file with several. */
+struct name {
+	dev_t dev;
+	ino_t ino;
+	size_t k;
+};
 
-		if (other->st_ino != st->st_ino || other->st_dev != st->st_dev ||
-		    first->now.type != OUT_FILE)
-			continue;
-		if (!first->link_group)
-			first->link_group = (uint32_t)k + 1;
-		o->link_group = first->link_group;
-		return;
-	}
+static int by_inode(const void *a, const void *b)
+{
+	const struct name *x = a, *y = b;
+
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	if (x->ino != y->ino)
+		return x->ino < y->ino ? -1 : 1;
+	return x->k < y->k ? -1 : 1;
 }
 
-static int add_output(struct work *w, size_t k, size_t *of_output)
+/* Which paths are names of one file now, by number. A file that the step gave another name, or took one from, belongs
+ * to the outputs with its unchanged names as well: else it would come back as two files. */
+static uint32_t *link_groups(const struct work *w)
+{
+	uint32_t *groups = xcalloc(w->n + 1, sizeof(*groups)), next = 1;
+	auto_free struct name *v = xcalloc(w->n + 1, sizeof(*v));
+	size_t n = 0;
+
+	for (size_t k = 0; k < w->n; k++)
+		if ((w->v[k]->changed || w->v[k]->relinked) && !w->now_err[k] &&
+		    S_ISREG(w->now[k].st_mode) && w->now[k].st_nlink > 1)
+			v[n++] = (struct name){ w->now[k].st_dev, w->now[k].st_ino, k };
+	qsort(v, n, sizeof(*v), by_inode);
+	for (size_t i = 0, j; i < n; i = j) {
+		bool changed = false;
+
+		for (j = i; j < n && v[j].dev == v[i].dev && v[j].ino == v[i].ino; j++)
+			changed |= w->v[v[j].k]->changed;
+		for (size_t m = i; m < j && changed && j - i > 1; m++)
+			groups[v[m].k] = next;
+		next++;
+	}
+	return groups;
+}
+
+/* Made and gone again: whatever is found there later was not, and the step would have removed it. One note for a
+ * directory is enough for all in it. */
+static bool is_temporary(const struct work *w, size_t k)
+{
+	auto_free char *dir = xstrdup(w->v[k]->path);
+	const struct trace_path *p;
+
+	if (w->now_err[k] != ENOENT || was_there(w->v[k]) || w->c->opts->strict)
+		return false;
+	*strrchr(dir, '/') = '\0';
+	p = find_path(w, dir);
+	return !p || !p->changed || was_there(p);
+}
+
+static int add_output(struct work *w, size_t k, uint32_t group)
 {
 	struct trace_path *p = w->v[k];
 	const struct stat *st = &w->now[k];
 	struct output *o = &w->r->outputs[w->r->n_outputs];
 	int r;
 
-	if (!p->changed || (w->now_err[k] == ENOENT && !was_there(p)))
+	if (!p->changed && !group)
+		return 0;
+	if (w->now_err[k] == ENOENT && !was_there(p) && !is_temporary(w, k))
 		return 0;
 	if (w->now_err[k] && w->now_err[k] != ENOENT)
 		return refuse(w, "cannot look at the output %s: %s", p->path, strerror(w->now_err[k]));
 	o->path = xstrdup(p->path);
-	o->own = is_own(w, p) && !w->c->opts->strict && w->now_err[k] != ENOENT;
+	o->own = is_own(w, p) && !w->c->opts->strict && (w->now_err[k] != ENOENT || !was_there(p));
 	if (o->own)
 		before_of(p, &o->before);
-	of_output[w->r->n_outputs] = k;
 	if (w->now_err[k] == ENOENT) {
 		o->now.type = OUT_ABSENT;
+		w->ret->outputs += was_there(p);
 		w->r->n_outputs++;
 		return 0;
 	}
@@ -512,7 +636,8 @@ static int add_output(struct work *w, size_t k, size_t *of_output)
 	o->gid = st->st_gid;
 	o->mtime_ns = ns_of(st->st_mtim);
 	o->mtime_set = p->mtime_set;
-	group_links(w, st, o, of_output);
+	o->link_group = group;
+	w->ret->outputs++;
 	w->r->n_outputs++; /* from here on freed with the result */
 	r = capture_left(w, p, st, o);
 	return r < 0 ? r : capture_xattrs(w, p->path, o);
@@ -520,17 +645,16 @@ static int add_output(struct work *w, size_t k, size_t *of_output)
 
 static int add_outputs(struct work *w)
 {
-	auto_free size_t *of_output = xcalloc(w->n + 1, sizeof(*of_output));
+	auto_free uint32_t *groups = link_groups(w);
 	size_t n = 0;
 	int r = 0;
 
 	for (size_t k = 0; k < w->n; k++)
-		n += w->v[k]->changed;
+		n += w->v[k]->changed || groups[k];
 	w->r->outputs = xcalloc(n + 1, sizeof(*w->r->outputs));
 	w->digests = xcalloc(n + 1, sizeof(*w->digests));
 	for (size_t k = 0; k < w->n && r == 0; k++)
-		r = add_output(w, k, of_output);
-	w->ret->outputs = w->r->n_outputs;
+		r = add_output(w, k, groups[k]);
 	return r;
 }
 

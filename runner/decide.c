@@ -8,6 +8,8 @@
  * A path is looked at once a lookup, however many path sets and outputs name it: see struct node.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -389,6 +391,44 @@ static int licensed(struct look *l, const struct output *out, const struct left 
 	return idx_left_known(l->x, out->path, present);
 }
 
+static bool ignored(const struct look *l, const char *path)
+{
+	for (size_t i = 0; i < l->o->ignore.n; i++)
+		if (fnmatch(l->o->ignore.v[i], path, 0) == 0)
+			return true;
+	return false;
+}
+
+/* In a directory that the step made everything is of recorded steps; else it would not have been made, or not have
+ * been found so. */
+static bool check_contents(struct look *l, const struct result *r, const char *dir)
+{
+	auto_close int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char **list = NULL;
+	size_t n = 0;
+	bool good = true;
+	int k = fd < 0 ? -errno : list_dir(fd, &list, &n);
+
+	if (k < 0)
+		return refuse(l, xasprintf("cannot list %s: %s", shown(l, dir), strerror(-k)));
+	for (size_t i = 0; i < n && good; i++) {
+		auto_free char *path = xasprintf("%s/%s", dir, list[i] + 1);
+		struct left present = {0};
+
+		if (find_output(r, path) || ignored(l, path))
+			continue;
+		k = present_left(l, node_get(l, path, true), &present);
+		if (k > 0 && present.type != OUT_ABSENT)
+			k = idx_left_known(l->x, path, &present);
+		left_free(&present);
+		good = k > 0 && (list[i][0] != 'd' || check_contents(l, r, path));
+		if (!good)
+			(void)refuse(l, xasprintf("%s is new", shown(l, path)));
+	}
+	strv_free(list, n);
+	return good;
+}
+
 /* A file with more names than the result knows of would be cut off from them by the rename that
  * places it, where the step might have written through to all. */
 static bool other_names(const struct result *r, const struct output *out, const struct node *n)
@@ -429,6 +469,9 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 		if (k == 0)
 			return refuse(l, xasprintf("output %s was changed since",
 						   shown(l, out->path)));
+		if (out->own && !n->st_err && S_ISDIR(n->st.st_mode) &&
+		    !check_contents(l, r, out->path))
+			return false;
 	}
 	ret->action = same ? PLACE_KEEP : out->now.type == OUT_ABSENT ? PLACE_REMOVE : PLACE_WRITE;
 	if (same && out->now.type == OUT_ABSENT)
@@ -441,31 +484,33 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 	return true;
 }
 
-/* Names of one file come as one file: when any is to be written, or they are not one file now, all
- * are. */
-static void settle_links(struct look *l, const struct result *r, struct place *places)
+/*
+ * Names of one file come as one file: one that is as it should be stays, and those that are not names of
+ * the very same file are made so.
+ */
+static bool settle_links(struct look *l, const struct result *r, struct place *places)
 {
 	for (size_t i = 0; i < r->n_outputs; i++) {
 		uint32_t group = r->outputs[i].link_group;
 		struct node *first = node_get(l, r->outputs[i].path, true);
-		bool whole = places[i].action == PLACE_KEEP;
 
-		if (!group)
+		if (!group || places[i].action != PLACE_KEEP)
 			continue;
-		for (size_t j = 0; j < r->n_outputs && whole; j++) {
+		for (size_t j = i + 1; j < r->n_outputs; j++) {
 			struct node *n;
 
-			if (r->outputs[j].link_group != group)
+			if (r->outputs[j].link_group != group || places[j].action != PLACE_KEEP)
 				continue;
 			n = node_get(l, r->outputs[j].path, true);
-			whole = places[j].action == PLACE_KEEP && !n->st_err &&
-				n->st.st_ino == first->st.st_ino &&
-				n->st.st_dev == first->st.st_dev;
+			if (n->st.st_ino == first->st.st_ino && n->st.st_dev == first->st.st_dev)
+				continue;
+			if (other_names(r, &r->outputs[j], n))
+				return refuse(l, xasprintf("output %s has other hard links now",
+							   shown(l, r->outputs[j].path)));
+			places[j].action = PLACE_WRITE;
 		}
-		for (size_t j = 0; j < r->n_outputs && !whole; j++)
-			if (r->outputs[j].link_group == group)
-				places[j].action = PLACE_WRITE;
 	}
+	return true;
 }
 
 static bool check_outputs(struct look *l, const struct result *r, struct place *places)
@@ -477,9 +522,7 @@ static bool check_outputs(struct look *l, const struct result *r, struct place *
 			return false;
 		links |= r->outputs[i].link_group != 0;
 	}
-	if (links)
-		settle_links(l, r, places);
-	return true;
+	return !links || settle_links(l, r, places);
 }
 
 static bool check_stdin(struct look *l, const struct result *r, struct stdin_src *in)

@@ -567,7 +567,7 @@ static bool in_view(struct locks *l, const struct request *q, const struct targe
 /* Try to let the call go on: 0, or -EAGAIN when somebody outside is in the way. */
 static int grant(struct locks *l, struct mirror *m, const struct request *q)
 {
-	bool was_free;
+	bool was_free = false;
 	int r;
 
 	m->used_ns = mono_ns();
@@ -900,12 +900,12 @@ static void *sweep_main(void *arg)
 		p[0] = (struct pollfd){.fd = l->kick, .events = POLLIN};
 		for (size_t k = 0; k < n; k++)
 			p[1 + k] = (struct pollfd){.fd = l->exits[k].fd, .events = POLLIN};
-		cold = mono_ns() - l->swept_ns > WARM_NS;
+		cold = count_claims(l) && mono_ns() - l->swept_ns > WARM_NS;
 		pthread_mutex_unlock(&l->mutex);
 		r = poll(p, 1 + n, timeout);
 		if (r > 0 && p[0].revents)
 			(void)!read(l->kick, &count, sizeof(count)); /* only to be woken */
-		if (cold && timeout > 0)
+		if (cold)
 			(void)!pread(l->proc_locks, &byte, 1, 0); /* nobody waits for us here */
 		pthread_mutex_lock(&l->mutex);
 		if (r == 1 && p[0].revents)

@@ -271,23 +271,25 @@ static int make_special(struct replay *p, const struct output *out, struct item 
 	return 1;
 }
 
-/* The output of the same file that was made before this one, or NULL. */
-static const struct item *linked_item(const struct replay *p, size_t i)
+/* Where the file of which output i is another name is already: as one that stays, or made before this one. */
+static const char *linked_name(const struct replay *p, size_t i)
 {
 	uint32_t group = p->r->outputs[i].link_group;
 
+	for (size_t j = 0; group && j < p->r->n_outputs; j++)
+		if (p->r->outputs[j].link_group == group && p->places[j].action == PLACE_KEEP)
+			return p->r->outputs[j].path;
 	for (size_t j = 0; group && j < i; j++)
 		if (p->r->outputs[j].link_group == group && p->items[j].tmp)
-			return &p->items[j];
+			return p->items[j].tmp;
 	return NULL;
 }
 
-static int make_link(struct replay *p, const struct output *out, const struct item *first,
-		     struct item *it)
+static int make_link(struct replay *p, const struct output *out, const char *first, struct item *it)
 {
 	auto_free char *name = tmp_name(p, out->path);
 
-	if (linkat(AT_FDCWD, first->tmp, AT_FDCWD, name, 0) < 0)
+	if (linkat(AT_FDCWD, first, AT_FDCWD, name, 0) < 0)
 		return failed(p, out, errno);
 	it->tmp = take(name);
 	return 1;
@@ -297,7 +299,7 @@ static int prepare(struct replay *p)
 {
 	for (size_t i = 0; i < p->r->n_outputs; i++) {
 		const struct output *out = &p->r->outputs[i];
-		const struct item *first = linked_item(p, i);
+		const char *first = p->places[i].action == PLACE_WRITE ? linked_name(p, i) : NULL;
 		int r = 1;
 
 		if (p->places[i].action != PLACE_WRITE)

@@ -193,20 +193,23 @@ int report_write(const char *path, const struct report *r, struct err *e) must_c
  * always, and with the reason. */
 void report_line(const struct report *r, int verbosity);
 
-/* ---- watch.c: network use, through seccomp user notification ---- */
+/* ---- watch.c: network use and locks, through seccomp user notification ---- */
 
 struct watch;
+struct fs;
 /* In the step's process, before exec, with CAP_SYS_ADMIN in its user namespace: install the filter; returns the
  * listener descriptor (close-on-exec), or -errno: -EBUSY when a listener is there already (mlfs in mlfs),
  * -EINVAL/-ENOSYS/-EACCES when it cannot be had.
- * From now on this process must not call connect, listen, sendmsg, sendmmsg or sendto with an address until the
+ * network: false leaves out all but what concerns locks.
+ * From now on this process must not lock files or call connect, listen, sendmsg, sendmmsg or sendto with an address until the
  * supervisor answers: it would wait for ever. Hand the listener over with watch_send, which the filter lets
  * pass, then close it. */
-int watch_install(struct err *e) must_check;
+int watch_install(bool network, struct err *e) must_check;
 /* Send the listener (one byte with SCM_RIGHTS) over the connected AF_UNIX socket. */
 int watch_send(int sock, int listener_fd, struct err *e) must_check;
-/* In the supervisor: a thread answers notifications until the step is gone. Takes listener_fd on success. */
-int watch_start(int listener_fd, struct watch **ret, struct err *e) must_check;
+/* In the supervisor: a thread answers notifications until the step is gone. Takes listener_fd on success.
+ * command: a process in the view that fs (borrowed) serves; fs NULL: locks are left alone. */
+int watch_start(int listener_fd, pid_t command, struct fs *fs, struct watch **ret, struct err *e) must_check;
 /* What network was used ("network was used: connect to 93.184.216.34:443 by curl"), or NULL. Valid until freed. */
 const char *watch_network(struct watch *w);
 /* Ends the thread and closes the listener: with processes of the step still alive (daemons), their watched calls

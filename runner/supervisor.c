@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,7 +40,7 @@ struct super {
 	int signals;
 	pid_t command;
 	struct console *console;
-	struct watch *watch;
+	struct watch *_Atomic watch;
 	struct idx *idx;
 	struct fs *fs;
 	pthread_t server;
@@ -49,7 +50,8 @@ struct super {
 	struct err serve_err;
 	struct outcome out;
 	char *untraced[8];
-	char *network_unseen; /* why network use cannot be noticed, or NULL */
+	char *_Atomic network_unseen; /* why network use cannot be noticed, or NULL */
+	bool outer_watches;	      /* an mlfs around this one notices it for us */
 };
 
 /* ---- the step's process ---- */
@@ -74,14 +76,12 @@ static void set_stream(int fd, int from)
 		fcntl(fd, F_SETFD, 0);
 }
 
-static void watch_for_network(const struct supervised *s, int sock)
+static void watch_step(const struct supervised *s, int sock)
 {
 	struct err e = { 0 };
 	auto_close int fd = -1;
 
-	if (s->opts->allow_network)
-		return;
-	fd = watch_install(&e);
+	fd = watch_install(!s->opts->allow_network, &e);
 	if (fd < 0 || watch_send(sock, fd, &e) < 0)
 		(void)!message_send(sock, 'N', e.msg, -1, &e); /* its end is noticed in any case */
 }
@@ -99,7 +99,7 @@ static void step_main(const struct supervised *s, int sock, int in, int out, int
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (view_enter(&v, sock, &e) < 0)
 		fail_step(sock, 'E', e.msg);
-	watch_for_network(s, sock);
+	watch_step(s, sock);
 	set_stream(0, in);
 	set_stream(1, out);
 	set_stream(2, errfd);
@@ -193,6 +193,39 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+/* What an mlfs inside the view is told; see fs.h. */
+static const char *network_so_far(void *arg)
+{
+	struct super *s = arg;
+	const char *used = s->watch ? watch_network(s->watch) : NULL;
+
+	if (s->s->opts->allow_network)
+		return "the mlfs around this one allows network use and does not watch it";
+	return s->network_unseen ? s->network_unseen : used ? used : "";
+}
+
+/* The same, asked of an mlfs around this one. 1: it said something, 0: none was used, -errno: there is none. */
+static int ask_outer(char *text, size_t n)
+{
+	ssize_t got = lgetxattr("/", FS_NETWORK_XATTR, text, n - 1);
+
+	if (got < 0)
+		return -errno;
+	text[got] = '\0';
+	return got > 0;
+}
+
+/* There can be one watch only (mlfs in mlfs): then that one has to do. */
+static void watch_failed(struct super *s, const char *why)
+{
+	char text[512];
+	int r = ask_outer(text, sizeof(text));
+
+	s->outer_watches = r == 0;
+	if (r != 0)
+		s->network_unseen = xstrdup(r > 0 ? text : why);
+}
+
 static int start_server(struct super *s, int fuse_fd, struct err *e)
 {
 	struct fs_options o = { .idx = s->idx,
@@ -201,7 +234,9 @@ static int start_server(struct super *s, int fuse_fd, struct err *e)
 				.strict = s->s->opts->strict,
 				.ignore = s->s->opts->ignore.v,
 				.n_ignore = s->s->opts->ignore.n,
-				.untraced = s->untraced };
+				.untraced = s->untraced,
+				.network = network_so_far,
+				.network_arg = s };
 	int r;
 
 	for (const char *const *p = view_native(); *p; p++)
@@ -240,6 +275,7 @@ static void raise_limits(const struct super *s)
 /* Messages of the step's process until it executes (1) or gives up (0: out.failure or out.exec_errno is set). */
 static int set_up(struct super *s)
 {
+	struct watch *w = NULL;
 	struct message m;
 	struct err e = { 0 };
 	int r;
@@ -253,11 +289,12 @@ static int set_up(struct super *s)
 			}
 			break;
 		case '\0': /* watch_send's */
-			if (watch_start(m.fd, &s->watch, &e) < 0)
-				s->network_unseen = xstrdup(e.msg);
+			if (watch_start(m.fd, s->command, s->fs, &w, &e) < 0)
+				watch_failed(s, e.msg);
+			s->watch = w;
 			break;
 		case 'N':
-			s->network_unseen = xstrdup(m.text);
+			watch_failed(s, m.text);
 			break;
 		case 'X':
 			s->out.not_executed = true;
@@ -396,6 +433,7 @@ static void finish(struct super *s)
 {
 	struct console_record rec = { 0 };
 	struct stdin_used used = { 0 };
+	char outer[512] = "network use could not be noticed";
 	struct err e = { 0 };
 	struct capture c = { .idx = s->idx, .opts = s->s->opts, .step = s->s->step,
 			     .trace = fs_trace(s->fs), .console = &rec, .in = &used, .out = &s->out };
@@ -407,6 +445,8 @@ static void finish(struct super *s)
 	why_not(&s->out, inherited_spoiled(s->s->passed));
 	if (!s->s->opts->allow_network) {
 		why_not(&s->out, s->watch ? watch_network(s->watch) : NULL);
+		if (s->outer_watches && ask_outer(outer, sizeof(outer)) != 0)
+			why_not(&s->out, outer);
 		if (s->network_unseen && !s->out.reason[0])
 			snprintf(s->out.reason, sizeof(s->out.reason),
 				 "network use cannot be noticed here (%s); --allow-network stores all the same",
@@ -463,6 +503,7 @@ static void end(struct super *s)
 {
 	kill_descendants();
 	join_server(s);
+	watch_free(s->watch); /* with the locks it holds: the front's caller may want them */
 	debug_figures(s);
 	idx_close(s->idx);
 	tell_front(s);

@@ -3,6 +3,7 @@
  * watch.c - was the network used? A seccomp filter in the step hands connect, listen and addressed sends to the
  * supervisor before they happen (seccomp_unotify(2)); the supervisor reads the address from the caller's memory,
  * remembers the first that is not of this machine's own kind (AF_UNIX, netlink) and lets every call go on.
+ * The same way come the calls that lock files, which are for locks.c.
  *
  * This observes, it does not confine: the caller could change the address after it was read. A call that cannot
  * be looked into counts as network use, so that the result is not stored. io_uring, whose requests no filter
@@ -11,6 +12,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -28,6 +30,8 @@
 #include <unistd.h>
 
 #include "runner.h"
+#include "locks.h"
+#include "target.h"
 
 #if defined(__x86_64__)
 #define NATIVE_ARCH AUDIT_ARCH_X86_64
@@ -52,6 +56,7 @@ struct watch {
 	int stop; /* eventfd */
 	pthread_t thread;
 	bool running;
+	struct locks *locks; /* NULL: not to be had */
 	struct seccomp_notif *req;
 	struct seccomp_notif_resp *resp;
 	size_t req_size, resp_size;
@@ -68,10 +73,12 @@ struct watch {
 #define AT_LEAST(v, yes, no) BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, (uint32_t)(v), (yes), (no))
 #define RETURN(v) BPF_STMT(BPF_RET | BPF_K, (v))
 
-/* A jump counts the instructions to skip; TO gives it from the place of the jump and that of its target. */
+/* A jump counts the instructions to skip; TO gives it from the place of the jump and that of its target. The
+ * kernel itself knows from the filter which calls it always allows, and asks it about the others only. */
 #define TO(here, there) ((there) - (here) - 1)
-#define ALLOW 17
-#define NOTIFY 18
+#define LOCKS 10
+#define ALLOW 25
+#define NOTIFY 26
 static const struct sock_filter filter[] = {
 	/*  0 */ LOAD(offsetof(struct seccomp_data, arch)),
 	/*  1 */ EQUAL(NATIVE_ARCH, 0, TO(1, ALLOW)),
@@ -81,37 +88,55 @@ static const struct sock_filter filter[] = {
 	/*  5 */ EQUAL(__NR_listen, TO(5, NOTIFY), 0),
 	/*  6 */ EQUAL(__NR_sendmmsg, TO(6, NOTIFY), 0),
 	/*  7 */ EQUAL(__NR_io_uring_setup, TO(7, NOTIFY), 0),
-	/*  8 */ EQUAL(__NR_sendto, TO(8, 11), 0),
-	/*  9 */ EQUAL(__NR_sendmsg, TO(9, 15), 0),
-	/* 10 */ RETURN(SECCOMP_RET_ALLOW),
+	/*  8 */ EQUAL(__NR_sendto, TO(8, 19), 0),
+	/*  9 */ EQUAL(__NR_sendmsg, TO(9, 23), 0),
+	/* LOCKS */ EQUAL(__NR_flock, TO(10, NOTIFY), 0),
+	/* 11 */ EQUAL(__NR_fcntl, 0, TO(11, ALLOW)),
+	/* fcntl: is it about a lock? */
+	/* 12 */ LOAD(ARG_LOW(1)),
+	/* 13 */ EQUAL(F_SETLK, TO(13, NOTIFY), 0),
+	/* 14 */ EQUAL(F_SETLKW, TO(14, NOTIFY), 0),
+	/* 15 */ EQUAL(F_GETLK, TO(15, NOTIFY), 0),
+	/* 16 */ EQUAL(F_OFD_SETLK, TO(16, NOTIFY), 0),
+	/* 17 */ EQUAL(F_OFD_SETLKW, TO(17, NOTIFY), 0),
+	/* 18 */ EQUAL(F_OFD_GETLK, TO(18, NOTIFY), TO(18, ALLOW)),
 	/* sendto: is there an address? */
-	/* 11 */ LOAD(ARG_LOW(4)),
-	/* 12 */ EQUAL(0, 0, TO(12, NOTIFY)),
-	/* 13 */ LOAD(ARG_HIGH(4)),
-	/* 14 */ EQUAL(0, TO(14, ALLOW), TO(14, NOTIFY)),
+	/* 19 */ LOAD(ARG_LOW(4)),
+	/* 20 */ EQUAL(0, 0, TO(20, NOTIFY)),
+	/* 21 */ LOAD(ARG_HIGH(4)),
+	/* 22 */ EQUAL(0, TO(22, ALLOW), TO(22, NOTIFY)),
 	/* sendmsg: is it watch_send's? */
-	/* 15 */ LOAD(ARG_LOW(2)),
-	/* 16 */ EQUAL(SEND_FLAGS, TO(16, ALLOW), TO(16, NOTIFY)),
+	/* 23 */ LOAD(ARG_LOW(2)),
+	/* 24 */ EQUAL(SEND_FLAGS, TO(24, ALLOW), TO(24, NOTIFY)),
 	/* ALLOW */ RETURN(SECCOMP_RET_ALLOW),
 	/* NOTIFY */ RETURN(SECCOMP_RET_USER_NOTIF),
 };
+#define FILTER_SIZE (sizeof(filter) / sizeof(*filter))
+
+/* The same without the network. */
+static void leave_out_network(struct sock_filter *f)
+{
+	f[4] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, TO(4, LOCKS));
+}
 
 static int seccomp(unsigned op, unsigned flags, void *args)
 {
 	return (int)syscall(SYS_seccomp, op, flags, args);
 }
 
-int watch_install(struct err *e)
+int watch_install(bool network, struct err *e)
 {
-	struct sock_fprog prog = {
-		.len = sizeof(filter) / sizeof(*filter),
-		.filter = (struct sock_filter *)filter,
-	};
+	struct sock_filter f[FILTER_SIZE];
+	struct sock_fprog prog = {.len = FILTER_SIZE, .filter = f};
 	/* SPEC_ALLOW: the step is not to run slower for being watched. WAIT_KILLABLE_RECV: signals do not
 	 * interrupt a call while it is being looked at. */
 	unsigned flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-	int fd = seccomp(SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);
+	int fd;
 
+	memcpy(f, filter, sizeof(f));
+	if (!network)
+		leave_out_network(f);
+	fd = seccomp(SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);
 	if (fd < 0 && errno == EINVAL)
 		fd = seccomp(SECCOMP_SET_MODE_FILTER, flags, &prog);
 	if (fd < 0)
@@ -149,19 +174,6 @@ int watch_send(int sock, int listener_fd, struct err *e)
 
 /* ---- in the supervisor ---- */
 
-/* Copy n bytes at `addr` of the process; 0, or -errno: -EFAULT when the call itself will fail for it,
- * -ESRCH when the process is gone, else it may not be looked into. */
-static int peek(pid_t pid, uint64_t addr, void *p, size_t n)
-{
-	struct iovec local = {.iov_base = p, .iov_len = n};
-	struct iovec remote = {.iov_base = (void *)(uintptr_t)addr, .iov_len = n};
-	ssize_t got = process_vm_readv(pid, &local, 1, &remote, 1, 0);
-
-	if (got < 0)
-		return -errno;
-	return (size_t)got == n ? 0 : -EFAULT;
-}
-
 static void address_text(const struct sockaddr_storage *sa, char *out, size_t n)
 {
 	const struct sockaddr_in *in4 = (const void *)sa;
@@ -182,7 +194,7 @@ static void address_text(const struct sockaddr_storage *sa, char *out, size_t n)
 	}
 }
 
-/* Is the address one of the network? Fills `out` with its text then. 1, 0, or what peek returns. */
+/* Is the address one of the network? Fills `out` with its text then. 1, 0, or what target_read returns. */
 static int address_is_network(pid_t pid, uint64_t addr, uint64_t len, char *out, size_t n)
 {
 	struct sockaddr_storage sa = {0};
@@ -190,7 +202,7 @@ static int address_is_network(pid_t pid, uint64_t addr, uint64_t len, char *out,
 
 	if (!addr || len < sizeof(sa.ss_family))
 		return 0; /* none, or the call fails */
-	r = peek(pid, addr, &sa, len < sizeof(sa) ? len : sizeof(sa));
+	r = target_read(pid, addr, &sa, len < sizeof(sa) ? len : sizeof(sa));
 	if (r < 0)
 		return r;
 	switch (sa.ss_family) {
@@ -215,7 +227,7 @@ static int address_is_network(pid_t pid, uint64_t addr, uint64_t len, char *out,
 static int message_is_network(pid_t pid, uint64_t addr, char *out, size_t n)
 {
 	struct msghdr msg;
-	int r = peek(pid, addr, &msg, sizeof(msg));
+	int r = target_read(pid, addr, &msg, sizeof(msg));
 
 	if (r < 0)
 		return r;
@@ -235,21 +247,6 @@ static int messages_are_network(pid_t pid, uint64_t addr, uint64_t count, char *
 	return 0;
 }
 
-/* The process that thread `tid` belongs to; tid itself when it cannot be told. */
-static pid_t process_of(pid_t tid)
-{
-	char path[64], line[256];
-	auto_fclose FILE *f = NULL;
-	int tgid = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
-	f = fopen(path, "re");
-	while (f && !tgid && fgets(line, sizeof(line), f))
-		if (sscanf(line, "Tgid: %d", &tgid) != 1)
-			tgid = 0;
-	return tgid ? tgid : tid;
-}
-
 /* Is the socket one of the network? 1, 0, -errno. */
 static int socket_is_network(pid_t pid, int target_fd, char *out, size_t n)
 {
@@ -257,7 +254,7 @@ static int socket_is_network(pid_t pid, int target_fd, char *out, size_t n)
 	struct sockaddr_storage sa = {0};
 	socklen_t len = sizeof(sa);
 
-	pidfd = (int)syscall(SYS_pidfd_open, process_of(pid), 0);
+	pidfd = (int)syscall(SYS_pidfd_open, target_process(pid), 0);
 	if (pidfd < 0)
 		return -errno;
 	fd = (int)syscall(SYS_pidfd_getfd, pidfd, target_fd, 0);
@@ -322,7 +319,7 @@ static void note(struct watch *w)
 		call = "a call that may not be looked into";
 		address[0] = 0;
 	}
-	process_name(process_of((pid_t)w->req->pid), name, sizeof(name));
+	process_name(target_process((pid_t)w->req->pid), name, sizeof(name));
 	/* What was read belongs to the caller only if the caller is still waiting. */
 	if (ioctl(w->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &w->req->id) < 0)
 		return;
@@ -330,16 +327,46 @@ static void note(struct watch *w)
 	atomic_store_explicit(&w->network, w->text, memory_order_release);
 }
 
+static bool is_lock_call(int nr)
+{
+	return nr == __NR_flock || nr == __NR_fcntl;
+}
+
+/* What becomes of a call about a lock. False: that is told later. */
+static bool lock_call(struct watch *w)
+{
+	int error = 0;
+
+	switch (w->locks ? locks_ask(w->locks, w->req, &error) : LOCKS_CONTINUE) {
+	case LOCKS_CONTINUE:
+		w->resp->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+		return true;
+	case LOCKS_ERROR:
+		w->resp->error = -error;
+		return true;
+	case LOCKS_DONE:
+		return true;
+	case LOCKS_LATER:
+		break;
+	}
+	return false;
+}
+
 static void answer(struct watch *w)
 {
 	memset(w->req, 0, w->req_size);
 	if (ioctl(w->listener, SECCOMP_IOCTL_NOTIF_RECV, w->req) < 0)
 		return; /* ENOENT: killed meanwhile; EINTR: poll says so again */
-	if (!atomic_load_explicit(&w->network, memory_order_relaxed))
-		note(w);
 	memset(w->resp, 0, w->resp_size);
 	w->resp->id = w->req->id;
-	w->resp->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+	if (is_lock_call(w->req->data.nr)) {
+		if (!lock_call(w))
+			return;
+	} else {
+		if (!atomic_load_explicit(&w->network, memory_order_relaxed))
+			note(w);
+		w->resp->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+	}
 	/* Fails only when the caller is gone. */
 	(void)ioctl(w->listener, SECCOMP_IOCTL_NOTIF_SEND, w->resp);
 }
@@ -353,7 +380,7 @@ static void *watch_main(void *arg)
 	};
 
 	for (;;) {
-		if (poll(p, 2, -1) < 0)
+		if (poll(p, 2, w->locks ? locks_retry(w->locks) : -1) < 0)
 			continue; /* EINTR; nothing else can be */
 		if (p[0].revents & POLLIN)
 			answer(w);
@@ -379,7 +406,7 @@ static int buffers_alloc(struct watch *w, struct err *e)
 	return 0;
 }
 
-int watch_start(int listener_fd, struct watch **ret, struct err *e)
+int watch_start(int listener_fd, pid_t command, struct fs *fs, struct watch **ret, struct err *e)
 {
 	struct watch *w = xcalloc(1, sizeof(*w));
 	sigset_t all, old;
@@ -395,6 +422,8 @@ int watch_start(int listener_fd, struct watch **ret, struct err *e)
 		goto fail;
 	}
 	w->listener = listener_fd;
+	if (fs)
+		w->locks = locks_new(listener_fd, command, fs);
 	/* Signals are the main thread's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -428,6 +457,7 @@ void watch_free(struct watch *w)
 		(void)!write(w->stop, &one, sizeof(one)); /* an eventfd at 0 takes it */
 		pthread_join(w->thread, NULL);
 	}
+	locks_free(w->locks);
 	base_close(&w->listener);
 	base_close(&w->stop);
 	free(w->req);

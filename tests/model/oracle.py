@@ -108,7 +108,7 @@ def put_into(tree, path, entry):
         return False
     if path in tree and tree[path][0] == 'd' and entry[0] != 'd' and not remove_from(tree, path):
         return False
-    tree[path] = entry[:3] + (None,)
+    tree[path] = entry
     return True
 
 
@@ -181,15 +181,15 @@ class Random(random.Random):
         tree = {}
         for d in DIRS:
             if self.random() < 0.75:
-                put_into(tree, d.encode(), ('d', self.choice([0o755, 0o755, 0o700]), None))
+                put_into(tree, d.encode(), ('d', self.choice([0o755, 0o755, 0o700]), None, None))
         for f in FILES:
             if self.random() < 0.6:
                 name = f.replace('%FF', '\udcff').replace('%0A', '\n').encode(errors='surrogateescape')
-                put_into(tree, name, ('f', self.choice(MODES), self.choice(TEXTS)))
+                put_into(tree, name, ('f', self.choice(MODES), self.choice(TEXTS), None))
         if self.random() < 0.6:
-            put_into(tree, b'l', ('l', 0, self.choice([b'd', b'a', b'e', b'nowhere', b'l'])))
+            put_into(tree, b'l', ('l', 0, self.choice([b'd', b'a', b'e', b'nowhere', b'l']), None))
         if self.random() < 0.3:
-            put_into(tree, b'm', ('l', 0, self.choice([b'd', b'e/a', b'o'])))
+            put_into(tree, b'm', ('l', 0, self.choice([b'd', b'e/a', b'o']), None))
         if self.random() < 0.2 and b'a' in tree and b'b' in tree:
             tree[b'a'] = tree[b'a'][:3] + (b'a',)
             tree[b'b'] = tree[b'a']
@@ -332,6 +332,7 @@ class Case:
         """What the recorded run made is as it was before that run, where it was recorded runs that left it."""
         tree, gone = dict(tree), set()
         made = {p for p in rec['after'] if p not in rec['before']}
+        made |= {p for p in tree for m in made if p.startswith(m + b'/')}  # others left it in there
         for p in sorted(made, reverse=True):
             if p in tree and any(bare(tree[p]) == s for s, _ in self.left[p]) and remove_from(tree, p):
                 gone.add(p)

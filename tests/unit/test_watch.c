@@ -61,7 +61,7 @@ static pid_t spawn(int (*fn)(void), int *ret_listener)
 		close(sock[0]);
 		if (geteuid() != 0 && unshare(CLONE_NEWUSER) < 0)
 			_exit(NO_FILTER);
-		listener = watch_install(&e);
+		listener = watch_install(true, &e);
 		if (listener < 0 || watch_send(sock[1], listener, &e) < 0)
 			_exit(NO_FILTER);
 		close(listener);
@@ -90,7 +90,7 @@ static char *watched(int (*fn)(void))
 
 	if (listener < 0)
 		skip();
-	assert_int_equal(watch_start(listener, &w, &e), 0);
+	assert_int_equal(watch_start(listener, 0, NULL, &w, &e), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
@@ -319,7 +319,7 @@ static void test_killed(void **state)
 
 		if (listener < 0)
 			skip();
-		assert_int_equal(watch_start(listener, &w, &e), 0);
+		assert_int_equal(watch_start(listener, 0, NULL, &w, &e), 0);
 		while (i % 2 && !watch_network(w))
 			sched_yield();
 		kill(pid, SIGKILL);
@@ -338,7 +338,7 @@ static void test_free_early(void **state)
 
 	if (listener < 0)
 		skip();
-	assert_int_equal(watch_start(listener, &w, &e), 0);
+	assert_int_equal(watch_start(listener, 0, NULL, &w, &e), 0);
 	watch_free(w);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -350,7 +350,7 @@ static int install_again(void)
 {
 	struct err e = {0};
 
-	return watch_install(&e) == -EBUSY ? 0 : 1;
+	return watch_install(true, &e) == -EBUSY ? 0 : 1;
 }
 
 static void test_nested(void **state)
