@@ -381,7 +381,7 @@ class Case:
         if noise:
             self.log.append(f'   said: {noise}')
         if rep['result'] == 'hit':
-            rec = next((r for r in self.recorded if r['key'] == rep['input_key']), None)
+            rec = next((r for r in reversed(self.recorded) if r['key'] == rep['input_key']), None)
             wrong = self.judge(got, before, script, rec)
             return ('wrong', f'hit: {wrong}') if wrong else ('noise' if noise else 'hit', str(noise))
         want = self.native(before, script)
