@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Descriptors kept for files: far below any hard limit, and enough for what a step has in hand. */
@@ -37,6 +38,16 @@ static void op_init(void *userdata, struct fuse_conn_info *c)
 	c->time_gran = 1;
 }
 
+/* As many as the limit leaves room for, beside what everything else needs. */
+static unsigned max_fds(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= MAX_FDS + 128)
+		return MAX_FDS;
+	return l.rlim_cur > 256 ? (unsigned)l.rlim_cur - 128 : (unsigned)l.rlim_cur / 2;
+}
+
 int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 {
 	struct fs *fs = xcalloc(1, sizeof(*fs));
@@ -47,7 +58,7 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	fs->posix_acl = o->posix_acl;
 	fs->network = o->network;
 	fs->network_arg = o->network_arg;
-	r = inodes_init(&fs->inodes, MAX_FDS, e);
+	r = inodes_init(&fs->inodes, max_fds(), e);
 	if (r == 0) {
 		fs->trace = trace_new(o, e);
 		r = fs->trace ? 0 : -e->code;

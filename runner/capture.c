@@ -50,6 +50,9 @@ static int refuse(struct work *w, const char *fmt, ...)
 	return -ECANCELED;
 }
 
+/* The cache, not the step, is the reason: the user is told in any case. */
+#define cache_trouble(w, ...) ((w)->ret->cache_trouble = true, refuse(w, __VA_ARGS__))
+
 static int64_t ns_of(struct timespec t)
 {
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
@@ -405,6 +408,19 @@ static int add_changed(struct work *w, struct trace_path *p, unsigned kinds, cha
 	return 0;
 }
 
+/* A name that cannot be (too long, for one) in a directory that the step made tells nothing of the world before it. */
+static bool odd_name_in_own_dir(const struct work *w, const struct trace_path *p)
+{
+	auto_free char *parent = NULL;
+	const struct trace_path *dir;
+
+	if (p->err <= 0 || p->err == ENOENT)
+		return false;
+	parent = xstrndup(p->path, (size_t)(strrchr(p->path, '/') - p->path));
+	dir = find_path(w, parent);
+	return dir && dir->changed && !was_there(dir);
+}
+
 static int add_input(struct work *w, size_t k)
 {
 	struct trace_path *p = w->v[k];
@@ -417,7 +433,7 @@ static int add_input(struct work *w, size_t k)
 
 	if (p->err == -1 && !p->changed)
 		return 0; /* only passed by */
-	if (!kinds)
+	if (!kinds || odd_name_in_own_dir(w, p))
 		return 0;
 	if (kinds & OBS_LIST) {
 		auto_free char **own = made_in(w, p->path, false, &pe->n_excluded);
@@ -495,7 +511,7 @@ static int capture_file(struct work *w, const char *path, const struct stat *st,
 	if (fstat(fd, &before) < 0 || before.st_ino != st->st_ino)
 		return refuse(w, "the output %s was changed by another process", path);
 	if (store_put_fd(w->c->idx, fd, &o->oid, &o->now.fp, &size, &e) < 0)
-		return refuse(w, "cannot store the output %s: %s", path, e.msg);
+		return cache_trouble(w, "cannot store the output %s: %s", path, e.msg);
 	if (fstat(fd, &after) < 0 || size != (uint64_t)before.st_size ||
 	    ns_of(after.st_mtim) != ns_of(before.st_mtim) || ns_of(after.st_ctim) != ns_of(before.st_ctim))
 		return refuse(w, "the output %s was changed by another process", path);
@@ -675,7 +691,7 @@ static int add_console(struct work *w)
 	w->r->chunks = xcalloc(rec->n_chunks + 1, sizeof(*w->r->chunks));
 	memcpy(w->r->chunks, rec->chunks, rec->n_chunks * sizeof(*w->r->chunks));
 	if (rec->len && store_put_fd(w->c->idx, rec->spool, &w->r->console_oid, &fp, &size, &e) < 0)
-		return refuse(w, "cannot store the console: %s", e.msg);
+		return cache_trouble(w, "cannot store the console: %s", e.msg);
 	return 0;
 }
 
@@ -694,7 +710,7 @@ static int add_stdin(struct work *w)
 	w->r->stdin_eof = in->eof;
 	if (in->len && in->spool >= 0 &&
 	    store_put_fd(w->c->idx, in->spool, &w->r->stdin_oid, &fp, &size, &e) < 0)
-		return refuse(w, "cannot store what was read from stdin: %s", e.msg);
+		return cache_trouble(w, "cannot store what was read from stdin: %s", e.msg);
 	return 0;
 }
 
@@ -755,7 +771,7 @@ static int put(struct work *w)
 	size_t n;
 
 	if (store_flush(x, &e) < 0 || idx_result_put(x, w->r, &w->set, &e) < 0)
-		return refuse(w, "cannot store the result: %s", e.msg);
+		return cache_trouble(w, "cannot store the result: %s", e.msg);
 	/* The result stands without them; only the next lookup is slower. */
 	d = trace_new_digests(w->c->trace, &n);
 	if ((n && idx_digest_put(x, d, n, &e) < 0) ||

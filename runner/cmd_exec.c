@@ -147,6 +147,7 @@ static int run_uncached(struct exec *x, const char *why)
 		return EXIT_MLFS;
 	}
 	log_warn("%s; running uncached", why);
+	x->rep.result = "uncached";
 	return run_plain(x, why);
 }
 
@@ -253,6 +254,8 @@ static int after_run(struct exec *x, const struct outcome *out)
 {
 	struct err e = { 0 };
 
+	if (out->cache_trouble)
+		log_warn("%s; the result is not kept", out->reason);
 	x->rep.result = "miss";
 	x->rep.stored = out->stored;
 	x->rep.reason = out->stored ? x->why_miss : out->reason[0] ? out->reason : x->why_miss;

@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 enum view_kind view_kind(void)
@@ -114,6 +115,7 @@ static int mount_fuse(const struct view *v, int *ret_fd, struct err *e)
 {
 	auto_close int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	unsigned long flags = v->kind == VIEW_ROOT ? 0 : MS_NOSUID | MS_NODEV;
+	struct stat st;
 	char data[160];
 
 	if (fd < 0 && (errno == ENOENT || errno == ENXIO || errno == ENODEV))
@@ -121,6 +123,9 @@ static int mount_fuse(const struct view *v, int *ret_fd, struct err *e)
 					 "pass --device /dev/fuse)");
 	if (fd < 0)
 		return err_set(e, errno, "cannot open /dev/fuse (as root: chmod 666 /dev/fuse)");
+	if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(10, 229))
+		return err_text(e, ENXIO, "/dev/fuse is not the FUSE device (as root: rm /dev/fuse; mknod -m 666 "
+					  "/dev/fuse c 10 229; in a container: pass --device /dev/fuse)");
 	snprintf(data, sizeof(data),
 		 "fd=%d,rootmode=40000,user_id=%u,group_id=%u,allow_other,default_permissions", fd,
 		 geteuid(), getegid());

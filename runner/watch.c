@@ -47,6 +47,11 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS /* Linux 6.6 */
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#endif
+
 /* Flags of the one sendmsg that the filter lets pass unseen: watch_send's. Linux gives the three TCP names no
  * meaning in sendmsg, so no program sets them. */
 #define SEND_FLAGS (MSG_NOSIGNAL | MSG_FIN | MSG_SYN | MSG_RST)
@@ -422,6 +427,8 @@ int watch_start(int listener_fd, pid_t command, struct fs *fs, struct watch **re
 		goto fail;
 	}
 	w->listener = listener_fd;
+	/* Who calls and who answers take turns: both are quicker on one processor. */
+	(void)ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
 	if (fs)
 		w->locks = locks_new(listener_fd, command, fs);
 	/* Signals are the main thread's. */

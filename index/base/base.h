@@ -20,7 +20,7 @@
 #include <sys/types.h>
 
 #define must_check	  __attribute__((warn_unused_result))
-#define printf_like(f, a) __attribute__((format(printf, f, a)))
+#define printf_like(f, a) __attribute__((format(printf, f, a), nonnull(f)))
 
 /* ---- errors ---- */
 

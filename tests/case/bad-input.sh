@@ -26,7 +26,7 @@ refused 125 '*command*' exec --refresh
 for garbage in tomorrow 1h P P1 PT '' -P1D P1X 'P1D ' 10; do
 	refused 125 "*$garbage*" exec --expire-after "$garbage" -- mark
 done
-refused 125 '*--refresh*' exec --refresh=yes -- mark
+refused 125 '*--refresh*' exec --refresh=maybe -- mark
 refused 125 '*' exec --env '' -- mark
 refused 125 '*' exec --env =x -- mark
 refused 125 '*/no/such/conf*' exec --config /no/such/conf -- mark

@@ -43,7 +43,7 @@ for kind in flock lockf; do
 	same "$(mlfs exec --refresh -- $python lock.py $kind try "lock.$kind")" taken "in the view, after"
 
 	say "$kind: the holder in the view is killed"
-	mlfs exec -- $python lock.py $kind hold "lock.$kind" >"$IO/out" &
+	mlfs exec --refresh -- $python lock.py $kind hold "lock.$kind" >"$IO/out" &
 	pid=$!
 	read -r _ <"$WITNESS/held"
 	kill -9 $pid

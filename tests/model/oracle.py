@@ -287,17 +287,10 @@ class Case:
         except subprocess.TimeoutExpired as e:
             return 'hangs', e.stdout or b'', e.stderr or b''
 
-    def native(self, tree, script, trace=None):
+    def native(self, tree, script):
         wipe(self.copy)
         build(self.copy, tree)
-        held = []
-        if trace:  # no inode number may be used twice meanwhile
-            held = [os.open(os.path.join(self.copy, p), os.O_PATH | os.O_NOFOLLOW) for p in tree]
-        try:
-            ran = self.run([self.o.stepper] + (['-t', trace] if trace else []) + [script], self.copy)
-        finally:
-            for fd in held:
-                os.close(fd)
+        ran = self.run([self.o.stepper, script], self.copy)
         return Ran(*ran, snap(self.copy))
 
     def replaced(self, rec):
@@ -308,15 +301,23 @@ class Case:
         wipe(self.copy)
         build(self.copy, rec['before'])
         inode = {p: os.lstat(os.path.join(self.copy, p)).st_ino for p in rec['before']}
+        # Held, so that no inode number is used twice meanwhile.
         held = [os.open(os.path.join(self.copy, p), os.O_PATH | os.O_NOFOLLOW) for p in inode]
         self.run([self.o.stepper, '-t', trace, rec['script']], self.copy)
         for fd in held:
             os.close(fd)
         with open(trace, encoding='ascii') as f:
             seen = [line.split() for line in f]
-        content = {int(n) for what, n in seen if what == 'C'}
-        gone = {int(n) for what, n in seen if what == 'T'}
-        rec['replaced'] = {p for p, i in inode.items() if i in gone and i not in content}
+        content, truncated, gone = set(), set(), set()
+        for what, number in seen:
+            if what == 'T':
+                truncated.add(number)
+            elif what == 'R':
+                gone.add(number)
+            elif number not in truncated:
+                content.add(number)
+        gone |= truncated
+        rec['replaced'] = {p for p, i in inode.items() if str(i) in gone and str(i) not in content}
         return rec['replaced']
 
     def without_outputs(self, tree, script=None):

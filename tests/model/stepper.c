@@ -10,7 +10,8 @@
  * M. All that is seen (results, errnos, bytes) goes into one number, which is printed with each operation.
  *
  * -t: writes to LOG "C INO" for each file whose content was learned (also of directories and links) and
- * "T INO" for each that was truncated, replaced or removed, so that oracle.py knows what an input is.
+ * "T INO" for each that was truncated, "R INO" for each that was replaced or removed (but may be read on by who has
+ * it open), so that oracle.py knows what an input is.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -58,6 +59,15 @@ static void note_fd(char what, int fd)
 		note(what, &st);
 }
 
+/* Reading an empty file tells no more than looking at it. */
+static void note_read(int fd)
+{
+	struct stat st;
+
+	if (trace && fstat(fd, &st) == 0 && st.st_size)
+		note('C', &st);
+}
+
 static void note_path(char what, const char *path)
 {
 	struct stat st;
@@ -96,7 +106,7 @@ static int read_fd(int fd, off_t off, size_t want)
 	size_t done = 0;
 	ssize_t n = 0;
 
-	note_fd('C', fd);
+	note_read(fd);
 	while (done < want) {
 		size_t k = want - done < sizeof(buf) ? want - done : sizeof(buf);
 
@@ -193,19 +203,17 @@ static int do_rename(const char *a, const char *b, unsigned flags)
 	struct stat from, to;
 	bool there = lstat(b, &to) == 0;
 
-	if (lstat(a, &from) == 0 && (!there || from.st_ino != to.st_ino)) {
-		note_tree('C', a);
-		if (flags & RENAME_EXCHANGE)
-			note_tree('C', b);
-	} else {
+	if (lstat(a, &from) < 0 || (there && from.st_ino == to.st_ino))
 		there = false;
-	}
 	if (there && (S_ISDIR(to.st_mode) || (flags & RENAME_NOREPLACE)))
 		note('C', &to);
 	if (syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, flags) < 0)
 		return -1;
-	if (there && !(flags & RENAME_EXCHANGE))
-		note('T', &to);
+	note_tree('C', b);
+	if (flags & RENAME_EXCHANGE)
+		note_tree('C', a);
+	else if (there)
+		note('R', &to);
 	return 0;
 }
 
@@ -219,7 +227,7 @@ static int do_remove(const char *path, bool dir)
 	if ((dir ? rmdir(path) : unlink(path)) < 0)
 		return -1;
 	if (there)
-		note('T', &st);
+		note('R', &st);
 	return 0;
 }
 
@@ -370,24 +378,6 @@ static int do_hole(const char *path)
 	return r < 0 ? -1 : 0; /* where data begins differs by file system */
 }
 
-static int do_create(const char *path, const char *data)
-{
-	struct stat st;
-
-	if (lstat(path, &st) == 0)
-		note('C', &st); /* it learns that something is in the way */
-	return do_write(path, O_CREAT | O_EXCL, -1, data);
-}
-
-static int do_mkdir(const char *path, const char *mode)
-{
-	struct stat st;
-
-	if (lstat(path, &st) == 0)
-		note('C', &st);
-	return mkdir(path, (mode_t)strtoul(mode, NULL, 8));
-}
-
 static int slot_of(const char *s)
 {
 	return (s[0] & 3) % SLOTS;
@@ -434,7 +424,7 @@ static int perform(char **w)
 	if (!strcmp(op, "readlink"))
 		return do_readlink(w[1]);
 	if (!strcmp(op, "create"))
-		return do_create(w[1], w[2]);
+		return do_write(w[1], O_CREAT | O_EXCL, -1, w[2]);
 	if (!strcmp(op, "write"))
 		return do_write(w[1], O_CREAT | O_TRUNC, -1, w[2]);
 	if (!strcmp(op, "append"))
@@ -458,7 +448,7 @@ static int perform(char **w)
 	if (!strcmp(op, "rmtree"))
 		return do_rmtree(w[1]);
 	if (!strcmp(op, "mkdir"))
-		return do_mkdir(w[1], w[2]);
+		return mkdir(w[1], (mode_t)strtoul(w[2], NULL, 8));
 	if (!strcmp(op, "chmod"))
 		return do_chmod(w[1], w[2]);
 	if (!strcmp(op, "mapread"))
