@@ -146,7 +146,8 @@ static int run_uncached(struct exec *x, const char *why)
 		write_report(x);
 		return EXIT_MLFS;
 	}
-	log_warn("%s; running uncached", why);
+	if (x->o.verbosity >= 0)
+		log_warn("%s; running uncached", why);
 	x->rep.result = "uncached";
 	return run_plain(x, why);
 }
@@ -254,7 +255,7 @@ static int after_run(struct exec *x, const struct outcome *out)
 {
 	struct err e = { 0 };
 
-	if (out->cache_trouble)
+	if (out->cache_trouble && x->o.verbosity >= 0)
 		log_warn("%s; the result is not kept", out->reason);
 	x->rep.result = "miss";
 	x->rep.stored = out->stored;

@@ -76,6 +76,8 @@ static int wait_outcome(struct front *f, struct outcome *ret)
 	int r = 0;
 
 	while (r == 0) {
+		/* Signals wait until there is a command to pass them to. */
+		p[1].fd = f->command > 0 ? f->signals : -1;
 		if (poll(p, 2, -1) < 0)
 			continue;
 		if ((p[1].revents & POLLIN) && read(f->signals, &si, sizeof(si)) == sizeof(si))

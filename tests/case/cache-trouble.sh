@@ -17,7 +17,7 @@ plain()
 	rm made
 	matches "$(cat "$IO/err")" "$pattern" "the warning"
 	same "$(wc -l <"$IO/err")" 1 "lines said"
-	eval "$($python "$cases/report.py" "$IO/report")"
+	eval "$($python -I -B "$cases/report.py" "$IO/report")"
 	same "$r_stored" false
 	status=0
 	mlfs exec --require "$@" -- sh -c 'echo ran' >"$IO/out" 2>"$IO/err" || status=$?
@@ -123,7 +123,7 @@ if small true 2>/dev/null; then
 		printed done
 		same "$(stat -c %s made)" $size
 		rm made
-		eval "$($python "$cases/report.py" "$IO/report")"
+		eval "$($python -I -B "$cases/report.py" "$IO/report")"
 		same "$r_stored" false "stored on a full disk"
 		[ -n "$r_reason" ] || fail "no reason"
 		same "$(grep -c '^mlfs: ' "$IO/err")" 1 "lines of warning"

@@ -25,7 +25,7 @@ pipeline()
 	./run.sh "$@" >"$IO/out" 2>"$IO/err" || fail "run.sh $*: status $?"
 	results=
 	for n in 1 2 3; do
-		eval "$($python "$cases/report.py" "$IO/report.$n")"
+		eval "$($python -I -B "$cases/report.py" "$IO/report.$n")"
 		results="$results $r_result"
 		[ "$r_result" = hit ] || same "$r_stored" true "step $n stored ($r_reason)"
 	done

@@ -97,7 +97,7 @@ step()
 	status=0
 	mlfs exec --report "$IO/report" "$@" >"$IO/out" 2>"$IO/err" || status=$?
 	[ -s "$IO/report" ] || fail "no report, status $status: mlfs exec $*"
-	fields=$($python "$cases/report.py" "$IO/report") || fail "malformed report: mlfs exec $*"
+	fields=$($python -I -B "$cases/report.py" "$IO/report") || fail "malformed report: mlfs exec $*"
 	eval "$fields"
 	same "$status" "$wanted" "status of: $*"
 	same "$r_exit_status" "$wanted" "exit_status in the report of: $*"

@@ -23,7 +23,7 @@ printed ran
 same "$(grep -c '^mlfs: ' "$IO/err")" 1 "lines of warning"
 grep -q '^mlfs: .*/dev/fuse' "$IO/err" || fail "the warning does not name /dev/fuse"
 same "$(grep -vc '^mlfs: ' "$IO/err")" 1 "lines of the command"
-eval "$($python "$cases/report.py" "$IO/report")"
+eval "$($python -I -B "$cases/report.py" "$IO/report")"
 same "$r_result" uncached
 same "$r_stored" false
 matches "$r_reason" '*/dev/fuse*'

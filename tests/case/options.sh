@@ -178,7 +178,7 @@ same "$r_outputs" 1
 $python -c "import sys; sys.exit(not 0 < $r_saved_seconds < 60)" || fail "saved_seconds $r_saved_seconds"
 say "--report - is stdout"
 mlfs exec --report - -- true >"$IO/out"
-$python "$cases/report.py" "$IO/out" >/dev/null
+$python -I -B "$cases/report.py" "$IO/out" >/dev/null
 say "--report where it cannot be written: the step's status stays"
 status=0
 mlfs exec --report /nonexistent/report -- sh -c 'exit 4' 2>"$IO/err" || status=$?

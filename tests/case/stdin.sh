@@ -11,7 +11,7 @@ reset()
 was()
 {
 	[ -s "$IO/report" ] || fail "no report"
-	eval "$($python "$cases/report.py" "$IO/report")"
+	eval "$($python -I -B "$cases/report.py" "$IO/report")"
 	same "$r_result" "$1" "result ($r_reason)"
 	[ "$1" != miss ] || same "$r_stored" true "stored ($r_reason)"
 	rm "$IO/report"
@@ -119,9 +119,9 @@ was hit
 say "and a writer that never ends keeps nobody waiting"
 mkfifo "$WITNESS/never"
 exec 4<>"$WITNESS/never"
-m -- sh -c 'mark; echo done' <&4 >"$IO/out"
+m -- sh -c 'mark; echo done' <&4 4>&- >"$IO/out"
 was hit
-m -- sh -c 'mark; echo else' <&4 >"$IO/out"
+m -- sh -c 'mark; echo else' <&4 4>&- >"$IO/out"
 was miss
 exec 4>&-
 ran 2
@@ -135,8 +135,8 @@ for round in miss hit; do
 	echo ping >&5
 	read -r answer <&6
 	same "$answer" "re: ping"
+	wait $! # before the writer goes: whether its end was at hand would be chance
 	exec 5>&- 6<&-
-	wait $!
 	was $round
 done
 ran 1

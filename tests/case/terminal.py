@@ -77,7 +77,7 @@ def check(what, got, want):
 
 
 def note(what):
-    print("-", what, flush=True)
+    print("%.1f -" % time.monotonic(), what, flush=True)
 
 
 note("the step sees terminals; mlfs says one line")

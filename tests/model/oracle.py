@@ -290,6 +290,7 @@ class Case:
     def native(self, tree, script):
         wipe(self.copy)
         build(self.copy, tree)
+        os.chmod(self.copy, self.top)
         ran = self.run([self.o.stepper, script], self.copy)
         return Ran(*ran, snap(self.copy))
 
@@ -300,6 +301,7 @@ class Case:
         trace = os.path.join(self.dir, 'trace')
         wipe(self.copy)
         build(self.copy, rec['before'])
+        os.chmod(self.copy, rec['top'])
         inode = {p: os.lstat(os.path.join(self.copy, p)).st_ino for p in rec['before']}
         # Held, so that no inode number is used twice meanwhile.
         held = [os.open(os.path.join(self.copy, p), os.O_PATH | os.O_NOFOLLOW) for p in inode]
@@ -365,6 +367,7 @@ class Case:
     def step(self, script):
         report = os.path.join(self.dir, 'report')
         before = snap(self.world)
+        self.top = stat.S_IMODE(os.stat(self.world).st_mode)
         for f in (report,):
             if os.path.exists(f):
                 os.unlink(f)
@@ -387,9 +390,9 @@ class Case:
             return ('wrong', f'hit: {wrong}') if wrong else ('noise' if noise else 'hit', str(noise))
         want = self.native(before, script)
         wrong = difference(want, got)
-        same = [r for r in self.recorded if r['script'] == script and r['before'] == before]
+        same = [r for r in self.recorded if r['script'] == script and (r['before'], r['top']) == (before, self.top)]
         if rep['stored']:
-            self.recorded.append({'script': script, 'before': before, 'after': got.tree, 'key': rep['input_key']})
+            self.recorded.append({'script': script, 'top': self.top, 'before': before, 'after': got.tree, 'key': rep['input_key']})
             for p, e in got.tree.items():
                 if before.get(p) != e:
                     self.left[p].append((bare(e), script))

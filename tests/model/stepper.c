@@ -521,7 +521,7 @@ static void line(char *s, int number)
 	for (char **p = w + 1; p < words + n; p++)
 		decode(*p);
 	if (!strcmp(w[0], "exit")) {
-		fflush(stdout);
+		fflush(NULL);
 		_exit(atoi(w[1]));
 	}
 	errno = 0;
