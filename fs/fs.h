@@ -42,9 +42,10 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e) must_chec
 int fs_serve(struct fs *fs, int fuse_fd, struct err *e) must_check;
 /* Make fs_serve return soon (any thread, once); what is open in the view gets ENOTCONN. */
 void fs_abort(struct fs *fs);
-/* The file (as it is known here, below the view) may have been changed by others: the view is to look at it anew.
- * Any thread but the one in fs_serve, while that serves. */
-void fs_refresh(struct fs *fs, dev_t dev, ino_t ino);
+/* Others may have changed what the kernel was told lately: it is to ask again. And one file (as it is known here,
+ * below the view): the view is to read it anew. Any thread but the one in fs_serve, and none before that has begun. */
+void fs_refresh(struct fs *fs);
+void fs_refresh_file(struct fs *fs, dev_t dev, ino_t ino);
 struct trace *fs_trace(struct fs *fs);
 /* "LOOKUP=12 READ=3 … total=15" appended to out. */
 void fs_request_counts(const struct fs *fs, struct buf *out);

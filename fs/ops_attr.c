@@ -24,6 +24,7 @@ static void reply_attr(fuse_req_t req, struct inode *i)
 	}
 	r = fs->own_ids_only ? at_inode(&fs->inodes, i, &a) : -1;
 	ids_show(fs, r == 0 ? &a : NULL, &st);
+	fresh_told(fs, NULL, NULL, i, &st);
 	fuse_reply_attr(req, &st, timeout_of(i));
 }
 

@@ -98,6 +98,7 @@ static struct inode *make_entry(struct fs *fs, struct inode *parent, const char 
 	e->attr = *st;
 	e->attr_timeout = e->entry_timeout = timeout_of(i);
 	ids_show(fs, a, &e->attr);
+	fresh_told(fs, parent, name, i, st);
 	return i;
 }
 
@@ -138,6 +139,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	}
 	e.entry_timeout = steady(fs, dir, name) ? SYSTEM_TIMEOUT_S : TIMEOUT_S;
+	if (e.entry_timeout == TIMEOUT_S)
+		fresh_told(fs, dir, name, NULL, NULL);
 	fuse_reply_entry(req, &e);
 }
 

@@ -5,7 +5,7 @@
  *  - FUSE_HANDLE_KILLPRIV_V2 in the reply to INIT. Without it the kernel asks for security.capability before
  *    every single write. In return the server drops set-user-id bits on writes and truncations itself.
  *  - FUSE_TMPFILE (Linux 6.2).
- *  - FUSE_NOTIFY_INVAL_INODE, which another thread sends.
+ *  - Notifications, which another thread sends.
  *
  * Source: linux/fuse.h, Documentation/filesystems/fuse.rst.
  */
@@ -58,6 +58,7 @@ static void note_init(struct fs *fs, const char *body, size_t size)
 	struct fuse_init_in in = { 0 };
 
 	memcpy(&in, body, size < sizeof(in) ? size : sizeof(in));
+	fs->can_expire = in.major == 7 && in.minor >= 38;
 	fs->killpriv_v2 = fs->init_pending = in.flags & FUSE_HANDLE_KILLPRIV_V2;
 }
 
@@ -152,14 +153,15 @@ void protocol_serving(struct fs *fs, bool serving)
 	pthread_mutex_unlock(&fs->refreshing);
 }
 
-/* The kernel may wait in here for a page that it is reading: the loop must be free to answer. */
-void fs_refresh(struct fs *fs, dev_t dev, ino_t ino)
+void protocol_notify(struct fs *fs, int code, const void *body, size_t size, const char *name,
+		     size_t name_size)
 {
-	struct fuse_notify_inval_inode_out out = { .ino = inode_known(&fs->inodes, dev, ino) };
+	struct fuse_out_header h = { .len = (uint32_t)(sizeof(h) + size + name_size), .error = code };
+	struct iovec v[3] = { { &h, sizeof(h) }, { (void *)body, size }, { (void *)name, name_size } };
 
 	pthread_mutex_lock(&fs->refreshing);
-	if (fs->serving && out.ino)
-		reply_raw(fs, 0, FUSE_NOTIFY_INVAL_INODE, &out, sizeof(out)); /* all of its bytes */
+	if (fs->serving && writev(fuse_session_fd(fs->se), v, name ? 3 : 2) < 0 && errno != ENOENT)
+		log_debug("cannot notify the kernel: %s", strerror(errno));
 	pthread_mutex_unlock(&fs->refreshing);
 }
 

@@ -54,6 +54,7 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	int r;
 
 	pthread_mutex_init(&fs->refreshing, NULL);
+	pthread_mutex_init(&fs->fresh.mutex, NULL);
 	fs->own_ids_only = o->own_ids_only;
 	fs->posix_acl = o->posix_acl;
 	fs->network = o->network;
@@ -204,6 +205,7 @@ void fs_free(struct fs *fs)
 		return;
 	inodes_free(&fs->inodes);
 	trace_free(fs->trace);
+	fresh_free(&fs->fresh);
 	free(fs->groups);
 	free(fs->io);
 	free(fs);

@@ -34,6 +34,12 @@ struct affinity {
 void affinity_init(struct affinity *a); /* in the server's thread */
 void affinity_request(struct affinity *a, uint32_t tid);
 
+/* What the kernel was told lately; fresh.c. */
+struct fresh {
+	pthread_mutex_t mutex;
+	struct told *first, *last;
+};
+
 struct fs {
 	struct inodes inodes;
 	struct trace *trace;
@@ -48,8 +54,10 @@ struct fs {
 	char *io;     /* IO_MAX bytes */
 	_Atomic bool aborted;
 	pthread_t thread; /* that runs the loop */
-	pthread_mutex_t refreshing; /* held while fs_refresh uses se, and while that goes */
-	bool serving;		    /* se may be used by fs_refresh; under `refreshing` */
+	pthread_mutex_t refreshing; /* held while a notification uses se, and while that goes */
+	bool serving;		    /* se may be used for it; under `refreshing` */
+	struct fresh fresh;
+	bool can_expire; /* names, without being thrown out */
 	const char *(*network)(void *arg); /* see fs.h */
 	void *network_arg;
 	bool init_pending, killpriv_v2; /* protocol.c */
@@ -71,9 +79,18 @@ static inline struct trace_path *trace_at(struct fs *fs, const struct at *a)
 
 /* protocol.c: counts the request; true when it was answered there, past libfuse */
 bool protocol_handle(struct fs *fs, const struct fuse_buf *b);
-/* From now on fs_refresh may speak to the kernel, or may not any more. */
+/* From now on protocol_notify may speak to the kernel, or may not any more. */
 void protocol_serving(struct fs *fs, bool serving);
+/* Any thread but the loop's: the kernel may wait for that. name: follows the body; may be NULL. */
+void protocol_notify(struct fs *fs, int code, const void *body, size_t size, const char *name,
+		     size_t name_size);
 ssize_t protocol_writev(int fd, struct iovec *iov, int count, void *userdata);
+
+/* fresh.c: before a reply with attributes that the kernel may keep; name NULL: of i only. i NULL: the reply is that
+ * there is nothing of that name. */
+void fresh_told(struct fs *fs, const struct inode *parent, const char *name, const struct inode *i,
+		const struct stat *st);
+void fresh_free(struct fresh *f);
 
 /* ids.c: what the view shows of a file below it */
 void ids_init(struct fs *fs);

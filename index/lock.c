@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -17,7 +18,7 @@
 #define NAME_SIZE 48 /* "lock/" and 32 digits */
 
 struct idx_lock {
-	struct idx *x;
+	int dirfd; /* of the cache, its own: a lock outlives the struct idx it was taken through */
 	int fd;
 	char name[NAME_SIZE];
 };
@@ -28,20 +29,18 @@ static bool still_named(const struct idx_lock *l)
 	struct stat held, named;
 
 	return fstat(l->fd, &held) == 0 &&
-	       fstatat(l->x->dirfd, l->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       fstatat(l->dirfd, l->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
 	       held.st_dev == named.st_dev && held.st_ino == named.st_ino;
 }
 
-static int lock_once(struct idx_lock *l, bool wait, struct err *e)
+static int lock_once(const struct idx *x, struct idx_lock *l, bool wait, struct err *e)
 {
-	int dirfd = l->x->dirfd;
-
-	l->fd = openat(dirfd, l->name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	l->fd = openat(l->dirfd, l->name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (l->fd < 0)
-		return err_set(e, errno, "cannot open %s/%s", l->x->dir, l->name);
+		return err_set(e, errno, "cannot open %s/%s", x->dir, l->name);
 	if (flock(l->fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB) == 0)
 		return 0;
-	return err_set(e, errno, "cannot lock %s/%s", l->x->dir, l->name);
+	return err_set(e, errno, "cannot lock %s/%s", x->dir, l->name);
 }
 
 int idx_lock(struct idx *x, const struct fp *key, bool wait, struct idx_lock **ret, struct err *e)
@@ -50,12 +49,17 @@ int idx_lock(struct idx *x, const struct fp *key, bool wait, struct idx_lock **r
 	char digits[2 * sizeof(key->b) + 1];
 	int r;
 
-	l->x = x;
 	l->fd = -1;
+	l->dirfd = fcntl(x->dirfd, F_DUPFD_CLOEXEC, 3);
+	if (l->dirfd < 0) {
+		r = err_set(e, errno, "cannot keep %s open", x->dir);
+		free(l);
+		return r;
+	}
 	hex(key->b, sizeof(key->b), digits);
 	(void)snprintf(l->name, sizeof(l->name), "lock/%s", digits); /* fits */
 	for (;;) {
-		r = lock_once(l, wait, e);
+		r = lock_once(x, l, wait, e);
 		if (r < 0 || still_named(l))
 			break;
 		base_close(&l->fd);
@@ -63,6 +67,7 @@ int idx_lock(struct idx *x, const struct fp *key, bool wait, struct idx_lock **r
 	}
 	if (r < 0) {
 		base_close(&l->fd);
+		base_close(&l->dirfd);
 		free(l);
 		return r;
 	}
@@ -74,11 +79,12 @@ void idx_unlock(struct idx_lock *l)
 {
 	if (!l)
 		return;
-	if (unlinkat(l->x->dirfd, l->name, 0) < 0)
-		log_debug("cannot remove %s/%s", l->x->dir,
-			  l->name); /* an empty file stays; it still works */
+	if (unlinkat(l->dirfd, l->name, 0) < 0)
+		log_debug("cannot remove %s: %s", l->name,
+			  strerror(errno)); /* an empty file stays; it still works */
 	/* Said aloud, since a forked child may have the descriptor, too. */
 	(void)flock(l->fd, LOCK_UN); /* closing does it otherwise */
 	base_close(&l->fd);
+	base_close(&l->dirfd);
 	free(l);
 }

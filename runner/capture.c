@@ -586,11 +586,18 @@ static int by_inode(const void *a, const void *b)
 	return x->k < y->k ? -1 : 1;
 }
 
-/* Which paths are names of one file now, by number. A file that the step gave another name, or took one from, belongs
+/* Of a path: the number of the outputs that are names of its file (0: it alone), and how many there are. */
+struct links {
+	uint32_t group;
+	nlink_t names;
+};
+
+/* Which paths are names of one file now. A file that the step gave another name, or took one from, belongs
  * to the outputs with its unchanged names as well: else it would come back as two files. */
-static uint32_t *link_groups(const struct work *w)
+static struct links *link_groups(const struct work *w)
 {
-	uint32_t *groups = xcalloc(w->n + 1, sizeof(*groups)), next = 1;
+	struct links *links = xcalloc(w->n + 1, sizeof(*links));
+	uint32_t next = 1;
 	auto_free struct name *v = xcalloc(w->n + 1, sizeof(*v));
 	size_t n = 0;
 
@@ -604,11 +611,11 @@ static uint32_t *link_groups(const struct work *w)
 
 		for (j = i; j < n && v[j].dev == v[i].dev && v[j].ino == v[i].ino; j++)
 			changed |= w->v[v[j].k]->changed;
-		for (size_t m = i; m < j && changed && j - i > 1; m++)
-			groups[v[m].k] = next;
+		for (size_t m = i; m < j && changed; m++)
+			links[v[m].k] = (struct links){ j - i > 1 ? next : 0, j - i };
 		next++;
 	}
-	return groups;
+	return links;
 }
 
 /* Made and gone again: whatever is found there later was not, and the step would have removed it. One note for a
@@ -625,14 +632,14 @@ static bool is_temporary(const struct work *w, size_t k)
 	return !p || !p->changed || was_there(p);
 }
 
-static int add_output(struct work *w, size_t k, uint32_t group)
+static int add_output(struct work *w, size_t k, const struct links *links)
 {
 	struct trace_path *p = w->v[k];
 	const struct stat *st = &w->now[k];
 	struct output *o = &w->r->outputs[w->r->n_outputs];
 	int r;
 
-	if (!p->changed && !group)
+	if (!p->changed && !links->group)
 		return 0;
 	if (w->now_err[k] == ENOENT && !was_there(p) && !is_temporary(w, k))
 		return 0;
@@ -652,7 +659,11 @@ static int add_output(struct work *w, size_t k, uint32_t group)
 	o->gid = st->st_gid;
 	o->mtime_ns = ns_of(st->st_mtim);
 	o->mtime_set = p->mtime_set;
-	o->link_group = group;
+	o->link_group = links->group;
+	/* Under its own name it would be noticed where it is to be replaced; moved here it would be cut off. */
+	if (S_ISREG(st->st_mode) && st->st_nlink > 1 && st->st_nlink > links->names &&
+	    (!was_there(p) || p->st.st_ino != st->st_ino))
+		return refuse(w, "%s has other hard links, which the step did not look at", p->path);
 	w->ret->outputs++;
 	w->r->n_outputs++; /* from here on freed with the result */
 	r = capture_left(w, p, st, o);
@@ -661,16 +672,16 @@ static int add_output(struct work *w, size_t k, uint32_t group)
 
 static int add_outputs(struct work *w)
 {
-	auto_free uint32_t *groups = link_groups(w);
+	auto_free struct links *links = link_groups(w);
 	size_t n = 0;
 	int r = 0;
 
 	for (size_t k = 0; k < w->n; k++)
-		n += w->v[k]->changed || groups[k];
+		n += w->v[k]->changed || links[k].group;
 	w->r->outputs = xcalloc(n + 1, sizeof(*w->r->outputs));
 	w->digests = xcalloc(n + 1, sizeof(*w->digests));
 	for (size_t k = 0; k < w->n && r == 0; k++)
-		r = add_output(w, k, groups[k]);
+		r = add_output(w, k, &links[k]);
 	return r;
 }
 

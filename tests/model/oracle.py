@@ -334,8 +334,7 @@ class Case:
     def as_recorded(self, tree, rec):
         """What the recorded run made is as it was before that run, where it was recorded runs that left it."""
         tree, gone = dict(tree), set()
-        made = {p for p in rec['after'] if p not in rec['before']}
-        made |= {p for p in tree for m in made if p.startswith(m + b'/')}  # others left it in there
+        made = {p for p in tree if p not in rec['before']}
         for p in sorted(made, reverse=True):
             if p in tree and any(bare(tree[p]) == s for s, _ in self.left[p]) and remove_from(tree, p):
                 gone.add(p)

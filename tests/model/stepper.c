@@ -9,7 +9,8 @@
  * seen last, modulo 3, - alone for the empty word. `when K M OP …` does OP only if what was seen so far is K modulo
  * M. All that is seen (results, errnos, bytes) goes into one number, which is printed with each operation.
  *
- * -t: writes to LOG "C INO" for each file whose content was learned (also of directories and links) and
+ * -t: writes to LOG "C INO" for each file whose content was learned (of directories and links as well; reading past
+ * the end tells no more than looking at the file) and
  * "T INO" for each that was truncated, "R INO" for each that was replaced or removed (but may be read on by who has
  * it open), so that oracle.py knows what an input is.
  */
@@ -59,15 +60,6 @@ static void note_fd(char what, int fd)
 		note(what, &st);
 }
 
-/* Reading an empty file tells no more than looking at it. */
-static void note_read(int fd)
-{
-	struct stat st;
-
-	if (trace && fstat(fd, &st) == 0 && st.st_size)
-		note('C', &st);
-}
-
 static void note_path(char what, const char *path)
 {
 	struct stat st;
@@ -106,13 +98,13 @@ static int read_fd(int fd, off_t off, size_t want)
 	size_t done = 0;
 	ssize_t n = 0;
 
-	note_read(fd);
 	while (done < want) {
 		size_t k = want - done < sizeof(buf) ? want - done : sizeof(buf);
 
 		n = pread(fd, buf, k, off + (off_t)done);
 		if (n <= 0)
 			break;
+		note_fd('C', fd);
 		see(buf, (size_t)n);
 		done += (size_t)n;
 	}
