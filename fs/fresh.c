@@ -2,10 +2,11 @@
 /*
  * fresh.c - make the view look anew at what lies below it.
  *
- * The kernel keeps names and attributes for a while (TIMEOUT_S). That is too long for a process that has just got
- * a lock which somebody outside had: what it looks at now must be what was left there. So it is remembered
- * what the kernel was told lately, and on a lock the kernel is told that this has expired; it asks again for what
- * it still wants, and drops the pages of files that have changed. Names that hold for longer (the system's) stay.
+ * The kernel keeps names and attributes for a while (TIMEOUT_S). That is too long for a process
+ * that has just got a lock which somebody outside had: what it looks at now must be what was left
+ * there. So it is remembered what the kernel was told lately, and on a lock the kernel is told that
+ * this has expired; it asks again for what it still wants, and drops the pages of files that have
+ * changed. Names that hold for longer (the system's) stay.
  */
 #include "session.h"
 
@@ -16,7 +17,8 @@
 #define FUSE_EXPIRE_ONLY (1 << 0)
 #endif
 #define TOLD_NS ((int64_t)(TIMEOUT_S * 1.1e9))
-/* A file changed so shortly before it was looked at may change again with no change in its times. */
+/* A file changed so shortly before it was looked at may change again with no change in its times.
+ */
 #define RACY_NS 20000000
 
 struct told {
@@ -59,8 +61,9 @@ void fresh_told(struct fs *fs, const struct inode *parent, const char *name, con
 	t->parent = name ? node_of(fs, parent) : 0;
 	t->node = i ? node_of(fs, i) : 0;
 	t->len = (uint32_t)len;
-	t->racy = i && S_ISREG(st->st_mode) &&
-		  (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec + RACY_NS > now_ns();
+	t->racy =
+		i && S_ISREG(st->st_mode) &&
+		(int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec + RACY_NS > now_ns();
 	memcpy(t->name, name ? name : "", len);
 	pthread_mutex_lock(&f->mutex);
 	drop_old(f, t->ns);
@@ -90,15 +93,17 @@ static void expire(struct fs *fs, const struct told *t)
 	/* From byte -1: attributes only; from 0: all the pages as well. */
 	struct fuse_notify_inval_inode_out node = {.ino = t->node, .off = t->racy ? 0 : -1};
 
-	/* Before Linux 6.2 a name cannot expire, only be thrown out, with all that is mounted below it. */
+	/* Before Linux 6.2 a name cannot expire, only be thrown out, with all that is mounted below
+	 * it. */
 	if (t->parent && fs->can_expire)
-		protocol_notify(fs, FUSE_NOTIFY_INVAL_ENTRY, &name, sizeof(name), t->name, t->len + 1);
+		protocol_notify(fs, FUSE_NOTIFY_INVAL_ENTRY, &name, sizeof(name), t->name,
+				t->len + 1);
 	if (t->node)
 		protocol_notify(fs, FUSE_NOTIFY_INVAL_INODE, &node, sizeof(node), NULL, 0);
 }
 
-/* The kernel may wait in here for a page that it is reading, or a name that it is looking up: the loop must be
- * free to answer, and so no lock that it takes is held meanwhile. */
+/* The kernel may wait in here for a page that it is reading, or a name that it is looking up: the
+ * loop must be free to answer, and so no lock that it takes is held meanwhile. */
 void fs_refresh(struct fs *fs)
 {
 	for (struct told *t = take_all(&fs->fresh), *next; t; t = next) {

@@ -82,13 +82,48 @@ static bool is_own(const struct work *w, const struct trace_path *p)
 	return !p->partial && !(p->obs & (OBS_CONTENT | OBS_LINK | OBS_LIST)) && !empty_input(w, p);
 }
 
+/* Its place among the sorted paths; w->n when it is none of them. */
+static size_t find_path(const struct work *w, const char *path)
+{
+	size_t lo = 0, hi = w->n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		int r = strcmp(w->v[mid]->path, path);
+
+		if (r == 0)
+			return mid;
+		if (r < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return w->n;
+}
+
+/* A directory comes before what is in it. Where it is none any more (a link, say) nothing is at the paths below. */
 static void look_now(struct work *w)
 {
+	auto_free char *dir = xstrdup("");
+	size_t len, parent = 0;
+
 	w->now = xcalloc(w->n + 1, sizeof(*w->now));
 	w->now_err = xcalloc(w->n + 1, sizeof(*w->now_err));
-	for (size_t k = 0; k < w->n; k++)
-		if (lstat(w->v[k]->path, &w->now[k]) < 0)
+	for (size_t k = 0; k < w->n; k++) {
+		const char *path = w->v[k]->path;
+
+		len = (size_t)(strrchr(path, '/') - path);
+		if (strlen(dir) != len || memcmp(dir, path, len) != 0) {
+			free(dir);
+			dir = xstrndup(path, len);
+			parent = find_path(w, dir);
+		}
+		if (len && parent < w->n && (w->now_err[parent] == ENOENT || (!w->now_err[parent] &&
+									      !S_ISDIR(w->now[parent].st_mode))))
+			w->now_err[k] = ENOENT;
+		else if (lstat(path, &w->now[k]) < 0)
 			w->now_err[k] = errno == ENOTDIR ? ENOENT : errno;
+	}
 }
 
 static int by_dir(const void *a, const void *b)
@@ -274,30 +309,12 @@ static char **earlier_list(const struct work *w, const struct trace_path *dir, s
 	return list;
 }
 
-static const struct trace_path *find_path(const struct work *w, const char *path)
-{
-	size_t lo = 0, hi = w->n;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-		int r = strcmp(w->v[mid]->path, path);
-
-		if (r == 0)
-			return w->v[mid];
-		if (r < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return NULL;
-}
-
 static bool was_changed_by_step(const struct work *w, const char *dir, const char *name)
 {
 	auto_free char *path = xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
-	const struct trace_path *p = find_path(w, path);
+	size_t k = find_path(w, path);
 
-	return p && p->changed;
+	return k < w->n && w->v[k]->changed;
 }
 
 /* Is the listing as the step saw it, apart from what the step itself changed there? */
@@ -412,13 +429,13 @@ static int add_changed(struct work *w, struct trace_path *p, unsigned kinds, cha
 static bool odd_name_in_own_dir(const struct work *w, const struct trace_path *p)
 {
 	auto_free char *parent = NULL;
-	const struct trace_path *dir;
+	size_t dir;
 
 	if (p->err <= 0 || p->err == ENOENT)
 		return false;
 	parent = xstrndup(p->path, (size_t)(strrchr(p->path, '/') - p->path));
 	dir = find_path(w, parent);
-	return dir && dir->changed && !was_there(dir);
+	return dir < w->n && w->v[dir]->changed && !was_there(w->v[dir]);
 }
 
 static int add_input(struct work *w, size_t k)
@@ -623,13 +640,12 @@ static struct links *link_groups(const struct work *w)
 static bool is_temporary(const struct work *w, size_t k)
 {
 	auto_free char *dir = xstrdup(w->v[k]->path);
-	const struct trace_path *p;
 
 	if (w->now_err[k] != ENOENT || was_there(w->v[k]) || w->c->opts->strict)
 		return false;
 	*strrchr(dir, '/') = '\0';
-	p = find_path(w, dir);
-	return !p || !p->changed || was_there(p);
+	k = find_path(w, dir);
+	return k == w->n || !w->v[k]->changed || was_there(w->v[k]);
 }
 
 static int add_output(struct work *w, size_t k, const struct links *links)
@@ -660,12 +676,12 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 	o->mtime_ns = ns_of(st->st_mtim);
 	o->mtime_set = p->mtime_set;
 	o->link_group = links->group;
+	w->ret->outputs++;
+	w->r->n_outputs++; /* from here on freed with the result */
 	/* Under its own name it would be noticed where it is to be replaced; moved here it would be cut off. */
 	if (S_ISREG(st->st_mode) && st->st_nlink > 1 && st->st_nlink > links->names &&
 	    (!was_there(p) || p->st.st_ino != st->st_ino))
 		return refuse(w, "%s has other hard links, which the step did not look at", p->path);
-	w->ret->outputs++;
-	w->r->n_outputs++; /* from here on freed with the result */
 	r = capture_left(w, p, st, o);
 	return r < 0 ? r : capture_xattrs(w, p->path, o);
 }

@@ -97,14 +97,17 @@ bool lock_call_read(const struct seccomp_notif *n, const struct target_file *f, 
 {
 	const struct ranges *own;
 
-	*q = (struct lock_call){.tid = (pid_t)n->pid, .fd = (int)n->data.args[0], .nr = n->data.nr,
-				.arg0 = n->data.args[0], .arg1 = n->data.args[1]};
+	*q = (struct lock_call){.tid = (pid_t)n->pid,
+				.fd = (int)n->data.args[0],
+				.nr = n->data.nr,
+				.arg0 = n->data.args[0],
+				.arg1 = n->data.args[1]};
 	if (n->data.nr == __NR_flock ? !read_flock_call(n, q) : !read_fcntl_call(n, f, q))
 		return false;
 	own = &f->held[q->kind];
 	q->own_write = ranges_cover(own, q->start, q->end, HOLD_WRITE);
-	q->own_same = q->own_write ? q->hold == HOLD_WRITE :
-				     ranges_cover(own, q->start, q->end, q->hold);
+	q->own_same =
+		q->own_write ? q->hold == HOLD_WRITE : ranges_cover(own, q->start, q->end, q->hold);
 	for (size_t k = 0; k < own->n; k++)
 		q->own_any |= own->v[k].start <= q->end && own->v[k].end >= q->start;
 	return may_lock(f, q);

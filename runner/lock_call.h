@@ -20,8 +20,9 @@ struct lock_call {
 	int64_t start, end;
 };
 
-/* The call that was caught, of a descriptor that is f. False: it asks for nothing, or the kernel will say what is
- * wrong with it. */
-bool lock_call_read(const struct seccomp_notif *n, const struct target_file *f, struct lock_call *ret);
+/* The call that was caught, of a descriptor that is f. False: it asks for nothing, or the kernel
+ * will say what is wrong with it. */
+bool lock_call_read(const struct seccomp_notif *n, const struct target_file *f,
+		    struct lock_call *ret);
 
 #endif

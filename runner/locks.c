@@ -2,13 +2,15 @@
 /*
  * locks.c - the mirrors of the view's locks; see locks.h.
  *
- * A mirror stands for all locks of one file in the view, those of flock(2) and those of fcntl(2) apart. It is an
- * open file of the supervisor with a lock of the same type on the real file, and never weaker than what is held
- * in the view: it covers every lock there (a claim), and every lock that a call, let go on, may still take.
+ * A mirror stands for all locks of one file in the view, those of flock(2) and those of fcntl(2)
+ * apart. It is an open file of the supervisor with a lock of the same type on the real file, and
+ * never weaker than what is held in the view: it covers every lock there (a claim), and every lock
+ * that a call, let go on, may still take.
  *
- * Claims come with the calls. They go by calls that unlock, but also by close, exec and exit, of which nobody
- * tells: a thread compares them with /proc/locks as long as there are any. Reading that file waits for an RCU
- * grace period (some 7 ms), unless it was read just before: hence the steady pace while things change.
+ * Claims come with the calls. They go by calls that unlock, but also by close, exec and exit, of
+ * which nobody tells: a thread compares them with /proc/locks as long as there are any. Reading
+ * that file waits for an RCU grace period (some 7 ms), unless it was read just before: hence the
+ * steady pace while things change.
  *
  * Trouble is the mirror's alone: the call goes on, and the lock is then kept within the view only.
  */
@@ -31,16 +33,17 @@
 #include "mirror.h"
 
 #define MS		INT64_C(1000000)
-#define SWEEP_MS	4	 /* between looks at /proc/locks … */
-#define SWEEP_STEADY_MS 20	 /* … and when nothing has changed for */
+#define SWEEP_MS	4  /* between looks at /proc/locks … */
+#define SWEEP_STEADY_MS 20 /* … and when nothing has changed for */
 #define STEADY_NS	(1000 * MS)
-#define WARM_NS		(8 * MS)	 /* /proc/locks read within that time is quick to read again */
-#define IDLE_NS		(200 * MS)	 /* a mirror without locks is kept open so long */
-#define FRESH_NS	(20 * MS)	 /* coarser than any file system's times */
+#define WARM_NS		(8 * MS)   /* /proc/locks is quick to read again within that time */
+#define IDLE_NS		(200 * MS) /* a mirror without locks is kept open so long */
+#define FRESH_NS	(20 * MS)  /* coarser than any file system's times */
 #define MAX_MIRRORS	1024
 #define MAX_EXITS	64
 #define MAX_VIEWS	16
-#define KERNEL_RESTART	512 /* ERESTARTSYS: the kernel restarts the call or makes it EINTR, as sigaction says */
+#define KERNEL_RESTART \
+	512 /* ERESTARTSYS: the kernel restarts the call or makes it EINTR, as sigaction says */
 
 struct waiter {
 	uint64_t id; /* of the notification */
@@ -92,7 +95,8 @@ static struct mirror *mirror_find(struct locks *l, dev_t dev, ino_t ino, bool is
 static struct mirror *mirror_make(struct locks *l, dev_t dev, const struct target_file *f,
 				  const struct lock_call *q)
 {
-	bool is_flock = q->kind == LOCK_FLOCK, writable = !is_flock && q->hold == HOLD_WRITE && !q->ask;
+	bool is_flock = q->kind == LOCK_FLOCK,
+	     writable = !is_flock && q->hold == HOLD_WRITE && !q->ask;
 	struct mirror *m;
 	int fd;
 
@@ -108,7 +112,11 @@ static struct mirror *mirror_make(struct locks *l, dev_t dev, const struct targe
 		return NULL;
 	}
 	m = xcalloc(1, sizeof(*m));
-	*m = (struct mirror){.dev = dev, .ino = f->ino, .flock = is_flock, .writable = writable, .fd = fd,
+	*m = (struct mirror){.dev = dev,
+			     .ino = f->ino,
+			     .flock = is_flock,
+			     .writable = writable,
+			     .fd = fd,
 			     .next = l->mirrors};
 	l->mirrors = m;
 	l->n_mirrors++;
@@ -116,9 +124,9 @@ static struct mirror *mirror_make(struct locks *l, dev_t dev, const struct targe
 }
 
 /*
- * The file, and others that are changed under its lock, may have been changed outside while it was not locked:
- * who has locked it must not see what the view remembers of them. The pages of a file that has not changed, by
- * times old enough to tell, are left alone.
+ * The file, and others that are changed under its lock, may have been changed outside while it was
+ * not locked: who has locked it must not see what the view remembers of them. The pages of a file
+ * that has not changed, by times old enough to tell, are left alone.
  */
 static void refresh(struct locks *l, struct mirror *m)
 {
@@ -157,8 +165,14 @@ static void watch_exit(struct locks *l, pid_t pid)
 
 static void claim_request(struct locks *l, struct mirror *m, const struct lock_call *q)
 {
-	struct claim c = {.kind = q->kind, .hold = q->hold, .start = q->start, .end = q->end,
-			  .process = q->process, .tid = q->tid, .nr = q->nr, .arg0 = q->arg0,
+	struct claim c = {.kind = q->kind,
+			  .hold = q->hold,
+			  .start = q->start,
+			  .end = q->end,
+			  .process = q->process,
+			  .tid = q->tid,
+			  .nr = q->nr,
+			  .arg0 = q->arg0,
 			  .arg1 = q->arg1};
 	uint64_t one = 1;
 
@@ -243,8 +257,8 @@ static bool still_waits(const struct locks *l, uint64_t id)
 }
 
 /* F_GETLK: a lock outside is told from here, one in the view by the kernel. */
-static enum locks_answer tell(const struct locks *l, const struct mirror *m, const struct lock_call *q,
-			      const struct seccomp_notif *req)
+static enum locks_answer tell(const struct locks *l, const struct mirror *m,
+			      const struct lock_call *q, const struct seccomp_notif *req)
 {
 	struct flock f = as_flock(q->start, q->end, q->hold);
 
@@ -321,14 +335,16 @@ static void respond(const struct locks *l, uint64_t id, int error)
 
 	if (!error)
 		r.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-	(void)ioctl(l->listener, SECCOMP_IOCTL_NOTIF_SEND, &r); /* fails only when the caller is gone */
+	(void)ioctl(l->listener, SECCOMP_IOCTL_NOTIF_SEND,
+		    &r); /* fails only when the caller is gone */
 }
 
-/* A signal interrupts the wait as it would the kernel's own. One that another thread may take as well must not
- * make the kernel restart a call in a thread that then has none; EINTR is right for that one too. */
+/* A signal interrupts the wait as it would the kernel's own. One that another thread may take as
+ * well must not make the kernel restart a call in a thread that then has none; EINTR is right for
+ * that one too. */
 static int interrupted(struct waiter *w)
 {
-	switch (target_signals(w->req.tid)) {
+	switch (target_signals(w->req.tid, w->req.process)) {
 	case SIGNAL_OWN:
 		return KERNEL_RESTART;
 	case SIGNAL_SHARED:
@@ -384,8 +400,8 @@ int locks_retry(struct locks *l)
 
 /* ---- the sweep ---- */
 
-/* One reading of /proc/locks into l->text. The kernel gives a page at a time, and what lies at a border may be
- * missed when locks go meanwhile; so what takes several is read twice. */
+/* One reading of /proc/locks into l->text. The kernel gives a page at a time, and what lies at a
+ * border may be missed when locks go meanwhile; so what takes several is read twice. */
 static bool read_locks(struct locks *l)
 {
 	int pages = 0;
@@ -422,7 +438,8 @@ static size_t count_claims(const struct locks *l)
 	return n;
 }
 
-/* Keep the claims of calls that are still under way; those that are through stand in /proc/locks, or are gone. */
+/* Keep the claims of calls that are still under way; those that are through stand in /proc/locks,
+ * or are gone. */
 static void drop_settled(struct locks *l)
 {
 	for (struct mirror *m = l->mirrors; m; m = m->next)
@@ -444,8 +461,11 @@ static void claim_held(struct locks *l)
 			continue;
 		m = mirror_find(l, h.dev, h.ino, h.kind == LOCK_FLOCK);
 		if (m)
-			claim_add(m, &(struct claim){.kind = h.kind, .hold = h.hold, .start = h.start,
-						     .end = h.end, .process = h.pid});
+			claim_add(m, &(struct claim){.kind = h.kind,
+						     .hold = h.hold,
+						     .start = h.start,
+						     .end = h.end,
+						     .process = h.pid});
 	}
 }
 

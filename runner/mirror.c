@@ -42,9 +42,9 @@ static int real_set(struct mirror *m, int64_t start, int64_t end, enum hold hold
 }
 
 /*
- * From shared to exclusive. The kernel gives up the shared lock before it tries, and does not give it back. It is
- * taken again for the others in the view that hold one. Where there are none it stays away, as natively: else
- * two who both want to convert would wait for each other.
+ * From shared to exclusive. The kernel gives up the shared lock before it tries, and does not give
+ * it back. It is taken again for the others in the view that hold one. Where there are none it
+ * stays away, as natively: else two who both want to convert would wait for each other.
  */
 static int convert(struct mirror *m, bool others)
 {
@@ -58,8 +58,8 @@ static int convert(struct mirror *m, bool others)
 	return r;
 }
 
-/* A lock for writing wants a descriptor for writing. Only shared locks can be held by the one there is: the new
- * one takes them as well before that goes. */
+/* A lock for writing wants a descriptor for writing. Only shared locks can be held by the one there
+ * is: the new one takes them as well before that goes. */
 static int make_writable(struct mirror *m)
 {
 	struct mirror n = *m;
@@ -79,7 +79,8 @@ static int make_writable(struct mirror *m)
 		if (r < 0) {
 			close(n.fd);
 			ranges_free(&n.held);
-			return r == -EAGAIN ? -EIO : r; /* shared ones cannot be in each other's way */
+			return r == -EAGAIN ? -EIO
+					    : r; /* shared ones cannot be in each other's way */
 		}
 	}
 	close(m->fd);
@@ -204,8 +205,9 @@ static void forget_posix(struct mirror *m, const struct lock_call *q)
 	}
 }
 
-/* Locks of open files are not: what this one holds for writing nobody else can hold; of what is shared one claim
- * of just this extent is as good as another. Anything else is left to the sweep. */
+/* Locks of open files are not: what this one holds for writing nobody else can hold; of what is
+ * shared one claim of just this extent is as good as another. Anything else is left to the sweep.
+ */
 static void forget_open_file(struct mirror *m, const struct lock_call *q)
 {
 	for (size_t k = m->n; q->own_any && k-- > 0;) {

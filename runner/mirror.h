@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mirror.h - private to runner/: one mirror, which stands for all locks of one file in the view; see locks.c. Those
- * of flock(2) and those of fcntl(2) have one each.
+ * mirror.h - private to runner/: one mirror, which stands for all locks of one file in the view;
+ * see locks.c. Those of flock(2) and those of fcntl(2) have one each.
  */
 #ifndef MLFS_MIRROR_H
 #define MLFS_MIRROR_H
@@ -41,8 +41,8 @@ struct mirror {
 };
 
 struct flock as_flock(int64_t start, int64_t end, enum hold hold);
-/* Strengthen the lock so that it covers what is asked for. 0, -EAGAIN when somebody outside has a lock in the way,
- * or -errno. *ret_new: something of it had not been locked at all. */
+/* Strengthen the lock so that it covers what is asked for. 0, -EAGAIN when somebody outside has a
+ * lock in the way, or -errno. *ret_new: something of it had not been locked at all. */
 int mirror_raise(struct mirror *m, const struct lock_call *q, bool *ret_new) must_check;
 /* Weaken it to what is claimed; never strengthen it. */
 void mirror_lower(struct mirror *m);

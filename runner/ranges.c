@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ranges.c - a map from bytes of a file to how they are locked. A handful of ranges: plain arrays do. */
+/* ranges.c - a map from bytes of a file to how they are locked. A handful of ranges: plain arrays
+ * do. */
 #include "ranges.h"
 
 static void append(struct ranges *r, int64_t start, int64_t end, enum hold hold)

@@ -18,7 +18,8 @@ struct ranges {
 	size_t n, cap;
 };
 
-/* What is held at `at`; *ret_end is the last byte for which the same is true (of one range, or one gap). */
+/* What is held at `at`; *ret_end is the last byte for which the same is true (of one range, or one
+ * gap). */
 enum hold ranges_at(const struct ranges *r, int64_t at, int64_t *ret_end);
 /* From now on `hold` there, whatever it was. */
 void ranges_set(struct ranges *r, int64_t start, int64_t end, enum hold hold);

@@ -89,8 +89,8 @@ bool lock_line_parse(const char *line, struct lock_line *ret)
 	int pid;
 
 	/* "1: POSIX  ADVISORY  WRITE 715 00:2b:1234 0 EOF"; those who wait have "->" in front. */
-	if (sscanf(line, "%*[^:]: %15s %*s %15s %d %x:%x:%lu %lld %31s", kind, hold, &pid, &major, &minor,
-		   &ino, &start, end) != 8)
+	if (sscanf(line, "%*[^:]: %15s %*s %15s %d %x:%x:%lu %lld %31s", kind, hold, &pid, &major,
+		   &minor, &ino, &start, end) != 8)
 		return false;
 	if (strcmp(kind, "FLOCK") == 0)
 		ret->kind = LOCK_FLOCK;
@@ -183,8 +183,8 @@ bool target_mount_is_view(pid_t tid, int mnt_id)
 	return false;
 }
 
-/* The view shows the number below, with bits of the device mixed in above it for other file systems than the
- * root's (fs/ids.c). */
+/* The view shows the number below, with bits of the device mixed in above it for other file systems
+ * than the root's (fs/ids.c). */
 static bool same_number(ino_t below, ino_t shown)
 {
 	return below == shown || below == (shown & ((UINT64_C(1) << 48) - 1));
@@ -246,7 +246,7 @@ bool target_has_left(pid_t tid, int nr, uint64_t arg0, uint64_t arg1, uint64_t *
 	return now != nr || a != arg0 || b != arg1;
 }
 
-enum signals target_signals(pid_t tid)
+enum signals target_signals(pid_t tid, pid_t process)
 {
 	char status[4096];
 	const char *own, *shared, *blocked, *threads;
@@ -263,7 +263,8 @@ enum signals target_signals(pid_t tid)
 	mask = ~strtoull(blocked, NULL, 16);
 	if (strtoull(own, NULL, 16) & mask)
 		return SIGNAL_OWN;
+	/* The kernel prefers the first thread for what is sent to the process. */
 	if (strtoull(shared, NULL, 16) & mask)
-		return atoi(threads) == 1 ? SIGNAL_OWN : SIGNAL_SHARED;
+		return tid == process || atoi(threads) == 1 ? SIGNAL_OWN : SIGNAL_SHARED;
 	return SIGNAL_NONE;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* target.h - private to runner/: what /proc tells of a thread of the step whose system call is held up. */
+/* target.h - private to runner/: what /proc tells of a thread of the step whose system call is held
+ * up. */
 #ifndef MLFS_TARGET_H
 #define MLFS_TARGET_H
 
@@ -7,8 +8,8 @@
 
 #include "ranges.h"
 
-/* Copy n bytes at `addr` of the process; 0, or -errno: -EFAULT when the call itself will fail for it,
- * -ESRCH when the process is gone, else it may not be looked into. */
+/* Copy n bytes at `addr` of the process; 0, or -errno: -EFAULT when the call itself will fail for
+ * it, -ESRCH when the process is gone, else it may not be looked into. */
 int target_read(pid_t pid, uint64_t addr, void *p, size_t n) must_check;
 int target_write(pid_t pid, uint64_t addr, const void *p, size_t n) must_check;
 /* The process that thread `tid` belongs to; tid itself when it cannot be told. */
@@ -44,16 +45,16 @@ void target_file_free(struct target_file *f);
 int target_device(pid_t tid, int fd, dev_t *ret) must_check;
 /* Is the mount the root of a view of mlfs (this one or one inside it)? */
 bool target_mount_is_view(pid_t tid, int mnt_id);
-/* Open the file below the view that the descriptor stands for; flags O_RDONLY or O_RDWR. -ESTALE when what has
- * its path here is another file, -ENOENT when it has none. */
+/* Open the file below the view that the descriptor stands for; flags O_RDONLY or O_RDWR. -ESTALE
+ * when what has its path here is another file, -ENOENT when it has none. */
 int target_open(pid_t tid, int fd, ino_t shown, int flags) must_check;
 
-/* Has the thread left the system call `nr`(arg0, arg1, ...) that it was let into? *seen is for the caller to keep
- * from one question to the next; 0 at first. */
+/* Has the thread left the system call `nr`(arg0, arg1, ...) that it was let into? *seen is for the
+ * caller to keep from one question to the next; 0 at first. */
 bool target_has_left(pid_t tid, int nr, uint64_t arg0, uint64_t arg1, uint64_t *seen);
 
 /* Does a signal wait for the thread that would interrupt what it waits in? */
 enum signals { SIGNAL_NONE, SIGNAL_SHARED /* another thread may take it */, SIGNAL_OWN };
-enum signals target_signals(pid_t tid);
+enum signals target_signals(pid_t tid, pid_t process);
 
 #endif

@@ -35,10 +35,10 @@
 
 #if defined(__x86_64__)
 #define NATIVE_ARCH AUDIT_ARCH_X86_64
-#define FOREIGN_NR 0x40000000u /* x32 calls have this bit */
+#define FOREIGN_NR  0x40000000u /* x32 calls have this bit */
 #elif defined(__aarch64__)
 #define NATIVE_ARCH AUDIT_ARCH_AARCH64
-#define FOREIGN_NR 0xffffffffu
+#define FOREIGN_NR  0xffffffffu
 #else
 #error "watch.c knows x86_64 and aarch64"
 #endif
@@ -49,7 +49,7 @@
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS /* Linux 6.6 */
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
-#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS	   SECCOMP_IOW(4, __u64)
 #endif
 
 /* Flags of the one sendmsg that the filter lets pass unseen: watch_send's. Linux gives the three TCP names no
@@ -71,19 +71,19 @@ struct watch {
 
 /* ---- in the step ---- */
 
-#define ARG_LOW(n) (offsetof(struct seccomp_data, args) + 8 * (n)) /* both are little endian */
-#define ARG_HIGH(n) (ARG_LOW(n) + 4)
-#define LOAD(off) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(off))
-#define EQUAL(v, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(v), (yes), (no))
+#define ARG_LOW(n)	     (offsetof(struct seccomp_data, args) + 8 * (n)) /* both are little endian */
+#define ARG_HIGH(n)	     (ARG_LOW(n) + 4)
+#define LOAD(off)	     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(off))
+#define EQUAL(v, yes, no)    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(v), (yes), (no))
 #define AT_LEAST(v, yes, no) BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, (uint32_t)(v), (yes), (no))
-#define RETURN(v) BPF_STMT(BPF_RET | BPF_K, (v))
+#define RETURN(v)	     BPF_STMT(BPF_RET | BPF_K, (v))
 
 /* A jump counts the instructions to skip; TO gives it from the place of the jump and that of its target. The
  * kernel itself knows from the filter which calls it always allows, and asks it about the others only. */
-#define TO(here, there) ((there) - (here) - 1)
-#define LOCKS 10
-#define ALLOW 25
-#define NOTIFY 26
+#define TO(here, there) ((there) - (here)-1)
+#define LOCKS		10
+#define ALLOW		25
+#define NOTIFY		26
 static const struct sock_filter filter[] = {
 	/*  0 */ LOAD(offsetof(struct seccomp_data, arch)),
 	/*  1 */ EQUAL(NATIVE_ARCH, 0, TO(1, ALLOW)),
@@ -141,7 +141,8 @@ int watch_install(bool network, struct err *e)
 	memcpy(f, filter, sizeof(f));
 	if (!network)
 		leave_out_network(f);
-	fd = seccomp(SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);
+	fd = seccomp(SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+		     &prog);
 	if (fd < 0 && errno == EINVAL)
 		fd = seccomp(SECCOMP_SET_MODE_FILTER, flags, &prog);
 	if (fd < 0)
@@ -404,8 +405,8 @@ static int buffers_alloc(struct watch *w, struct err *e)
 	if (seccomp(SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0)
 		return err_set(e, errno, "cannot watch the step's network use");
 	w->req_size = sizes.seccomp_notif > sizeof(*w->req) ? sizes.seccomp_notif : sizeof(*w->req);
-	w->resp_size = sizes.seccomp_notif_resp > sizeof(*w->resp) ? sizes.seccomp_notif_resp :
-								    sizeof(*w->resp);
+	w->resp_size = sizes.seccomp_notif_resp > sizeof(*w->resp) ? sizes.seccomp_notif_resp
+								   : sizeof(*w->resp);
 	w->req = xcalloc(1, w->req_size);
 	w->resp = xcalloc(1, w->resp_size);
 	return 0;
