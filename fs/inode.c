@@ -409,7 +409,7 @@ static int any_fd(const struct inode *i)
 
 int inode_stat(struct inodes *t, struct inode *i, struct stat *ret)
 {
-	auto_at struct at a;
+	auto_at struct at a = { .dirfd = AT_FDCWD };
 	int r = at_inode(t, i, &a);
 
 	if (r == 0 && fstatat(a.dirfd, a.name, ret, AT_SYMLINK_NOFOLLOW) == 0 && is(i, ret))
@@ -443,7 +443,7 @@ int inode_path(struct inodes *t, struct inode *i, struct at *ret, char proc[32],
 /* Open by path, or again through a descriptor that is held; checked to be this very file. */
 static int reopen(struct inodes *t, struct inode *i, int flags)
 {
-	auto_at struct at a;
+	auto_at struct at a = { .dirfd = AT_FDCWD };
 	struct stat st;
 	char proc[32];
 	int fd = -1, r = at_inode(t, i, &a);
@@ -484,7 +484,7 @@ int inode_rfd(struct inodes *t, struct inode *i)
  * stay within bounds. Lift the mode for an instant. */
 static int reopen_lifting_mode(struct inodes *t, struct inode *i)
 {
-	auto_at struct at a;
+	auto_at struct at a = { .dirfd = AT_FDCWD };
 	const char *path;
 	struct stat st;
 	char proc[32];
@@ -493,8 +493,6 @@ static int reopen_lifting_mode(struct inodes *t, struct inode *i)
 	r = inode_stat(t, i, &st);
 	if (r < 0)
 		return r;
-	a.full = NULL;
-	a.dirfd = -1;
 	r = inode_path(t, i, &a, proc, &path);
 	if (r < 0)
 		return r;
@@ -525,7 +523,7 @@ int inode_wfd(struct inodes *t, struct inode *i)
 
 void inode_pin(struct inodes *t, struct inode *i)
 {
-	auto_at struct at a;
+	auto_at struct at a = { .dirfd = AT_FDCWD };
 
 	if (i->pfd >= 0 || at_inode(t, i, &a) < 0)
 		return;

@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "mirror.h"
+#include "probe.h"
 
 #define MS		INT64_C(1000000)
 #define SWEEP_MS	4  /* between looks at /proc/locks … */
@@ -40,6 +41,8 @@
 #define IDLE_NS		(200 * MS) /* a mirror without locks is kept open so long */
 #define FRESH_NS	(20 * MS)  /* coarser than any file system's times */
 #define MAX_MIRRORS	1024
+#define PROBE_NS	(2 * MS) /* a wait that lasts so long is done properly */
+#define MAX_PROBES	64
 #define MAX_EXITS	64
 #define MAX_VIEWS	16
 #define KERNEL_RESTART \
@@ -51,6 +54,9 @@ struct waiter {
 	struct mirror *mirror;
 	int64_t since, next_try;
 	unsigned signals_seen;
+	bool over;	     /* it was answered, or is gone */
+	struct probe *probe; /* waits for it as well, or NULL */
+	struct locks *locks;
 	struct waiter *next;
 };
 
@@ -60,7 +66,8 @@ struct locks {
 	struct fs *fs;
 	struct mirror *mirrors;
 	size_t n_mirrors;
-	struct waiter *waiters; /* only the caller of locks_ask and locks_retry looks at them */
+	struct waiter *waiters; /* the list is for the caller of locks_ask and locks_retry only */
+	unsigned n_probes;
 	/* Devices seen, and whether they are views. */
 	struct {
 		dev_t dev;
@@ -274,7 +281,7 @@ static enum locks_answer wait_for_it(struct locks *l, struct mirror *m, const st
 {
 	struct waiter *w = xcalloc(1, sizeof(*w)), **end = &l->waiters;
 
-	*w = (struct waiter){.id = id, .req = *q, .mirror = m, .since = mono_ns()};
+	*w = (struct waiter){.id = id, .req = *q, .mirror = m, .since = mono_ns(), .locks = l};
 	w->next_try = w->since + MS;
 	m->waiters++;
 	while (*end)
@@ -355,47 +362,87 @@ static int interrupted(struct waiter *w)
 	return 0;
 }
 
-/* Has it been answered, or gone away? */
-static bool try_again(struct locks *l, struct waiter *w, int64_t now)
+/* Try to answer it. */
+static void try_again(struct locks *l, struct waiter *w)
 {
-	int64_t wait = (now - w->since) / 16;
+	int64_t now = mono_ns(), wait = (now - w->since) / 16;
 	int error;
 
-	if (!still_waits(l, w->id))
-		return true;
-	if (grant(l, w->mirror, &w->req) == 0) {
+	if (!still_waits(l, w->id)) {
+		w->over = true;
+	} else if (grant(l, w->mirror, &w->req) == 0) {
 		respond(l, w->id, 0);
-		return true;
-	}
-	error = interrupted(w);
-	if (error) {
+		w->over = true;
+	} else if ((error = interrupted(w))) {
 		respond(l, w->id, error);
-		return true;
+		w->over = true;
 	}
 	w->next_try = now + (wait < MS ? MS : wait > 20 * MS ? 20 * MS : wait);
-	return false;
+}
+
+/* In the probe's thread. The lock passes to the mirror: for a moment it is free, which is too short
+ * for anybody who has to be woken first. */
+static bool probe_got(void *arg)
+{
+	struct waiter *w = arg;
+	struct locks *l = w->locks;
+	bool over;
+
+	pthread_mutex_lock(&l->mutex);
+	probe_release(w->probe);
+	if (!w->over)
+		try_again(l, w);
+	over = w->over;
+	pthread_mutex_unlock(&l->mutex);
+	return over;
+}
+
+static void join_the_queue(struct locks *l, struct waiter *w)
+{
+	if (w->probe || l->n_probes == MAX_PROBES || mono_ns() - w->since < PROBE_NS)
+		return;
+	w->probe = probe_start(w->mirror->fd, &w->req, probe_got, w);
+	l->n_probes += w->probe ? 1 : 0;
+}
+
+/* Is nothing left of it but its memory? */
+static bool is_done(struct locks *l, struct waiter *w)
+{
+	if (!w->over)
+		return false;
+	if (w->probe && !probe_stop(w->probe)) {
+		w->next_try = mono_ns() + MS;
+		return false;
+	}
+	l->n_probes -= w->probe ? 1 : 0;
+	w->mirror->waiters--;
+	return true;
 }
 
 int locks_retry(struct locks *l)
 {
-	int64_t now = mono_ns(), next = INT64_MAX;
+	int64_t next = INT64_MAX, left;
 
 	if (!l->waiters)
 		return -1;
 	pthread_mutex_lock(&l->mutex);
 	for (struct waiter **p = &l->waiters, *w; (w = *p);) {
-		if (w->next_try <= now && try_again(l, w, now)) {
+		if (!w->over && w->next_try <= mono_ns()) {
+			try_again(l, w);
+			if (!w->over)
+				join_the_queue(l, w);
+		}
+		if (is_done(l, w)) {
 			*p = w->next;
-			w->mirror->waiters--;
 			free(w);
 			continue;
 		}
-		if (w->next_try < next)
-			next = w->next_try;
+		next = w->next_try < next ? w->next_try : next;
 		p = &w->next;
 	}
 	pthread_mutex_unlock(&l->mutex);
-	return next == INT64_MAX ? -1 : next <= now ? 0 : (int)((next - now) / MS + 1);
+	left = next - mono_ns();
+	return next == INT64_MAX ? -1 : left <= 0 ? 0 : (int)(left / MS + 1);
 }
 
 /* ---- the sweep ---- */
@@ -610,6 +657,11 @@ void locks_free(struct locks *l)
 	}
 	for (struct waiter *w = l->waiters, *next; w; w = next) {
 		next = w->next;
+		pthread_mutex_lock(&l->mutex);
+		w->over = true;
+		pthread_mutex_unlock(&l->mutex);
+		while (!is_done(l, w))
+			usleep(200);
 		free(w);
 	}
 	for (struct mirror *m = l->mirrors, *next; m; m = next) {

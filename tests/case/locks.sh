@@ -166,6 +166,24 @@ wait $pid
 same "$(cat status)" 143 "status of the killed flock"
 exec 8<&-
 
+say "a wait in the view gets its turn where the lock is handed on outside"
+cat >hog.sh <<'EOF'
+exec 9<f
+until [ -e "$WITNESS/enough" ]; do
+	flock 9
+	sleep 0.01
+	flock -u 9
+done
+EOF
+sh hog.sh &
+a=$!
+sh hog.sh &
+b=$!
+timeout 20 mlfs exec --refresh -- sh -c 'flock f true && flock f true && flock f true' || fail "starved"
+touch "$WITNESS/enough"
+wait $a
+wait $b
+
 say "steps in two views and processes outside count together"
 echo 0 >count
 cat >count.sh <<'EOF'

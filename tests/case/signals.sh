@@ -55,8 +55,15 @@ cat >stop.py <<'END'
 import os, signal, subprocess, time
 
 witness = os.environ["WITNESS"]
-p = subprocess.Popen(["mlfs", "exec", "--", "sh", "-c",
-                      'echo $$ >"$WITNESS/ready"; while [ ! -e "$WITNESS/end" ]; do sleep 0.02; done; echo end'],
+STEP = """
+import os, time
+with open(os.environ["WITNESS"] + "/ready", "w") as f:
+    f.write(str(os.getpid()))
+while not os.path.exists(os.environ["WITNESS"] + "/end"):
+    time.sleep(0.02)
+print("end")
+"""
+p = subprocess.Popen(["mlfs", "exec", "--", "/usr/bin/python3", "-c", STEP],
                      stdout=subprocess.PIPE, preexec_fn=lambda: os.setpgid(0, 0))
 with open(witness + "/ready") as f:
     step = int(f.read())

@@ -355,7 +355,7 @@ class Case:
         for tree, gone in tries:
             want = self.native(tree, script)
             for p in gone:
-                if p not in want.tree and p in before:
+                if p not in want.tree and p in before and got.tree.get(p) == before[p]:
                     want.tree[p] = before[p]
             diff = difference(want, got)
             if not diff:
