@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe.h - private to runner/: wait for a lock on a real file among all the others who wait for it.
+ * probe.h - private to runner/: wait for a lock on a real file among all the others who wait for
+ * it.
  *
  * Who only looks every few milliseconds whether a lock is free never gets one that others hand to
  * each other. So a thread waits for it as anybody does, on an open file of its own, and says when
