@@ -465,24 +465,9 @@ static int reopen(struct inodes *t, struct inode *i, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
-int inode_rfd(struct inodes *t, struct inode *i)
-{
-	int fd;
-
-	if (i->rfd >= 0) {
-		lru_use(t, i);
-		return i->rfd;
-	}
-	fd = reopen(t, i, i->type == S_IFDIR ? O_RDONLY | O_DIRECTORY : O_RDONLY);
-	if (fd < 0)
-		return fd;
-	keep_fd(t, i, &i->rfd, fd);
-	return fd;
-}
-
-/* A file whose mode forbids its owner to write, held open for writing by the step: its descriptor was closed to
- * stay within bounds. Lift the mode for an instant. */
-static int reopen_lifting_mode(struct inodes *t, struct inode *i)
+/* A file whose mode forbids its owner what the step, which has it open, may do: our descriptor was closed to stay
+ * within bounds, or never opened so. Lift the mode for an instant. bit: S_IRUSR or S_IWUSR. */
+static int reopen_lifting_mode(struct inodes *t, struct inode *i, int flags, mode_t bit)
 {
 	auto_at struct at a = { .dirfd = AT_FDCWD };
 	const char *path;
@@ -496,13 +481,31 @@ static int reopen_lifting_mode(struct inodes *t, struct inode *i)
 	r = inode_path(t, i, &a, proc, &path);
 	if (r < 0)
 		return r;
-	if (st.st_uid != geteuid() || chmod(path, (st.st_mode | S_IWUSR) & 07777) < 0)
+	if (st.st_uid != geteuid() || chmod(path, (st.st_mode | bit) & 07777) < 0)
 		return -EACCES;
-	fd = reopen(t, i, O_WRONLY);
+	fd = reopen(t, i, flags);
 	if (chmod(path, st.st_mode & 07777) < 0)
 		log_debug("cannot set the mode of %s back: %s", path, strerror(errno));
 	return fd;
 }
+
+int inode_rfd(struct inodes *t, struct inode *i)
+{
+	int fd;
+
+	if (i->rfd >= 0) {
+		lru_use(t, i);
+		return i->rfd;
+	}
+	fd = reopen(t, i, i->type == S_IFDIR ? O_RDONLY | O_DIRECTORY : O_RDONLY);
+	if (fd == -EACCES && i->type == S_IFREG)
+		fd = reopen_lifting_mode(t, i, O_RDONLY, S_IRUSR);
+	if (fd < 0)
+		return fd;
+	keep_fd(t, i, &i->rfd, fd);
+	return fd;
+}
+
 
 int inode_wfd(struct inodes *t, struct inode *i)
 {
@@ -514,7 +517,7 @@ int inode_wfd(struct inodes *t, struct inode *i)
 	}
 	fd = reopen(t, i, O_WRONLY);
 	if (fd == -EACCES)
-		fd = reopen_lifting_mode(t, i);
+		fd = reopen_lifting_mode(t, i, O_WRONLY, S_IWUSR);
 	if (fd < 0)
 		return fd;
 	keep_fd(t, i, &i->wfd, fd);

@@ -514,9 +514,24 @@ static void before_of(const struct trace_path *p, struct left *l)
 	}
 }
 
+/* One that its owner may not read is made readable for an instant. -1 and errno. */
+static int open_output(const char *path, const struct stat *st)
+{
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0 || errno != EACCES || st->st_uid != geteuid())
+		return fd;
+	if (chmod(path, (st->st_mode | S_IRUSR) & 07777) < 0)
+		return -1;
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (chmod(path, st->st_mode & 07777) < 0)
+		log_warn("cannot set the mode of %s back: %s", path, strerror(errno));
+	return fd;
+}
+
 static int capture_file(struct work *w, const char *path, const struct stat *st, struct output *o)
 {
-	auto_close int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	auto_close int fd = open_output(path, st);
 	struct idx_digest *d = &w->digests[w->n_digests];
 	struct stat before, after;
 	struct err e = { 0 };
