@@ -25,8 +25,9 @@ struct front {
 
 static void pass_on(const struct front *f, const struct signalfd_siginfo *si)
 {
-	bool from_terminal = si->ssi_code == SI_KERNEL;
 	int sig = (int)si->ssi_signo;
+	/* A terminal that goes away tells the leader of its session alone. */
+	bool from_terminal = si->ssi_code == SI_KERNEL && !(sig == SIGHUP && getsid(0) == getpid());
 	struct err e = { 0 };
 
 	if (sig == SIGCHLD)

@@ -331,8 +331,9 @@ class Case:
                     gone.add(p)
         return tree, gone
 
-    def as_recorded(self, tree, rec):
-        """What the recorded run made is as it was before that run, where it was recorded runs that left it."""
+    def as_recorded(self, tree, rec, links):
+        """What the recorded run made is as it was before that run, where it was recorded runs that left it.
+        links: hard links among that as well (the number of names of a file is nothing that is observed)."""
         tree, gone = dict(tree), set()
         made = {p for p in tree if p not in rec['before']}
         for p in sorted(made, reverse=True):
@@ -343,14 +344,14 @@ class Case:
             known = [bare(then), bare(rec['after'].get(p))] + [s for s, _ in self.left[p]]
             if (now is None and p in rec['after']) or (now and (bare(now) in known or
                                                                 (p not in rec['after'] and now[0] == then[0]))):
-                put_into(tree, p, then)
+                put_into(tree, p, then if links else bare(then) + (None,))
         return tree, gone
 
     def judge(self, got, before, script, rec):
         """None when a hit is right, else how it differs from the native run."""
         tries = [(before, set()), self.without_outputs(before, script), self.without_outputs(before)]
         if rec:
-            tries.append(self.as_recorded(before, rec))
+            tries += [self.as_recorded(before, rec, True), self.as_recorded(before, rec, False)]
         diffs = []
         for tree, gone in tries:
             want = self.native(tree, script)
@@ -391,9 +392,11 @@ class Case:
         wrong = difference(want, got)
         same = [r for r in self.recorded if r['script'] == script and (r['before'], r['top']) == (before, self.top)]
         if rep['stored']:
-            self.recorded.append({'script': script, 'top': self.top, 'before': before, 'after': got.tree, 'key': rep['input_key']})
+            rec = {'script': script, 'top': self.top, 'before': before, 'after': got.tree, 'key': rep['input_key']}
+            self.recorded.append(rec)
+            made = self.replaced(rec)
             for p, e in got.tree.items():
-                if before.get(p) != e:
+                if before.get(p) != e or p in made:
                     self.left[p].append((bare(e), script))
         if wrong:
             return 'wrong', f'{rep["result"]}: {wrong}'
