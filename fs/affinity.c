@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define EVERY 128 /* requests between looks, once settled */
-#define MOST 6	   /* of them on one processor: stay there */
+#define MOST  6	  /* of them on one processor: stay there */
 
 static int cpu_of(uint32_t tid)
 {
@@ -54,7 +54,7 @@ static void run_on(struct affinity *a, int cpu)
 
 void affinity_init(struct affinity *a)
 {
-	*a = (struct affinity){ .pinned = -1 };
+	*a = (struct affinity){.pinned = -1};
 	a->off = sched_getaffinity(0, sizeof(a->all), &a->all) < 0 || CPU_COUNT(&a->all) < 2;
 }
 

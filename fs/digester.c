@@ -16,7 +16,7 @@
 #include "trace.h"
 
 #define LOOK_NS 2000000 /* the thread looks for work this often ... */
-#define LOOKS 10	   /* ... and sleeps after so many looks in vain */
+#define LOOKS	10	/* ... and sleeps after so many looks in vain */
 
 struct queue {
 	struct trace_path *head, **tail;
@@ -82,9 +82,9 @@ static int digest(const struct trace_path *p, struct idx_digest *ret)
 	if (fstat(fd, &after) < 0)
 		return -errno;
 	return same_file(p, &after) && after.st_ctim.tv_sec == ret->st.st_ctim.tv_sec &&
-			       after.st_ctim.tv_nsec == ret->st.st_ctim.tv_nsec ?
-		       1 :
-		       -ESTALE;
+			       after.st_ctim.tv_nsec == ret->st.st_ctim.tv_nsec
+		       ? 1
+		       : -ESTALE;
 }
 
 /* With the lock held; p is HASH_RUNNING meanwhile. */
@@ -135,7 +135,8 @@ static void wait_for_work(struct digester *h, unsigned *idle_looks)
 		t.tv_nsec -= 1000000000;
 		t.tv_sec++;
 	}
-	(void)pthread_cond_timedwait(&h->wake, &h->lock, &t); /* what is there is seen by the caller */
+	(void)pthread_cond_timedwait(&h->wake, &h->lock,
+				     &t); /* what is there is seen by the caller */
 }
 
 static void *run(void *arg)
@@ -221,7 +222,8 @@ void digester_drain(struct digester *h)
 		if (!p)
 			p = queue_take(&h->idle);
 		if (p && p->hash_state == HASH_QUEUED)
-			hash_one(h, p); /* two hash at once: the step is over, both cores are free */
+			hash_one(h,
+				 p); /* two hash at once: the step is over, both cores are free */
 		else if (!p)
 			pthread_cond_wait(&h->done, &h->lock);
 	}

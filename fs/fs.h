@@ -21,13 +21,13 @@ struct fs;
 struct trace;
 
 struct fs_options {
-	struct idx *idx;	   /* borrowed; NULL: digests are not remembered */
-	bool own_ids_only;	   /* the mount lies in a user namespace that maps only this user */
-	bool posix_acl;		   /* let the kernel apply ACLs (mount of the initial user namespace) */
-	bool strict;		   /* the earlier content of what is replaced is wanted as well */
-	char *const *ignore;	   /* globs: paths that are not traced; borrowed */
+	struct idx *idx;     /* borrowed; NULL: digests are not remembered */
+	bool own_ids_only;   /* the mount lies in a user namespace that maps only this user */
+	bool posix_acl;	     /* let the kernel apply ACLs (mount of the initial user namespace) */
+	bool strict;	     /* the earlier content of what is replaced is wanted as well */
+	char *const *ignore; /* globs: paths that are not traced; borrowed */
 	size_t n_ignore;
-	char *const *untraced;	   /* absolute directories that are not traced (the cache); borrowed */
+	char *const *untraced; /* absolute directories that are not traced (the cache); borrowed */
 	size_t n_untraced;
 	/* What the extended attribute FS_NETWORK_XATTR of the view's root says: the network use noticed so far ("":
 	 * none). An mlfs that runs inside the view asks it, since only one can watch. Called by the server's thread. */
@@ -35,7 +35,6 @@ struct fs_options {
 	void *network_arg;
 };
 #define FS_NETWORK_XATTR "user.mlfs.network"
-
 
 int fs_new(const struct fs_options *o, struct fs **ret, struct err *e) must_check;
 /* Serve the mount behind the /dev/fuse descriptor until it is unmounted. Takes ownership of fuse_fd. */
@@ -60,16 +59,16 @@ struct trace_path {
 	int64_t seen_ns;  /* CLOCK_REALTIME when st was taken */
 	int err;	  /* errno of looking, when neither present nor absent */
 	uint8_t obs;	  /* enum obs bits learned from the earlier state */
-	bool changed : 1;  /* the step changed what is here */
+	bool changed : 1; /* the step changed what is here */
 	bool replaced : 1; /* what is here now is wholly of the step's making (or gone by its doing) */
 	bool partial : 1;  /* changed in part: the earlier content went into the present one */
 	bool relinked : 1; /* the step changed its link count or name only: ctime moved */
 	bool mtime_set : 1;
 	bool unhashable : 1;
-	char *target;	   /* symlink: earlier target, when changed */
-	char **list;	   /* directory: earlier listing, when OBS_LIST ("fname", sorted by name) */
+	char *target; /* symlink: earlier target, when changed */
+	char **list;  /* directory: earlier listing, when OBS_LIST ("fname", sorted by name) */
 	size_t n_list;
-	void *xattrs;	   /* earlier xattrs, when OBS_XATTR */
+	void *xattrs; /* earlier xattrs, when OBS_XATTR */
 	size_t n_xattrs;
 	/* the digester's part */
 	uint8_t hash_state; /* enum hash_state */

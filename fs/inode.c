@@ -10,7 +10,7 @@
 
 static size_t inode_slot(const struct inodes *t, dev_t dev, ino_t ino)
 {
-	uint64_t key[2] = { dev, ino };
+	uint64_t key[2] = {dev, ino};
 
 	return XXH3_64bits(key, sizeof(key)) & t->mask;
 }
@@ -33,8 +33,14 @@ int inodes_init(struct inodes *t, unsigned max_fds, struct err *e)
 	t->dtable = xcalloc(t->dmask + 1, sizeof(*t->dtable));
 	t->max_fds = max_fds;
 	t->lru.lru_prev = t->lru.lru_next = &t->lru;
-	t->root = (struct inode){ .dev = st.st_dev, .ino = st.st_ino, .type = S_IFDIR, .nlookup = 2,
-				  .rfd = -1, .wfd = -1, .pfd = -1, .hashed = true };
+	t->root = (struct inode){.dev = st.st_dev,
+				 .ino = st.st_ino,
+				 .type = S_IFDIR,
+				 .nlookup = 2,
+				 .rfd = -1,
+				 .wfd = -1,
+				 .pfd = -1,
+				 .hashed = true};
 	t->root.next = NULL;
 	t->table[inode_slot(t, st.st_dev, st.st_ino)] = &t->root;
 	t->n = 1;
@@ -409,7 +415,7 @@ static int any_fd(const struct inode *i)
 
 int inode_stat(struct inodes *t, struct inode *i, struct stat *ret)
 {
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	int r = at_inode(t, i, &a);
 
 	if (r == 0 && fstatat(a.dirfd, a.name, ret, AT_SYMLINK_NOFOLLOW) == 0 && is(i, ret))
@@ -419,7 +425,8 @@ int inode_stat(struct inodes *t, struct inode *i, struct stat *ret)
 	return -ESTALE;
 }
 
-int inode_path(struct inodes *t, struct inode *i, struct at *ret, char proc[32], const char **ret_path)
+int inode_path(struct inodes *t, struct inode *i, struct at *ret, char proc[32],
+	       const char **ret_path)
 {
 	int r = at_inode(t, i, ret);
 
@@ -443,7 +450,7 @@ int inode_path(struct inodes *t, struct inode *i, struct at *ret, char proc[32],
 /* Open by path, or again through a descriptor that is held; checked to be this very file. */
 static int reopen(struct inodes *t, struct inode *i, int flags)
 {
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	struct stat st;
 	char proc[32];
 	int fd = -1, r = at_inode(t, i, &a);
@@ -469,7 +476,7 @@ static int reopen(struct inodes *t, struct inode *i, int flags)
  * within bounds, or never opened so. Lift the mode for an instant. bit: S_IRUSR or S_IWUSR. */
 static int reopen_lifting_mode(struct inodes *t, struct inode *i, int flags, mode_t bit)
 {
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	const char *path;
 	struct stat st;
 	char proc[32];
@@ -506,7 +513,6 @@ int inode_rfd(struct inodes *t, struct inode *i)
 	return fd;
 }
 
-
 int inode_wfd(struct inodes *t, struct inode *i)
 {
 	int fd;
@@ -526,7 +532,7 @@ int inode_wfd(struct inodes *t, struct inode *i)
 
 void inode_pin(struct inodes *t, struct inode *i)
 {
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 
 	if (i->pfd >= 0 || at_inode(t, i, &a) < 0)
 		return;

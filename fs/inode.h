@@ -19,9 +19,9 @@ struct inode;
 
 struct dentry {
 	struct inode *parent, *inode;
-	struct dentry *next;	     /* hash chain */
+	struct dentry *next; /* hash chain */
 	struct dentry *next_of_inode;
-	struct trace_path *trace;    /* valid while gen is the table's */
+	struct trace_path *trace; /* valid while gen is the table's */
 	uint32_t gen, hash;
 	uint16_t name_len;
 	char name[];
@@ -34,9 +34,9 @@ struct inode {
 	uint64_t nlookup;  /* references the kernel holds */
 	uint32_t children; /* dentries whose parent this is */
 	bool hashed;
-	bool read_noted;   /* trace_read was called for all its names */
-	bool part_noted;   /* trace_change was called for all its names */
-	bool mtime_set;	   /* the step chose its modification time */
+	bool read_noted; /* trace_read was called for all its names */
+	bool part_noted; /* trace_change was called for all its names */
+	bool mtime_set;	 /* the step chose its modification time */
 	bool suid_checked;
 	bool system;	   /* below /usr and the like: see steady() in ops_name.c */
 	bool was_input;	   /* when its last name went it still was what the step had found */
@@ -56,7 +56,8 @@ struct inodes {
 	struct inode root;
 	struct inode lru; /* ring of inodes with rfd or wfd, most recently used first */
 	unsigned n_fds, max_fds;
-	pthread_mutex_t mutex; /* of `table`, for inode_known: held where the one thread changes it */
+	pthread_mutex_t
+		mutex; /* of `table`, for inode_known: held where the one thread changes it */
 };
 
 int inodes_init(struct inodes *t, unsigned max_fds, struct err *e) must_check;
@@ -71,7 +72,8 @@ void inode_forget(struct inodes *t, struct inode *i, uint64_t n);
 
 struct dentry *dentry_find(const struct inodes *t, const struct inode *parent, const char *name);
 /* Make name in parent stand for i (whatever it stood for before). */
-struct dentry *dentry_set(struct inodes *t, struct inode *parent, const char *name, struct inode *i);
+struct dentry *dentry_set(struct inodes *t, struct inode *parent, const char *name,
+			  struct inode *i);
 /* The name is gone. The inode lives on while it is referred to. */
 void dentry_drop(struct inodes *t, struct dentry *d);
 
@@ -96,7 +98,8 @@ static inline int at_inode(struct inodes *t, struct inode *i, struct at *ret)
 /* lstat of the inode by its path, or by a descriptor when it has no name; -ESTALE when another file is there. */
 int inode_stat(struct inodes *t, struct inode *i, struct stat *ret) must_check;
 /* "/proc/self/fd/N" of a nameless inode, or its path; for calls that know only paths. */
-int inode_path(struct inodes *t, struct inode *i, struct at *ret, char proc[32], const char **ret_path) must_check;
+int inode_path(struct inodes *t, struct inode *i, struct at *ret, char proc[32],
+	       const char **ret_path) must_check;
 /* A descriptor to read (also directories) or write; kept, borrowed until the next call. -errno. */
 int inode_rfd(struct inodes *t, struct inode *i) must_check;
 int inode_wfd(struct inodes *t, struct inode *i) must_check;

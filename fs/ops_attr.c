@@ -14,7 +14,7 @@
 static void reply_attr(fuse_req_t req, struct inode *i)
 {
 	struct fs *fs = fs_of(req);
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	struct stat st;
 	int r = inode_stat(&fs->inodes, i, &st);
 
@@ -60,8 +60,8 @@ static int set_size(struct fs *fs, uid_t caller, struct inode *i, off_t size)
 
 static void times_of(const struct stat *attr, int to_set, struct timespec tv[2])
 {
-	tv[0] = (struct timespec){ .tv_nsec = UTIME_OMIT };
-	tv[1] = (struct timespec){ .tv_nsec = UTIME_OMIT };
+	tv[0] = (struct timespec){.tv_nsec = UTIME_OMIT};
+	tv[1] = (struct timespec){.tv_nsec = UTIME_OMIT};
 	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
 		tv[0].tv_nsec = UTIME_NOW;
 	else if (to_set & FUSE_SET_ATTR_ATIME)
@@ -72,8 +72,8 @@ static void times_of(const struct stat *attr, int to_set, struct timespec tv[2])
 		tv[1] = attr->st_mtim;
 }
 
-static int set_attr(struct fs *fs, uid_t caller, struct inode *i, const char *path, bool proc, const struct stat *attr,
-		    int to_set)
+static int set_attr(struct fs *fs, uid_t caller, struct inode *i, const char *path, bool proc,
+		    const struct stat *attr, int to_set)
 {
 	const int ids = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
 	const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
@@ -122,7 +122,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	const char *path;
 	char proc[32];
 	int r = inode_path(&fs->inodes, i, &a, proc, &path);
@@ -171,7 +171,7 @@ static void reply_xattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	const char *path;
 	char proc[32];
 	ssize_t n;
@@ -223,12 +223,12 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	reply_xattr(req, ino, NULL, size);
 }
 
-static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
-			int flags)
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+			size_t size, int flags)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	const char *path;
 	char proc[32];
 	int r = inode_path(&fs->inodes, i, &a, proc, &path);
@@ -236,8 +236,8 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 	if (r == 0) {
 		note_xattr(fs, i);
 		note_change(fs, i, CHANGE_PART);
-		r = path == proc ? setxattr(path, name, value, size, flags) :
-				   lsetxattr(path, name, value, size, flags);
+		r = path == proc ? setxattr(path, name, value, size, flags)
+				 : lsetxattr(path, name, value, size, flags);
 		if (r < 0)
 			r = -errno;
 	}
@@ -248,7 +248,7 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	const char *path;
 	char proc[32];
 	int r = inode_path(&fs->inodes, i, &a, proc, &path);
@@ -266,7 +266,7 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct fs *fs = fs_of(req);
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	struct statvfs sv;
 	const char *path;
 	char proc[32];
@@ -281,12 +281,13 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 }
 
 /* File attributes (lsattr, chattr); no other request passes through FUSE. */
-static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,
-		     unsigned flags, const void *in, size_t in_size, size_t out_size)
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
+		     struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
+		     size_t out_size)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
-	char data[256] = { 0 };
+	char data[256] = {0};
 	int fd, r;
 
 	(void)arg;

@@ -12,7 +12,7 @@
 
 struct trace_path *dentry_trace(struct fs *fs, struct dentry *d)
 {
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 
 	if (d->gen == fs->inodes.gen)
 		return d->trace;
@@ -65,7 +65,8 @@ void note_kept(struct fs *fs, struct inode *i)
 /* Does name in dir lie in a tree that only the package manager changes? */
 static bool steady(const struct fs *fs, const struct inode *dir, const char *name)
 {
-	static const char *const trees[] = { "usr", "lib", "lib32", "lib64", "libx32", "bin", "sbin" };
+	static const char *const trees[] = {"usr",    "lib", "lib32", "lib64",
+					    "libx32", "bin", "sbin"};
 
 	if (dir != &fs->inodes.root)
 		return dir->system && strcmp(name, "local") != 0; /* /usr/local is a person's */
@@ -77,7 +78,8 @@ static bool steady(const struct fs *fs, const struct inode *dir, const char *nam
 
 /* What the kernel is told of the file st found at a, named name in parent. */
 static struct inode *make_entry(struct fs *fs, struct inode *parent, const char *name,
-				const struct at *a, const struct stat *st, struct fuse_entry_param *e)
+				const struct at *a, const struct stat *st,
+				struct fuse_entry_param *e)
 {
 	struct inode *i = inode_get(&fs->inodes, st);
 	bool read = i->read_noted;
@@ -113,8 +115,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *dir = inode_of(fs, parent);
-	auto_at struct at a = { .dirfd = AT_FDCWD };
-	struct fuse_entry_param e = { 0 };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
+	struct fuse_entry_param e = {0};
 	struct dentry *d;
 	struct stat st;
 	int r = at_child(&fs->inodes, dir, name, &a), err = 0;
@@ -194,7 +196,7 @@ static void end_create(fuse_req_t req, fuse_ino_t parent, const char *name, cons
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	int r = begin_create(req, parent, name, &a);
 
 	if (r == 0 && mkdirat(a.dirfd, a.name, mode) < 0)
@@ -207,7 +209,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	int r = begin_create(req, parent, name, &a);
 
 	if (r == 0 && mknodat(a.dirfd, a.name, mode, rdev) < 0)
@@ -220,7 +222,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	int r = begin_create(req, parent, name, &a);
 
 	if (r == 0 && symlinkat(target, a.dirfd, a.name) < 0)
@@ -235,7 +237,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
-	auto_at struct at a = { .dirfd = AT_FDCWD }, from = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD}, from = {.dirfd = AT_FDCWD};
 	char proc[32];
 	const char *path = NULL;
 	int r = begin_create(req, newparent, newname, &a);
@@ -244,7 +246,8 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 		r = inode_path(&fs->inodes, i, &from, proc, &path);
 	if (r == 0) {
 		note_change(fs, i, CHANGE_LINK);
-		if (linkat(AT_FDCWD, path, a.dirfd, a.name, path == proc ? AT_SYMLINK_FOLLOW : 0) < 0)
+		if (linkat(AT_FDCWD, path, a.dirfd, a.name, path == proc ? AT_SYMLINK_FOLLOW : 0) <
+		    0)
 			r = -errno;
 	}
 	if (r < 0) {
@@ -284,7 +287,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		      struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	struct fuse_entry_param e;
 	struct inode *i;
 	struct stat st;
@@ -341,7 +344,8 @@ static void part_from_name(struct fs *fs, struct dentry *d, enum change c)
 /* What is in a directory is about to matter, though it is not listed. */
 static void note_listing(struct fs *fs, const struct at *a)
 {
-	auto_close int fd = openat(a->dirfd, a->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	auto_close int fd =
+		openat(a->dirfd, a->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd >= 0)
 		trace_list(fs->trace, trace_at(fs, a), fd);
@@ -353,7 +357,7 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int
 {
 	struct fs *fs = fs_of(req);
 	struct inode *dir = inode_of(fs, parent);
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	struct dentry *d = dentry_find(&fs->inodes, dir, name);
 	struct trace_path *p;
 	bool own;
@@ -403,8 +407,8 @@ static void each_below(struct fs *fs, const char *path, const char *to,
 	if (r == -ENOTDIR || r == -ELOOP)
 		return;
 	if (r < 0) {
-		trace_spoil(fs->trace, "%s was renamed, and what is in it cannot be listed: %s", path,
-			    strerror(-r));
+		trace_spoil(fs->trace, "%s was renamed, and what is in it cannot be listed: %s",
+			    path, strerror(-r));
 		return;
 	}
 	for (size_t k = 0; k < n; k++) {
@@ -420,7 +424,7 @@ static void each_below(struct fs *fs, const char *path, const char *to,
 
 static void leave_one(struct fs *fs, const char *path, const char *to)
 {
-	struct at a = { .dirfd = AT_FDCWD, .name = path, .full = (char *)path, .len = strlen(path) };
+	struct at a = {.dirfd = AT_FDCWD, .name = path, .full = (char *)path, .len = strlen(path)};
 
 	(void)to;
 	note_listing(fs, &a);
@@ -468,8 +472,8 @@ static void note_rename(struct fs *fs, struct dentry *from, struct dentry *to, c
 }
 
 /* The names the kernel knows follow. */
-static void move_names(struct fs *fs, struct inode *olddir, const char *oldname, struct inode *newdir,
-		       const char *newname, unsigned flags)
+static void move_names(struct fs *fs, struct inode *olddir, const char *oldname,
+		       struct inode *newdir, const char *newname, unsigned flags)
 {
 	struct dentry *from = dentry_find(&fs->inodes, olddir, oldname);
 	struct dentry *to = dentry_find(&fs->inodes, newdir, newname);
@@ -521,7 +525,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 {
 	struct fs *fs = fs_of(req);
 	struct inode *olddir = inode_of(fs, parent), *newdir = inode_of(fs, newparent);
-	auto_at struct at a = { .dirfd = AT_FDCWD }, b = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD}, b = {.dirfd = AT_FDCWD};
 	struct trace_path *p;
 	bool own;
 	int r = at_child(&fs->inodes, olddir, name, &a);
@@ -557,8 +561,8 @@ struct kernel_dirent {
 };
 
 /* Fill buf (size bytes) with entries from offset off on. Returns the bytes, or -errno. */
-static ssize_t list_from(fuse_req_t req, struct fs *fs, struct inode *dir, int fd, char *buf, size_t size,
-			 off_t off)
+static ssize_t list_from(fuse_req_t req, struct fs *fs, struct inode *dir, int fd, char *buf,
+			 size_t size, off_t off)
 {
 	char raw[32768];
 	size_t used = 0;
@@ -569,9 +573,10 @@ static ssize_t list_from(fuse_req_t req, struct fs *fs, struct inode *dir, int f
 	while ((n = syscall(SYS_getdents64, fd, raw, sizeof(raw))) > 0)
 		for (long k = 0; k < n;) {
 			struct kernel_dirent *d = (struct kernel_dirent *)(raw + k);
-			struct stat st = { .st_ino = ids_ino(fs, dir->dev, d->ino),
-					   .st_mode = (mode_t)d->type << 12 };
-			size_t need = fuse_add_direntry(req, buf + used, size - used, d->name, &st, d->off);
+			struct stat st = {.st_ino = ids_ino(fs, dir->dev, d->ino),
+					  .st_mode = (mode_t)d->type << 12};
+			size_t need = fuse_add_direntry(req, buf + used, size - used, d->name, &st,
+							d->off);
 
 			if (need > size - used)
 				return (ssize_t)used;
@@ -581,7 +586,8 @@ static ssize_t list_from(fuse_req_t req, struct fs *fs, struct inode *dir, int f
 	return n < 0 && !used ? -errno : (ssize_t)used;
 }
 
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		       struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
@@ -610,7 +616,7 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	char target[PATH_MAX + 1];
 	ssize_t n;
 	int r = at_inode(&fs->inodes, i, &a);

@@ -55,7 +55,7 @@ ssize_t protocol_writev(int fd, struct iovec *iov, int count, void *userdata)
 
 static void note_init(struct fs *fs, const char *body, size_t size)
 {
-	struct fuse_init_in in = { 0 };
+	struct fuse_init_in in = {0};
 
 	memcpy(&in, body, size < sizeof(in) ? size : sizeof(in));
 	fs->can_expire = in.major == 7 && in.minor >= 38;
@@ -84,20 +84,22 @@ static void attr_out(const struct stat *st, struct fuse_attr *a)
 	};
 }
 
-static int tmpfile_open(struct fs *fs, const struct fuse_in_header *h, const struct fuse_create_in *in,
-			struct stat *st)
+static int tmpfile_open(struct fs *fs, const struct fuse_in_header *h,
+			const struct fuse_create_in *in, struct stat *st)
 {
-	struct fuse_ctx c = { .uid = h->uid, .gid = h->gid, .umask = in->umask };
-	auto_at struct at a = { .dirfd = AT_FDCWD };
+	struct fuse_ctx c = {.uid = h->uid, .gid = h->gid, .umask = in->umask};
+	auto_at struct at a = {.dirfd = AT_FDCWD};
 	int fd, r = at_inode(&fs->inodes, inode_of(fs, h->nodeid), &a);
 
 	if (r < 0)
 		return r;
 	ids_umask(fs, &c);
-	fd = openat(a.dirfd, a.name, O_TMPFILE | O_RDWR | O_CLOEXEC | (int)(in->flags & O_EXCL), in->mode);
+	fd = openat(a.dirfd, a.name, O_TMPFILE | O_RDWR | O_CLOEXEC | (int)(in->flags & O_EXCL),
+		    in->mode);
 	if (fd < 0)
 		return -errno;
-	if (!fs->own_ids_only && (c.uid != fs->uid || c.gid != fs->gid) && fchown(fd, c.uid, c.gid) < 0)
+	if (!fs->own_ids_only && (c.uid != fs->uid || c.gid != fs->gid) &&
+	    fchown(fd, c.uid, c.gid) < 0)
 		log_debug("cannot give a temporary file to %u: %s", c.uid, strerror(errno));
 	if (fstat(fd, st) < 0) {
 		r = -errno;
@@ -109,8 +111,9 @@ static int tmpfile_open(struct fs *fs, const struct fuse_in_header *h, const str
 
 static void reply_raw(struct fs *fs, uint64_t unique, int error, void *body, size_t size)
 {
-	struct fuse_out_header h = { .len = (uint32_t)(sizeof(h) + size), .error = error, .unique = unique };
-	struct iovec v[2] = { { &h, sizeof(h) }, { body, size } };
+	struct fuse_out_header h = {
+		.len = (uint32_t)(sizeof(h) + size), .error = error, .unique = unique};
+	struct iovec v[2] = {{&h, sizeof(h)}, {body, size}};
 
 	if (writev(fuse_session_fd(fs->se), v, size ? 2 : 1) < 0 && errno != ENOENT)
 		log_debug("cannot answer the kernel: %s", strerror(errno));
@@ -121,7 +124,7 @@ static void do_tmpfile(struct fs *fs, const struct fuse_in_header *h, const char
 	struct {
 		struct fuse_entry_out entry;
 		struct fuse_open_out open;
-	} out = { 0 };
+	} out = {0};
 	struct fuse_create_in in;
 	struct inode *i;
 	struct stat st;
@@ -156,8 +159,8 @@ void protocol_serving(struct fs *fs, bool serving)
 void protocol_notify(struct fs *fs, int code, const void *body, size_t size, const char *name,
 		     size_t name_size)
 {
-	struct fuse_out_header h = { .len = (uint32_t)(sizeof(h) + size + name_size), .error = code };
-	struct iovec v[3] = { { &h, sizeof(h) }, { (void *)body, size }, { (void *)name, name_size } };
+	struct fuse_out_header h = {.len = (uint32_t)(sizeof(h) + size + name_size), .error = code};
+	struct iovec v[3] = {{&h, sizeof(h)}, {(void *)body, size}, {(void *)name, name_size}};
 
 	pthread_mutex_lock(&fs->refreshing);
 	if (fs->serving && writev(fuse_session_fd(fs->se), v, name ? 3 : 2) < 0 && errno != ENOENT)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /* Descriptors kept for files: far below any hard limit, and enough for what a step has in hand. */
-#define MAX_FDS 768
+#define MAX_FDS	     768
 #define ABORT_SIGNAL SIGRTMIN
 
 static void op_init(void *userdata, struct fuse_conn_info *c)
@@ -33,7 +33,8 @@ static void op_init(void *userdata, struct fuse_conn_info *c)
 		wanted |= FUSE_CAP_POSIX_ACL;
 	c->want = (c->want & ~unwanted) | (wanted & c->capable);
 	if (!(c->capable & FUSE_CAP_NO_OPEN_SUPPORT))
-		trace_spoil(fs->trace, "this kernel's FUSE cannot do without OPEN (Linux 3.16 or newer can)");
+		trace_spoil(fs->trace,
+			    "this kernel's FUSE cannot do without OPEN (Linux 3.16 or newer can)");
 	c->max_write = IO_MAX;
 	c->time_gran = 1;
 }
@@ -83,7 +84,7 @@ static void on_abort(int sig)
 /* Let the abort signal, and only it, interrupt this thread. */
 static void hear_abort(void)
 {
-	struct sigaction sa = { .sa_handler = on_abort };
+	struct sigaction sa = {.sa_handler = on_abort};
 	sigset_t set;
 
 	(void)sigaction(ABORT_SIGNAL, &sa, NULL); /* cannot fail for a real-time signal */
@@ -94,7 +95,7 @@ static void hear_abort(void)
 
 static int loop(struct fs *fs, struct err *e)
 {
-	struct fuse_buf b = { .mem = NULL };
+	struct fuse_buf b = {.mem = NULL};
 	int r = 0;
 
 	while (!atomic_load(&fs->aborted)) {
@@ -118,8 +119,8 @@ static ssize_t read_request(int fd, void *buf, size_t n, void *userdata)
 	return read(fd, buf, n);
 }
 
-static ssize_t send_spliced(int in, off_t *off_in, int out, off_t *off_out, size_t n, unsigned flags,
-			    void *userdata)
+static ssize_t send_spliced(int in, off_t *off_in, int out, off_t *off_out, size_t n,
+			    unsigned flags, void *userdata)
 {
 	(void)userdata;
 	return splice(in, off_in, out, off_out, n, flags);
@@ -127,11 +128,11 @@ static ssize_t send_spliced(int in, off_t *off_in, int out, off_t *off_out, size
 
 int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 {
-	char *argv[] = { (char *)"mlfs", NULL };
+	char *argv[] = {(char *)"mlfs", NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
-	struct fuse_lowlevel_ops ops = { .init = op_init };
-	const struct fuse_custom_io io = { .writev = protocol_writev, .read = read_request,
-					   .splice_send = send_spliced };
+	struct fuse_lowlevel_ops ops = {.init = op_init};
+	const struct fuse_custom_io io = {
+		.writev = protocol_writev, .read = read_request, .splice_send = send_spliced};
 	int r;
 
 	ops_name_init(&ops);
@@ -175,15 +176,20 @@ struct trace *fs_trace(struct fs *fs)
 void fs_request_counts(const struct fs *fs, struct buf *out)
 {
 	static const char *const names[MAX_OPCODES] = {
-		[1] = "LOOKUP", [2] = "FORGET", [3] = "GETATTR", [4] = "SETATTR", [5] = "READLINK",
-		[6] = "SYMLINK", [8] = "MKNOD", [9] = "MKDIR", [10] = "UNLINK", [11] = "RMDIR",
-		[12] = "RENAME", [13] = "LINK", [14] = "OPEN", [15] = "READ", [16] = "WRITE",
-		[17] = "STATFS", [18] = "RELEASE", [20] = "FSYNC", [21] = "SETXATTR", [22] = "GETXATTR",
-		[23] = "LISTXATTR", [24] = "REMOVEXATTR", [25] = "FLUSH", [26] = "INIT", [27] = "OPENDIR",
-		[28] = "READDIR", [29] = "RELEASEDIR", [30] = "FSYNCDIR", [34] = "ACCESS",
-		[35] = "CREATE", [36] = "INTERRUPT", [38] = "DESTROY", [39] = "IOCTL",
-		[42] = "BATCH_FORGET", [43] = "FALLOCATE", [44] = "READDIRPLUS", [45] = "RENAME2",
-		[46] = "LSEEK", [47] = "COPY_FILE_RANGE", [51] = "TMPFILE", [52] = "STATX",
+		[1] = "LOOKUP",	       [2] = "FORGET",	   [3] = "GETATTR",
+		[4] = "SETATTR",       [5] = "READLINK",   [6] = "SYMLINK",
+		[8] = "MKNOD",	       [9] = "MKDIR",	   [10] = "UNLINK",
+		[11] = "RMDIR",	       [12] = "RENAME",	   [13] = "LINK",
+		[14] = "OPEN",	       [15] = "READ",	   [16] = "WRITE",
+		[17] = "STATFS",       [18] = "RELEASE",   [20] = "FSYNC",
+		[21] = "SETXATTR",     [22] = "GETXATTR",  [23] = "LISTXATTR",
+		[24] = "REMOVEXATTR",  [25] = "FLUSH",	   [26] = "INIT",
+		[27] = "OPENDIR",      [28] = "READDIR",   [29] = "RELEASEDIR",
+		[30] = "FSYNCDIR",     [34] = "ACCESS",	   [35] = "CREATE",
+		[36] = "INTERRUPT",    [38] = "DESTROY",   [39] = "IOCTL",
+		[42] = "BATCH_FORGET", [43] = "FALLOCATE", [44] = "READDIRPLUS",
+		[45] = "RENAME2",      [46] = "LSEEK",	   [47] = "COPY_FILE_RANGE",
+		[51] = "TMPFILE",      [52] = "STATX",
 	};
 	uint64_t total = 0;
 

@@ -13,10 +13,10 @@
 #include "trace.h"
 
 #define MAX_OPCODES 64
-#define IO_MAX (1u << 20) /* most bytes of one READ or WRITE */
+#define IO_MAX	    (1u << 20) /* most bytes of one READ or WRITE */
 
 /* Names and attributes are good for this long, so that waiting loops see what others do. */
-#define TIMEOUT_S 1.0
+#define TIMEOUT_S	 1.0
 /* What is installed on the system does not change under a running step's eyes; if it does, the comparison at the
  * end finds it and nothing is stored. */
 #define SYSTEM_TIMEOUT_S 60.0
@@ -53,11 +53,11 @@ struct fs {
 	mode_t umask; /* of this process now */
 	char *io;     /* IO_MAX bytes */
 	_Atomic bool aborted;
-	pthread_t thread; /* that runs the loop */
+	pthread_t thread;	    /* that runs the loop */
 	pthread_mutex_t refreshing; /* held while a notification uses se, and while that goes */
 	bool serving;		    /* se may be used for it; under `refreshing` */
 	struct fresh fresh;
-	bool can_expire; /* names, without being thrown out */
+	bool can_expire;		   /* names, without being thrown out */
 	const char *(*network)(void *arg); /* see fs.h */
 	void *network_arg;
 	bool init_pending, killpriv_v2; /* protocol.c */

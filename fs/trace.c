@@ -14,7 +14,7 @@
 /* Files that were only looked at are digested too up to this size, so that touching them is no miss. */
 #define STAT_ONLY_MAX (16u << 20)
 /* What is replaced unread is digested up to this size, so that it is known again ("what was there"). */
-#define REPLACED_MAX (64u << 20)
+#define REPLACED_MAX  (64u << 20)
 
 struct trace {
 	struct digester *digester;
@@ -206,7 +206,7 @@ void trace_readlink(struct trace *t, struct trace_path *p)
 
 void trace_xattr(struct trace *t, struct trace_path *p)
 {
-	auto_buf struct buf b = { 0 };
+	auto_buf struct buf b = {0};
 
 	if (!p || p->changed || (p->obs & OBS_XATTR))
 		return;
@@ -324,7 +324,8 @@ void trace_mtime_set(struct trace_path *p, bool set)
 
 static int by_path(const void *a, const void *b)
 {
-	return strcmp((*(struct trace_path *const *)a)->path, (*(struct trace_path *const *)b)->path);
+	return strcmp((*(struct trace_path *const *)a)->path,
+		      (*(struct trace_path *const *)b)->path);
 }
 
 struct trace_path **trace_sorted(struct trace *t, size_t *ret_n)

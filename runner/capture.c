@@ -67,9 +67,10 @@ static bool was_there(const struct trace_path *p)
  * an earlier output of its own, any other for an input. */
 static bool empty_input(const struct work *w, const struct trace_path *p)
 {
-	struct left l = { .type = OUT_FILE, .mode = p->st.st_mode & 07777, .fp = fp_of("", 0) };
+	struct left l = {.type = OUT_FILE, .mode = p->st.st_mode & 07777, .fp = fp_of("", 0)};
 
-	return S_ISREG(p->st.st_mode) && p->st.st_size == 0 && idx_left_known(w->c->idx, p->path, &l) != 1;
+	return S_ISREG(p->st.st_mode) && p->st.st_size == 0 &&
+	       idx_left_known(w->c->idx, p->path, &l) != 1;
 }
 
 /* The step made what is here without having learned the content of what was here before (design 4). */
@@ -118,8 +119,9 @@ static void look_now(struct work *w)
 			dir = xstrndup(path, len);
 			parent = find_path(w, dir);
 		}
-		if (len && parent < w->n && (w->now_err[parent] == ENOENT || (!w->now_err[parent] &&
-									      !S_ISDIR(w->now[parent].st_mode))))
+		if (len && parent < w->n &&
+		    (w->now_err[parent] == ENOENT ||
+		     (!w->now_err[parent] && !S_ISDIR(w->now[parent].st_mode))))
 			w->now_err[k] = ENOENT;
 		else if (lstat(path, &w->now[k]) < 0)
 			w->now_err[k] = errno == ENOTDIR ? ENOENT : errno;
@@ -176,7 +178,8 @@ static char **made_in(const struct work *w, const char *dir, bool with_temporary
 		else
 			hi = mid;
 	}
-	for (hi = lo; hi < w->n_made && w->made[hi].dir_len == len && !memcmp(w->made[hi].path, dir, len);)
+	for (hi = lo;
+	     hi < w->n_made && w->made[hi].dir_len == len && !memcmp(w->made[hi].path, dir, len);)
 		hi++;
 	v = xcalloc(hi - lo + 1, sizeof(*v));
 	for (; lo < hi; lo++)
@@ -274,8 +277,13 @@ static size_t first_in(const struct work *w, const char *dir)
 
 static char type_char(mode_t mode)
 {
-	return S_ISREG(mode) ? 'f' : S_ISDIR(mode) ? 'd' : S_ISLNK(mode) ? 'l' : S_ISFIFO(mode) ? 'p' :
-	       S_ISSOCK(mode) ? 's' : S_ISBLK(mode) ? 'b' : 'c';
+	return S_ISREG(mode)	? 'f'
+	       : S_ISDIR(mode)	? 'd'
+	       : S_ISLNK(mode)	? 'l'
+	       : S_ISFIFO(mode) ? 'p'
+	       : S_ISSOCK(mode) ? 's'
+	       : S_ISBLK(mode)	? 'b'
+				: 'c';
 }
 
 static int by_name(const void *a, const void *b)
@@ -287,19 +295,22 @@ static int by_name(const void *a, const void *b)
  * directory was there at the beginning. Caller frees. */
 static char **earlier_list(const struct work *w, const struct trace_path *dir, size_t *ret_n)
 {
-	size_t len = strcmp(dir->path, "/") ? strlen(dir->path) : 0, n = dir->n_list, k = first_in(w, dir->path);
+	size_t len = strcmp(dir->path, "/") ? strlen(dir->path) : 0, n = dir->n_list,
+	       k = first_in(w, dir->path);
 	char **list = xcalloc(n + w->n - k + 1, sizeof(*list));
 
 	for (size_t i = 0; i < n; i++)
 		list[i] = xstrdup(dir->list[i]);
-	for (; k < w->n && !strncmp(w->v[k]->path, dir->path, len) && w->v[k]->path[len] == '/'; k++) {
+	for (; k < w->n && !strncmp(w->v[k]->path, dir->path, len) && w->v[k]->path[len] == '/';
+	     k++) {
 		const struct trace_path *p = w->v[k];
 		char *entry, **found;
 
 		if (!p->changed || !was_there(p) || strchr(p->path + len + 1, '/'))
 			continue;
 		entry = xasprintf("%c%s", type_char(p->st.st_mode), p->path + len + 1);
-		found = dir->n_list ? bsearch(&entry, list, dir->n_list, sizeof(*list), by_name) : NULL;
+		found = dir->n_list ? bsearch(&entry, list, dir->n_list, sizeof(*list), by_name)
+				    : NULL;
 		if (found)
 			free(*found);
 		*(found ? found : &list[n++]) = entry;
@@ -331,9 +342,12 @@ static int check_listing(struct work *w, const struct trace_path *p)
 		int c = i == n ? 1 : j == p->n_list ? -1 : strcmp(list[i] + 1, p->list[j] + 1);
 		const char *name = (c <= 0 ? list[i] : p->list[j]) + 1;
 
-		if ((c != 0 || list[i][0] != p->list[j][0]) && !was_changed_by_step(w, p->path, name))
-			r = refuse(w, "%s/%s came, went or changed by another process while the step ran",
-				   p->path, name);
+		if ((c != 0 || list[i][0] != p->list[j][0]) &&
+		    !was_changed_by_step(w, p->path, name))
+			r = refuse(
+				w,
+				"%s/%s came, went or changed by another process while the step ran",
+				p->path, name);
 		i += c <= 0;
 		j += c >= 0;
 	}
@@ -348,8 +362,7 @@ static int check_racy(struct work *w, struct trace_path *p)
 	auto_close int fd = -1;
 	struct fp fp;
 
-	if (p->hash_state != HASH_DONE || !S_ISREG(p->st.st_mode) ||
-	    changed < p->seen_ns - RACY_NS)
+	if (p->hash_state != HASH_DONE || !S_ISREG(p->st.st_mode) || changed < p->seen_ns - RACY_NS)
 		return 0;
 	fd = open(p->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || hash_fd(fd, 0, -1, &fp, NULL) < 0 || !fp_eq(&fp, &p->fp))
@@ -358,8 +371,9 @@ static int check_racy(struct work *w, struct trace_path *p)
 }
 
 /* state_of_facts with the listing set right. */
-static void state_of_listed(const struct work *w, const struct trace_path *p, unsigned kinds, struct facts *f,
-			    char *const *excluded, size_t n_excluded, struct buf *state)
+static void state_of_listed(const struct work *w, const struct trace_path *p, unsigned kinds,
+			    struct facts *f, char *const *excluded, size_t n_excluded,
+			    struct buf *state)
 {
 	char **list = NULL;
 	size_t n = 0;
@@ -372,8 +386,8 @@ static void state_of_listed(const struct work *w, const struct trace_path *p, un
 	strv_free(list, n);
 }
 
-static int add_unchanged(struct work *w, size_t k, unsigned kinds, char *const *excluded, size_t n_excluded,
-			 struct buf *state)
+static int add_unchanged(struct work *w, size_t k, unsigned kinds, char *const *excluded,
+			 size_t n_excluded, struct buf *state)
 {
 	struct trace_path *p = w->v[k];
 	const struct fp *fp = NULL;
@@ -386,8 +400,11 @@ static int add_unchanged(struct work *w, size_t k, unsigned kinds, char *const *
 		struct fp ignored;
 
 		if (trace_digest(w->c->trace, p, &ignored) < 0)
-			return refuse(w, "%s was read and could not be digested: another process changed it, "
-					 "or it cannot be opened", p->path);
+			return refuse(
+				w,
+				"%s was read and could not be digested: another process changed it, "
+				"or it cannot be opened",
+				p->path);
 		fp = &p->fp;
 		r = check_racy(w, p);
 		if (r < 0)
@@ -405,8 +422,8 @@ static int add_unchanged(struct work *w, size_t k, unsigned kinds, char *const *
 		return 0;
 	}
 live:
-	r = state_of(w->c->idx, p->path, kinds, w->now_err[k] ? NULL : &w->now[k], w->now_err[k], fp, excluded,
-		     n_excluded, state);
+	r = state_of(w->c->idx, p->path, kinds, w->now_err[k] ? NULL : &w->now[k], w->now_err[k],
+		     fp, excluded, n_excluded, state);
 	return r < 0 ? refuse(w, "the state of %s cannot be told: %s", p->path, strerror(-r)) : 0;
 }
 
@@ -418,7 +435,9 @@ static int add_changed(struct work *w, struct trace_path *p, unsigned kinds, cha
 	if ((kinds & OBS_CONTENT) && !p->st.st_size)
 		f.digest = fp_of("", 0);
 	else if ((kinds & OBS_CONTENT) && p->hash_state != HASH_DONE)
-		return refuse(w, "the earlier content of %s could not be digested before it was changed", p->path);
+		return refuse(
+			w, "the earlier content of %s could not be digested before it was changed",
+			p->path);
 	if ((kinds & OBS_LINK) && !p->target)
 		return refuse(w, "the earlier target of %s is not known", p->path);
 	state_of_listed(w, p, kinds, &f, excluded, n_excluded, state);
@@ -443,7 +462,7 @@ static int add_input(struct work *w, size_t k)
 	struct trace_path *p = w->v[k];
 	unsigned kinds = p->changed ? kinds_changed(w, p, w->now_err[k]) : kinds_unchanged(p);
 	struct path_entry *pe = &w->set.v[w->set.n];
-	auto_buf struct buf state = { 0 };
+	auto_buf struct buf state = {0};
 	auto_free char **all = NULL;
 	size_t n_all = 0;
 	int r;
@@ -463,12 +482,12 @@ static int add_input(struct work *w, size_t k)
 	pe->path = xstrdup(p->path);
 	pe->kinds = kinds;
 	w->set.n++;
-	r = p->changed ? add_changed(w, p, kinds, all, n_all, &state) :
-			 add_unchanged(w, k, kinds, all, n_all, &state);
+	r = p->changed ? add_changed(w, p, kinds, all, n_all, &state)
+		       : add_unchanged(w, k, kinds, all, n_all, &state);
 	if (r < 0)
 		return r;
 	w->r->states[w->r->n_states++] = state;
-	state = (struct buf){ 0 };
+	state = (struct buf){0};
 	return 0;
 }
 
@@ -534,7 +553,7 @@ static int capture_file(struct work *w, const char *path, const struct stat *st,
 	auto_close int fd = open_output(path, st);
 	struct idx_digest *d = &w->digests[w->n_digests];
 	struct stat before, after;
-	struct err e = { 0 };
+	struct err e = {0};
 	uint64_t size;
 
 	if (fd < 0)
@@ -545,7 +564,8 @@ static int capture_file(struct work *w, const char *path, const struct stat *st,
 	if (store_put_fd(w->c->idx, fd, &o->oid, &o->now.fp, &size, &e) < 0)
 		return cache_trouble(w, "cannot store the output %s: %s", path, e.msg);
 	if (fstat(fd, &after) < 0 || size != (uint64_t)before.st_size ||
-	    ns_of(after.st_mtim) != ns_of(before.st_mtim) || ns_of(after.st_ctim) != ns_of(before.st_ctim))
+	    ns_of(after.st_mtim) != ns_of(before.st_mtim) ||
+	    ns_of(after.st_ctim) != ns_of(before.st_ctim))
 		return refuse(w, "the output %s was changed by another process", path);
 	d->st = before;
 	d->fp = o->now.fp;
@@ -567,7 +587,8 @@ static int capture_link(struct work *w, const char *path, struct output *o)
 }
 
 /* How it was left: type, mode, content. */
-static int capture_left(struct work *w, const struct trace_path *p, const struct stat *st, struct output *o)
+static int capture_left(struct work *w, const struct trace_path *p, const struct stat *st,
+			struct output *o)
 {
 	o->now.mode = st->st_mode & 07777;
 	switch (st->st_mode & S_IFMT) {
@@ -590,11 +611,12 @@ static int capture_left(struct work *w, const struct trace_path *p, const struct
 
 static int capture_xattrs(struct work *w, const char *path, struct output *o)
 {
-	auto_buf struct buf b = { 0 };
+	auto_buf struct buf b = {0};
 	int r = xattr_blob(path, -1, &b);
 
 	if (r < 0)
-		return refuse(w, "cannot read the extended attributes of %s: %s", path, strerror(-r));
+		return refuse(w, "cannot read the extended attributes of %s: %s", path,
+			      strerror(-r));
 	o->n_xattrs = b.len;
 	o->xattrs = b.len ? take(b.data) : NULL;
 	return 0;
@@ -636,7 +658,7 @@ static struct links *link_groups(const struct work *w)
 	for (size_t k = 0; k < w->n; k++)
 		if ((w->v[k]->changed || w->v[k]->relinked) && !w->now_err[k] &&
 		    S_ISREG(w->now[k].st_mode) && w->now[k].st_nlink > 1)
-			v[n++] = (struct name){ w->now[k].st_dev, w->now[k].st_ino, k };
+			v[n++] = (struct name){w->now[k].st_dev, w->now[k].st_ino, k};
 	qsort(v, n, sizeof(*v), by_inode);
 	for (size_t i = 0, j; i < n; i = j) {
 		bool changed = false;
@@ -644,7 +666,7 @@ static struct links *link_groups(const struct work *w)
 		for (j = i; j < n && v[j].dev == v[i].dev && v[j].ino == v[i].ino; j++)
 			changed |= w->v[v[j].k]->changed;
 		for (size_t m = i; m < j && changed; m++)
-			links[v[m].k] = (struct links){ j - i > 1 ? next : 0, j - i };
+			links[v[m].k] = (struct links){j - i > 1 ? next : 0, j - i};
 		next++;
 	}
 	return links;
@@ -675,7 +697,8 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 	if (w->now_err[k] == ENOENT && !was_there(p) && !is_temporary(w, k))
 		return 0;
 	if (w->now_err[k] && w->now_err[k] != ENOENT)
-		return refuse(w, "cannot look at the output %s: %s", p->path, strerror(w->now_err[k]));
+		return refuse(w, "cannot look at the output %s: %s", p->path,
+			      strerror(w->now_err[k]));
 	o->path = xstrdup(p->path);
 	o->own = is_own(w, p) && !w->c->opts->strict && (w->now_err[k] != ENOENT || !was_there(p));
 	if (o->own)
@@ -696,7 +719,8 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 	/* Under its own name it would be noticed where it is to be replaced; moved here it would be cut off. */
 	if (S_ISREG(st->st_mode) && st->st_nlink > 1 && st->st_nlink > links->names &&
 	    (!was_there(p) || p->st.st_ino != st->st_ino))
-		return refuse(w, "%s has other hard links, which the step did not look at", p->path);
+		return refuse(w, "%s has other hard links, which the step did not look at",
+			      p->path);
 	r = capture_left(w, p, st, o);
 	return r < 0 ? r : capture_xattrs(w, p->path, o);
 }
@@ -721,7 +745,7 @@ static int add_outputs(struct work *w)
 static int add_console(struct work *w)
 {
 	const struct console_record *rec = w->c->console;
-	struct err e = { 0 };
+	struct err e = {0};
 	struct fp fp;
 	uint64_t size;
 
@@ -740,7 +764,7 @@ static int add_console(struct work *w)
 static int add_stdin(struct work *w)
 {
 	const struct stdin_used *in = w->c->in;
-	struct err e = { 0 };
+	struct err e = {0};
 	struct fp fp;
 	uint64_t size;
 
@@ -779,7 +803,7 @@ static void describe(struct work *w)
 /* The key of a run that read from stdin: what it read counts. */
 static struct fp stdin_key(const struct fp *base, const struct stdin_used *in)
 {
-	auto_buf struct buf b = { 0 };
+	auto_buf struct buf b = {0};
 
 	buf_add(&b, base, sizeof(*base));
 	buf_add(&b, &in->fp, sizeof(in->fp));
@@ -790,7 +814,7 @@ static struct fp stdin_key(const struct fp *base, const struct stdin_used *in)
 
 static void compute_key(struct work *w)
 {
-	auto_buf struct buf b = { 0 };
+	auto_buf struct buf b = {0};
 	struct key_state *k;
 
 	path_set_encode(&w->set, &b);
@@ -808,7 +832,7 @@ static void compute_key(struct work *w)
 static int put(struct work *w)
 {
 	struct idx *x = w->c->idx;
-	struct err e = { 0 };
+	struct err e = {0};
 	const struct idx_digest *d;
 	size_t n;
 
@@ -840,7 +864,7 @@ static int may_store(struct work *w)
 
 void capture(const struct capture *c, struct outcome *ret)
 {
-	struct work w = { .c = c, .ret = ret, .r = xcalloc(1, sizeof(*w.r)) };
+	struct work w = {.c = c, .ret = ret, .r = xcalloc(1, sizeof(*w.r))};
 	int r;
 
 	trace_settle(c->trace);

@@ -71,10 +71,12 @@ static int wait_plain(pid_t child)
 /* As a child, because something is to be done meanwhile or after it. */
 static int run_plain_child(const struct exec *x)
 {
-	static const int passed[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 };
-	struct sigaction sa = { .sa_sigaction = pass_signal, .sa_flags = SA_SIGINFO | SA_RESTART }, old;
-	struct err e = { 0 };
-	bool fed = x->in && stdin_holds(x->in); /* the lookup took bytes that the command is to have first */
+	static const int passed[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+	struct sigaction sa = {.sa_sigaction = pass_signal, .sa_flags = SA_SIGINFO | SA_RESTART},
+			 old;
+	struct err e = {0};
+	bool fed = x->in &&
+		   stdin_holds(x->in); /* the lookup took bytes that the command is to have first */
 	auto_close int in = fed ? stdin_child_fd(x->in, &e) : -1;
 	pid_t child;
 
@@ -108,7 +110,7 @@ static int run_plain_child(const struct exec *x)
 
 static void write_report(struct exec *x)
 {
-	struct err e = { 0 };
+	struct err e = {0};
 
 	if (x->o.report && report_write(x->o.report, &x->rep, &e) < 0)
 		log_warn("%s", e.msg);
@@ -118,7 +120,7 @@ static void write_report(struct exec *x)
 static int run_plain(struct exec *x, const char *reason)
 {
 	struct stdin_used used;
-	struct err e = { 0 };
+	struct err e = {0};
 
 	x->rep.reason = reason;
 	x->rep.stored = false;
@@ -156,17 +158,17 @@ static int run_uncached(struct exec *x, const char *why)
 
 static void note_run(struct exec *x)
 {
-	struct run r = { .started_ns = x->rep.started_ns,
-			 .wall_ns = (int64_t)(x->rep.wall_seconds * 1e9),
-			 .saved_ns = (int64_t)(x->rep.saved_seconds * 1e9),
-			 .name = x->step.name,
-			 .reason = (char *)x->rep.reason,
-			 .result = strcmp(x->rep.result, "hit") == 0 ? 1 : 0,
-			 .stored = x->rep.stored,
-			 .exit_status = x->rep.exit_status,
-			 .step_key = x->step.key };
-	auto_buf struct buf argv = { 0 };
-	struct err e = { 0 };
+	struct run r = {.started_ns = x->rep.started_ns,
+			.wall_ns = (int64_t)(x->rep.wall_seconds * 1e9),
+			.saved_ns = (int64_t)(x->rep.saved_seconds * 1e9),
+			.name = x->step.name,
+			.reason = (char *)x->rep.reason,
+			.result = strcmp(x->rep.result, "hit") == 0 ? 1 : 0,
+			.stored = x->rep.stored,
+			.exit_status = x->rep.exit_status,
+			.step_key = x->step.key};
+	auto_buf struct buf argv = {0};
+	struct err e = {0};
 
 	for (int k = 0; k < x->o.argc; k++)
 		buf_addf(&argv, "%s%s", k ? " " : "", x->o.argv[k]);
@@ -192,7 +194,7 @@ static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, 
 {
 	const struct result *r = d->result;
 	auto_free void *console = NULL;
-	struct err e = { 0 };
+	struct err e = {0};
 	size_t n = 0;
 	int got;
 
@@ -202,8 +204,9 @@ static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, 
 	}
 	got = replay_outputs(x->idx, d, &e);
 	if (got <= 0) {
-		*why = xasprintf("%s", got < 0 || e.code ? e.msg :
-							   "an object of it is no longer whole in the cache");
+		*why = xasprintf("%s", got < 0 || e.code
+					       ? e.msg
+					       : "an object of it is no longer whole in the cache");
 		if (got < 0)
 			log_warn("cannot place the outputs: %s; running the command", e.msg);
 		return 0;
@@ -236,7 +239,7 @@ static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, 
 /* 1: it was a hit and is served. 0: x->why_miss says why not. */
 static int try_hit(struct exec *x, int *ret_status)
 {
-	struct decision d = { 0 };
+	struct decision d = {0};
 	int served = 0;
 
 	free(take(x->why_miss));
@@ -253,7 +256,7 @@ static int try_hit(struct exec *x, int *ret_status)
 
 static int after_run(struct exec *x, const struct outcome *out)
 {
-	struct err e = { 0 };
+	struct err e = {0};
 
 	if (out->cache_trouble && x->o.verbosity >= 0)
 		log_warn("%s; the result is not kept", out->reason);
@@ -276,10 +279,15 @@ static int after_run(struct exec *x, const struct outcome *out)
 
 static int run_recorded(struct exec *x)
 {
-	struct supervised s = { .opts = &x->o, .step = &x->step, .in = x->in, .passed = x->passed, .lock = x->lock,
-				.cache_dir = x->cache, .mask = x->mask };
-	struct outcome out = { 0 };
-	struct err e = { 0 };
+	struct supervised s = {.opts = &x->o,
+			       .step = &x->step,
+			       .in = x->in,
+			       .passed = x->passed,
+			       .lock = x->lock,
+			       .cache_dir = x->cache,
+			       .mask = x->mask};
+	struct outcome out = {0};
+	struct err e = {0};
 
 	idx_close(x->idx); /* the supervisor opens it for itself */
 	x->idx = NULL;
@@ -295,14 +303,15 @@ static int run_recorded(struct exec *x)
 		return x->rep.exit_status;
 	}
 	if (!out.ran)
-		return run_uncached(x, out.failure[0] ? out.failure : "the step cannot be recorded");
+		return run_uncached(x,
+				    out.failure[0] ? out.failure : "the step cannot be recorded");
 	return after_run(x, &out);
 }
 
 /* The lock of this step: who waited for it looks again. Trouble with it is no reason not to run. */
 static int lock_step(struct exec *x, int *ret_status)
 {
-	struct err e = { 0 };
+	struct err e = {0};
 	int r = idx_lock(x->idx, &x->step.key, false, &x->lock, &e);
 
 	if (r != -EWOULDBLOCK)
@@ -318,12 +327,12 @@ static int lock_step(struct exec *x, int *ret_status)
 /* The step key: what is to be run, and what the caller passes on beside the standard streams. */
 static int describe(struct exec *x, struct err *e)
 {
-	auto_buf struct buf passed = { 0 };
+	auto_buf struct buf passed = {0};
 	int r = stdin_open(x->idx, &x->in, e);
 
 	if (r == 0)
-		r = step_describe(&x->o, stdin_type(x->in), stdin_file_fp(x->in), stdin_file_off(x->in),
-				  &x->step, e);
+		r = step_describe(&x->o, stdin_type(x->in), stdin_file_fp(x->in),
+				  stdin_file_off(x->in), &x->step, e);
 	if (r == 0)
 		r = inherited_open(x->o.argv, &x->passed, &passed, e);
 	if (r == 0 && passed.len) {
@@ -335,7 +344,7 @@ static int describe(struct exec *x, struct err *e)
 
 static int run_cached(struct exec *x)
 {
-	struct err e = { 0 };
+	struct err e = {0};
 	int status = 0;
 
 	if (describe(x, &e) < 0)
@@ -364,12 +373,15 @@ static int run_cached(struct exec *x)
 
 static int run_exec(struct exec *x)
 {
-	struct err e = { 0 };
+	struct err e = {0};
 	auto_free char *cwd = getcwd(NULL, 0);
 
 	x->begun = mono_ns();
-	x->rep = (struct report){ .result = "uncached", .argv = x->o.argv, .cwd = cwd,
-				  .name = x->o.name ? x->o.name : x->o.argv[0], .started_ns = now_ns() };
+	x->rep = (struct report){.result = "uncached",
+				 .argv = x->o.argv,
+				 .cwd = cwd,
+				 .name = x->o.name ? x->o.name : x->o.argv[0],
+				 .started_ns = now_ns()};
 	if (x->o.no_cache)
 		return run_plain(x, "--no-cache");
 	if (idx_open(x->o.cache_dir, false, &x->idx, &e) < 0)
@@ -384,7 +396,7 @@ static int run_exec(struct exec *x)
 
 int cmd_exec(int argc, char **argv)
 {
-	struct exec x = { 0 };
+	struct exec x = {0};
 	int status, r = exec_opts_parse(argc, argv, &x.o);
 
 	if (r)

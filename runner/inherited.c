@@ -63,15 +63,16 @@ static bool is_known(int fd, char *const *argv)
 	return false;
 }
 
-static int add_file(struct inherited *h, int fd, const struct stat *st, struct buf *key, struct err *e)
+static int add_file(struct inherited *h, int fd, const struct stat *st, struct buf *key,
+		    struct err *e)
 {
 	int mode = fcntl(fd, F_GETFL) & O_ACCMODE;
 	off_t off = lseek(fd, 0, SEEK_CUR);
-	struct fp fp = { 0 };
+	struct fp fp = {0};
 	int r;
 
 	h->files = xrealloc(h->files, (h->n + 1) * sizeof(*h->files));
-	h->files[h->n++] = (struct passed){ fd, *st };
+	h->files[h->n++] = (struct passed){fd, *st};
 	if (mode != O_WRONLY) {
 		r = hash_fd(fd, 0, -1, &fp, NULL);
 		if (r < 0)
@@ -86,13 +87,16 @@ static int add_file(struct inherited *h, int fd, const struct stat *st, struct b
 
 static void spoil(struct inherited *h, int fd, mode_t mode)
 {
-	const char *what = S_ISFIFO(mode) ? "a pipe" : S_ISSOCK(mode) ? "a socket" :
-			   S_ISDIR(mode)  ? "a directory" :
-					    "a device";
+	const char *what = S_ISFIFO(mode)   ? "a pipe"
+			   : S_ISSOCK(mode) ? "a socket"
+			   : S_ISDIR(mode)  ? "a directory"
+					    : "a device";
 
 	if (!h->spoiled)
-		h->spoiled = xasprintf("descriptor %d (%s) was passed to the command, and what goes through "
-				       "it is not seen; close it with %d>&-", fd, what, fd);
+		h->spoiled = xasprintf(
+			"descriptor %d (%s) was passed to the command, and what goes through "
+			"it is not seen; close it with %d>&-",
+			fd, what, fd);
 }
 
 static int look(struct inherited *h, int fd, char *const *argv, struct buf *key, struct err *e)
@@ -123,7 +127,8 @@ int inherited_open(char *const *argv, struct inherited **ret, struct buf *key, s
 	int r = 0;
 
 	if (!d)
-		h->spoiled = xstrdup("without /proc the descriptors passed to the command are not known");
+		h->spoiled = xstrdup(
+			"without /proc the descriptors passed to the command are not known");
 	while (d && r == 0 && (de = readdir(d))) {
 		int fd = atoi(de->d_name);
 
@@ -146,7 +151,8 @@ const char *inherited_spoiled(struct inherited *h)
 		struct stat b;
 
 		if (fstat(h->files[k].fd, &b) < 0 || a->st_size != b.st_size ||
-		    a->st_mtim.tv_sec != b.st_mtim.tv_sec || a->st_mtim.tv_nsec != b.st_mtim.tv_nsec)
+		    a->st_mtim.tv_sec != b.st_mtim.tv_sec ||
+		    a->st_mtim.tv_nsec != b.st_mtim.tv_nsec)
 			h->spoiled = xasprintf("a file passed as descriptor %d was written to",
 					       h->files[k].fd);
 	}

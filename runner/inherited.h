@@ -17,7 +17,8 @@ struct inherited;
 
 /* Look at every descriptor >= 3 that would stay open across exec and that the command can know of: a single digit, or
  * a number that an argument or a variable names. key: bytes for the step key. */
-int inherited_open(char *const *argv, struct inherited **ret, struct buf *key, struct err *e) must_check;
+int inherited_open(char *const *argv, struct inherited **ret, struct buf *key,
+		   struct err *e) must_check;
 /* After the step: why its result must not be stored, or NULL. Valid until freed. */
 const char *inherited_spoiled(struct inherited *h);
 void inherited_free(struct inherited *h);

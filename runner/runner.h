@@ -16,9 +16,9 @@
 
 #include "../index/index.h"
 
-#define EXIT_MLFS 125	   /* mlfs itself failed */
+#define EXIT_MLFS	125 /* mlfs itself failed */
 #define EXIT_CANNOT_RUN 126
-#define EXIT_NOT_FOUND 127
+#define EXIT_NOT_FOUND	127
 
 /* ---- options.c / config.c: the command line and mlfs.conf ---- */
 
@@ -37,7 +37,7 @@ struct exec_opts {
 	struct strlist ignore_env; /* --ignore-env */
 	struct strlist ignore;	   /* --ignore GLOB */
 	char *salt, *name, *report;
-	int verbosity;	  /* -q: -1, default 0, -v: 1 */
+	int verbosity;	   /* -q: -1, default 0, -v: 1 */
 	uint64_t max_size; /* 0: no limit */
 	char **argv;	   /* the command, NULL-terminated; borrowed from main's argv */
 	int argc;
@@ -52,7 +52,14 @@ const char *nearest_word(const char *wrong, const char *const *words);
 /* ---- step.c: the step key ---- */
 
 /* How fd 0 is given to the step. */
-enum stdin_type { IN_CLOSED, IN_NULL, IN_TTY, IN_FILE, IN_STREAM /* pipe, fifo, socket */, IN_DEVICE };
+enum stdin_type {
+	IN_CLOSED,
+	IN_NULL,
+	IN_TTY,
+	IN_FILE,
+	IN_STREAM /* pipe, fifo, socket */,
+	IN_DEVICE
+};
 struct step {
 	struct fp key;
 	char *cwd;
@@ -80,7 +87,8 @@ int64_t stdin_file_off(const struct stdin_src *s);
  * as it fits what the kernel lets one peek (tee(2) for pipes, MSG_PEEK for sockets), else it is kept here and
  * given to the step first. 1 same, 0 different, -errno. Other types: 1. Call it last, when all else matches.
  */
-int stdin_matches(struct stdin_src *s, struct idx *x, const struct result *r, struct err *e) must_check;
+int stdin_matches(struct stdin_src *s, struct idx *x, const struct result *r,
+		  struct err *e) must_check;
 /* Hit: take what the recorded step read (IN_STREAM: read and drop stdin_len bytes; IN_FILE: move the shared
  * offset to where the recorded step left it: start + stdin_len). */
 int stdin_consume(struct stdin_src *s, const struct result *r, struct err *e) must_check;
@@ -90,14 +98,16 @@ int stdin_consume(struct stdin_src *s, const struct result *r, struct err *e) mu
  * from the pipe. Otherwise a dup of fd 0 (-1 when closed). Caller closes.
  */
 int stdin_child_fd(struct stdin_src *s, struct err *e) must_check;
-int stdin_start(struct stdin_src *s, struct err *e) must_check; /* in the supervisor, after the fork */
+int stdin_start(struct stdin_src *s,
+		struct err *e) must_check; /* in the supervisor, after the fork */
 struct stdin_used {
 	enum stdin_kind kind;
 	uint64_t len;
 	struct fp fp;
-	int spool;	   /* fd of the bytes consumed (IN_STREAM); owned by s */
+	int spool; /* fd of the bytes consumed (IN_STREAM); owned by s */
 	bool eof;
-	const char *spoiled; /* why a result must not be stored ("the terminal was read"), or NULL */
+	const char
+		*spoiled; /* why a result must not be stored ("the terminal was read"), or NULL */
 };
 /* The command is gone: stop the thread, settle what was consumed. IN_TTY: notices whether the terminal was
  * read (its access time, set back before the start, has moved). Idempotent. */
@@ -115,8 +125,10 @@ struct console;
  * one) for a stream that is a terminal. merged: one for both. Streams that are closed stay closed.
  * A spool file in `spool_dir` (unlinked; memory when that fails) keeps the bytes.
  */
-int console_open(const struct step *s, const char *spool_dir, struct console **ret, struct err *e) must_check;
-void console_child_fds(const struct console *c, int *ret_out, int *ret_err); /* borrowed; -1: closed */
+int console_open(const struct step *s, const char *spool_dir, struct console **ret,
+		 struct err *e) must_check;
+void console_child_fds(const struct console *c, int *ret_out,
+		       int *ret_err);		 /* borrowed; -1: closed */
 void console_close_child_fds(struct console *c); /* in the supervisor, after the fork */
 /* Threads that copy to the real fd 1 / 2 and into the spool. A reader that went away (EPIPE) closes the pipe so
  * that the command gets SIGPIPE as it would natively; window size changes are passed on by console_winch.
@@ -148,8 +160,9 @@ bool console_compatible(const struct result *r, bool merged);
 struct decision {
 	bool hit;
 	struct result *result; /* hit: caller frees through decision_free */
-	char *reason;	       /* miss: a sentence for people: "data/raw.csv changed", "not seen before" */
-	struct place *places;  /* hit: what is to be done to each output, same order as result->outputs */
+	char *reason; /* miss: a sentence for people: "data/raw.csv changed", "not seen before" */
+	struct place
+		*places; /* hit: what is to be done to each output, same order as result->outputs */
 };
 enum place_action { PLACE_KEEP, PLACE_WRITE, PLACE_REMOVE };
 struct place {
@@ -209,7 +222,8 @@ int watch_install(bool network, struct err *e) must_check;
 int watch_send(int sock, int listener_fd, struct err *e) must_check;
 /* In the supervisor: a thread answers notifications until the step is gone. Takes listener_fd on success.
  * command: a process in the view that fs (borrowed) serves; fs NULL: locks are left alone. */
-int watch_start(int listener_fd, pid_t command, struct fs *fs, struct watch **ret, struct err *e) must_check;
+int watch_start(int listener_fd, pid_t command, struct fs *fs, struct watch **ret,
+		struct err *e) must_check;
 /* What network was used ("network was used: connect to 93.184.216.34:443 by curl"), or NULL. Valid until freed. */
 const char *watch_network(struct watch *w);
 /* Ends the thread and closes the listener: with processes of the step still alive (daemons), their watched calls

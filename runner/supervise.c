@@ -28,7 +28,7 @@ static void pass_on(const struct front *f, const struct signalfd_siginfo *si)
 	int sig = (int)si->ssi_signo;
 	/* A terminal that goes away tells the leader of its session alone. */
 	bool from_terminal = si->ssi_code == SI_KERNEL && !(sig == SIGHUP && getsid(0) == getpid());
-	struct err e = { 0 };
+	struct err e = {0};
 
 	if (sig == SIGCHLD)
 		return;
@@ -71,8 +71,8 @@ static int handle_message(struct front *f, struct outcome *ret)
 
 static int wait_outcome(struct front *f, struct outcome *ret)
 {
-	struct pollfd p[2] = { { .fd = f->control, .events = POLLIN },
-			       { .fd = f->signals, .events = POLLIN } };
+	struct pollfd p[2] = {{.fd = f->control, .events = POLLIN},
+			      {.fd = f->signals, .events = POLLIN}};
 	struct signalfd_siginfo si;
 	int r = 0;
 
@@ -99,7 +99,7 @@ static int after_death(struct outcome *ret, struct err *e)
 
 int supervise(const struct supervised *s, struct outcome *ret, struct err *e)
 {
-	struct front f = { .control = -1, .signals = -1 };
+	struct front f = {.control = -1, .signals = -1};
 	auto_close int signals = -1, control = -1;
 	sigset_t all;
 	int pair[2], r;

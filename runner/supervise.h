@@ -8,13 +8,13 @@
 
 /* How a recorded run ended; plain bytes, sent from the supervisor to the front. */
 struct outcome {
-	bool ran;	  /* the command was executed (else `failure` says why, and the caller runs it plainly) */
+	bool ran; /* the command was executed (else `failure` says why, and the caller runs it plainly) */
 	bool not_executed; /* it was found not to be executable: exec_errno */
 	bool stored, has_key;
 	bool cache_trouble; /* not stored because of the cache itself (a full disk): worth a warning */
 	bool left_running; /* processes of the step are alive: the supervisor goes on serving them */
 	int exec_errno;
-	int exit_status;  /* 0-255, 128+N */
+	int exit_status; /* 0-255, 128+N */
 	int64_t started_ns, wall_ns;
 	struct fp input_key;
 	uint64_t inputs, outputs, output_bytes;

@@ -26,7 +26,7 @@
 #include "view.h"
 
 /* What is still running when the command has ended gets so long to end as well: `> >(tee log)` and the like. */
-#define GRACE_MS 100
+#define GRACE_MS  100
 /* The mount goes with its last process; more time than that means that something else holds it. */
 #define UNMOUNT_S 5
 
@@ -35,8 +35,8 @@
 
 struct super {
 	const struct supervised *s;
-	int control;  /* to the front */
-	int step;     /* to the step's process; -1 when closed */
+	int control; /* to the front */
+	int step;    /* to the step's process; -1 when closed */
 	int signals;
 	pid_t command;
 	struct console *console;
@@ -59,7 +59,7 @@ struct super {
 static void fail_step(int sock, char tag, const char *text) __attribute__((noreturn));
 static void fail_step(int sock, char tag, const char *text)
 {
-	struct err e = { 0 };
+	struct err e = {0};
 
 	(void)!message_send(sock, tag, text, -1, &e); /* the supervisor sees our end in any case */
 	_exit(EXIT_MLFS);
@@ -78,7 +78,7 @@ static void set_stream(int fd, int from)
 
 static void watch_step(const struct supervised *s, int sock)
 {
-	struct err e = { 0 };
+	struct err e = {0};
 	auto_close int fd = -1;
 
 	fd = watch_install(!s->opts->allow_network, &e);
@@ -91,9 +91,11 @@ static void step_main(const struct supervised *s, int sock, int in, int out, int
 static void step_main(const struct supervised *s, int sock, int in, int out, int errfd)
 {
 	auto_free char *mountpoint = xasprintf("%s/tmp", s->cache_dir);
-	struct view v = { .kind = view_kind(), .mountpoint = mountpoint, .cache = s->cache_dir,
-			  .cwd = s->step->cwd };
-	struct err e = { 0 };
+	struct view v = {.kind = view_kind(),
+			 .mountpoint = mountpoint,
+			 .cache = s->cache_dir,
+			 .cwd = s->step->cwd};
+	struct err e = {0};
 	char number[16];
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -228,15 +230,15 @@ static void watch_failed(struct super *s, const char *why)
 
 static int start_server(struct super *s, int fuse_fd, struct err *e)
 {
-	struct fs_options o = { .idx = s->idx,
-				.own_ids_only = view_kind() == VIEW_USER,
-				.posix_acl = view_kind() == VIEW_ROOT,
-				.strict = s->s->opts->strict,
-				.ignore = s->s->opts->ignore.v,
-				.n_ignore = s->s->opts->ignore.n,
-				.untraced = s->untraced,
-				.network = network_so_far,
-				.network_arg = s };
+	struct fs_options o = {.idx = s->idx,
+			       .own_ids_only = view_kind() == VIEW_USER,
+			       .posix_acl = view_kind() == VIEW_ROOT,
+			       .strict = s->s->opts->strict,
+			       .ignore = s->s->opts->ignore.v,
+			       .n_ignore = s->s->opts->ignore.n,
+			       .untraced = s->untraced,
+			       .network = network_so_far,
+			       .network_arg = s};
 	int r;
 
 	for (const char *const *p = view_native(); *p; p++)
@@ -277,7 +279,7 @@ static int set_up(struct super *s)
 {
 	struct watch *w = NULL;
 	struct message m;
-	struct err e = { 0 };
+	struct err e = {0};
 	int r;
 
 	while ((r = message_recv(s->step, &m, &e)) > 0) {
@@ -338,7 +340,8 @@ static void reap(struct super *s)
 			continue;
 		}
 		s->ended = true;
-		s->out.exit_status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+		s->out.exit_status =
+			WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 		s->out.wall_ns = mono_ns() - s->out.wall_ns;
 	}
 }
@@ -354,7 +357,7 @@ static bool any_child(void)
 static void hear_front(struct super *s)
 {
 	struct message m;
-	struct err e = { 0 };
+	struct err e = {0};
 	int r = message_recv(s->control, &m, &e);
 
 	if (r > 0 && m.tag == 'W') {
@@ -379,8 +382,8 @@ static void run_until(struct super *s, bool all, int timeout_ms)
 	struct signalfd_siginfo si;
 
 	for (;;) {
-		struct pollfd p[2] = { { .fd = s->signals, .events = POLLIN },
-				       { .fd = s->control, .events = POLLIN } };
+		struct pollfd p[2] = {{.fd = s->signals, .events = POLLIN},
+				      {.fd = s->control, .events = POLLIN}};
 		int64_t left = timeout_ms < 0 ? -1 : (end - mono_ns() + 999999) / 1000000;
 
 		reap(s);
@@ -417,7 +420,8 @@ static void join_server(struct super *s)
 	s->serving = false;
 	if (joined_within(s, UNMOUNT_S * INT64_C(1000000000)))
 		return;
-	snprintf(s->out.reason, sizeof(s->out.reason), "the view was still in use when the step had ended");
+	snprintf(s->out.reason, sizeof(s->out.reason),
+		 "the view was still in use when the step had ended");
 	do
 		fs_abort(s->fs); /* again: the signal may come just before the thread sleeps */
 	while (!joined_within(s, 50000000));
@@ -431,12 +435,17 @@ static void why_not(struct outcome *o, const char *reason)
 
 static void finish(struct super *s)
 {
-	struct console_record rec = { 0 };
-	struct stdin_used used = { 0 };
+	struct console_record rec = {0};
+	struct stdin_used used = {0};
 	char outer[512] = "network use could not be noticed";
-	struct err e = { 0 };
-	struct capture c = { .idx = s->idx, .opts = s->s->opts, .step = s->s->step,
-			     .trace = fs_trace(s->fs), .console = &rec, .in = &used, .out = &s->out };
+	struct err e = {0};
+	struct capture c = {.idx = s->idx,
+			    .opts = s->s->opts,
+			    .step = s->s->step,
+			    .trace = fs_trace(s->fs),
+			    .console = &rec,
+			    .in = &used,
+			    .out = &s->out};
 
 	join_server(s);
 	console_finish(s->console, &rec);
@@ -448,16 +457,17 @@ static void finish(struct super *s)
 		if (s->outer_watches && ask_outer(outer, sizeof(outer)) != 0)
 			why_not(&s->out, outer);
 		if (s->network_unseen && !s->out.reason[0])
-			snprintf(s->out.reason, sizeof(s->out.reason),
-				 "network use cannot be noticed here (%s); --allow-network stores all the same",
-				 s->network_unseen);
+			snprintf(
+				s->out.reason, sizeof(s->out.reason),
+				"network use cannot be noticed here (%s); --allow-network stores all the same",
+				s->network_unseen);
 	}
 	capture(&c, &s->out);
 }
 
 static void debug_figures(struct super *s)
 {
-	auto_buf struct buf b = { 0 };
+	auto_buf struct buf b = {0};
 	struct rusage u;
 
 	if (!getenv("MLFS_DEBUG") || !s->fs)
@@ -521,10 +531,10 @@ static void give_up(struct super *s, const char *why)
 static void run(struct super *s)
 {
 	char started[1 + sizeof(pid_t)] = "P";
-	struct console_record rec = { 0 };
-	struct stdin_used used = { 0 };
+	struct console_record rec = {0};
+	struct stdin_used used = {0};
 	char *running = NULL;
-	struct err e = { 0 };
+	struct err e = {0};
 
 	memcpy(started + 1, &s->command, sizeof(pid_t));
 	(void)!send(s->control, started, sizeof(started), MSG_NOSIGNAL);
@@ -555,17 +565,19 @@ static void run(struct super *s)
 
 void supervisor_main(const struct supervised *sd, int control)
 {
-	struct super s = { .s = sd, .control = control, .step = -1, .fuse_fd = -1 };
-	struct err e = { 0 };
+	struct super s = {.s = sd, .control = control, .step = -1, .fuse_fd = -1};
+	struct err e = {0};
 	sigset_t chld;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
-	s.signals = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK); /* all signals are blocked already */
+	s.signals = signalfd(-1, &chld,
+			     SFD_CLOEXEC | SFD_NONBLOCK); /* all signals are blocked already */
 	if (begin(&s, &e) < 0)
 		give_up(&s, e.msg);
-	(void)setpgid(0, 0); /* terminal signals and stops are for the command, not for who serves it */
+	(void)setpgid(
+		0, 0); /* terminal signals and stops are for the command, not for who serves it */
 	raise_limits(&s);
 	if (idx_open(sd->cache_dir, false, &s.idx, &e) < 0) {
 		(void)kill(s.command, SIGKILL);

@@ -15,8 +15,8 @@
 
 enum view_kind view_kind(void)
 {
-	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct d[2] = { 0 };
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct d[2] = {0};
 
 	if (geteuid() == 0 && syscall(SYS_capget, &h, d) == 0 &&
 	    (d[CAP_SYS_ADMIN / 32].effective & (1u << (CAP_SYS_ADMIN % 32))))
@@ -26,16 +26,16 @@ enum view_kind view_kind(void)
 
 const char *const *view_native(void)
 {
-	static const char *const native[] = { "/proc", "/sys", "/dev", "/run", NULL };
+	static const char *const native[] = {"/proc", "/sys", "/dev", "/run", NULL};
 
 	return native;
 }
 
 int message_send(int sock, char tag, const char *text, int fd, struct err *e)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec v[2] = { { &tag, 1 }, { (void *)(text ? text : ""), text ? strlen(text) : 0 } };
-	struct msghdr m = { .msg_iov = v, .msg_iovlen = 2 };
+	char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec v[2] = {{&tag, 1}, {(void *)(text ? text : ""), text ? strlen(text) : 0}};
+	struct msghdr m = {.msg_iov = v, .msg_iovlen = 2};
 	struct cmsghdr *c;
 
 	if (v[1].iov_len > 511)
@@ -54,10 +54,12 @@ int message_send(int sock, char tag, const char *text, int fd, struct err *e)
 
 int message_recv(int sock, struct message *msg, struct err *e)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec v[2] = { { &msg->tag, 1 }, { msg->text, sizeof(msg->text) - 1 } };
-	struct msghdr m = { .msg_iov = v, .msg_iovlen = 2, .msg_control = control,
-			    .msg_controllen = sizeof(control) };
+	char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec v[2] = {{&msg->tag, 1}, {msg->text, sizeof(msg->text) - 1}};
+	struct msghdr m = {.msg_iov = v,
+			   .msg_iovlen = 2,
+			   .msg_control = control,
+			   .msg_controllen = sizeof(control)};
 	struct cmsghdr *c;
 	ssize_t n;
 
@@ -95,10 +97,11 @@ static int new_user_namespace(struct err *e)
 	int r;
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-		return err_set(e, errno,
-			       "cannot make a user namespace (an administrator can allow it: sysctl "
-			       "kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 "
-			       "kernel.apparmor_restrict_unprivileged_userns=0)");
+		return err_set(
+			e, errno,
+			"cannot make a user namespace (an administrator can allow it: sysctl "
+			"kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 "
+			"kernel.apparmor_restrict_unprivileged_userns=0)");
 	/* Without a setgroups file (before Linux 3.19) there is nothing to deny. */
 	r = write_text("/proc/self/setgroups", "deny", e);
 	if (r < 0 && r != -ENOENT)
@@ -119,13 +122,16 @@ static int mount_fuse(const struct view *v, int *ret_fd, struct err *e)
 	char data[160];
 
 	if (fd < 0 && (errno == ENOENT || errno == ENXIO || errno == ENODEV))
-		return err_set(e, errno, "cannot open /dev/fuse (as root: modprobe fuse; in a container: "
-					 "pass --device /dev/fuse)");
+		return err_set(e, errno,
+			       "cannot open /dev/fuse (as root: modprobe fuse; in a container: "
+			       "pass --device /dev/fuse)");
 	if (fd < 0)
 		return err_set(e, errno, "cannot open /dev/fuse (as root: chmod 666 /dev/fuse)");
 	if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(10, 229))
-		return err_text(e, ENXIO, "/dev/fuse is not the FUSE device (as root: rm /dev/fuse; mknod -m 666 "
-					  "/dev/fuse c 10 229; in a container: pass --device /dev/fuse)");
+		return err_text(
+			e, ENXIO,
+			"/dev/fuse is not the FUSE device (as root: rm /dev/fuse; mknod -m 666 "
+			"/dev/fuse c 10 229; in a container: pass --device /dev/fuse)");
 	snprintf(data, sizeof(data),
 		 "fd=%d,rootmode=40000,user_id=%u,group_id=%u,allow_other,default_permissions", fd,
 		 geteuid(), getegid());
@@ -189,7 +195,8 @@ int view_enter(const struct view *v, int sock, struct err *e)
 	if (v->kind == VIEW_USER)
 		r = new_user_namespace(e);
 	else
-		r = unshare(CLONE_NEWNS) < 0 ? err_set(e, errno, "cannot make a mount namespace") : 0;
+		r = unshare(CLONE_NEWNS) < 0 ? err_set(e, errno, "cannot make a mount namespace")
+					     : 0;
 	if (r < 0)
 		return r;
 	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)

@@ -238,7 +238,8 @@ static int do_rmtree(const char *path)
 	note('C', &st);
 	for (int i = 0; i < n; i++) {
 		if (strcmp(v[i]->d_name, ".") && strcmp(v[i]->d_name, "..") &&
-		    (size_t)snprintf(name, sizeof(name), "%s/%s", path, v[i]->d_name) < sizeof(name))
+		    (size_t)snprintf(name, sizeof(name), "%s/%s", path, v[i]->d_name) <
+			    sizeof(name))
 			(void)!do_rmtree(name);
 		free(v[i]);
 	}
@@ -259,7 +260,8 @@ static int do_map(const char *path, const char *data)
 		return -1;
 	}
 	note('C', &st);
-	p = mmap(NULL, (size_t)st.st_size, data ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+	p = mmap(NULL, (size_t)st.st_size, data ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED,
+		 fd, 0);
 	close(fd);
 	if (p == MAP_FAILED)
 		return -1;
@@ -499,7 +501,8 @@ static void line(char *s, int number)
 	char *words[MAX_WORDS + 4], **w = words, *save = NULL;
 	int n = 0, r;
 
-	for (char *p = strtok_r(s, " \n", &save); p && n < MAX_WORDS; p = strtok_r(NULL, " \n", &save))
+	for (char *p = strtok_r(s, " \n", &save); p && n < MAX_WORDS;
+	     p = strtok_r(NULL, " \n", &save))
 		words[n++] = p;
 	if (!n)
 		return;

@@ -130,7 +130,8 @@ static int connect_tcp(void)
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	/* Nobody listens: the call went on and the kernel's own answer came back. */
-	return connect(fd, (const void *)&local4, sizeof(local4)) < 0 && errno == ECONNREFUSED ? 0 : 1;
+	return connect(fd, (const void *)&local4, sizeof(local4)) < 0 && errno == ECONNREFUSED ? 0
+											       : 1;
 }
 
 static int connect_udp6(void)
@@ -239,7 +240,8 @@ static int local_only(void)
 
 	snprintf(sa.sun_path + 1, sizeof(sa.sun_path) - 1, "mlfs-test-%d", (int)getpid());
 	len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(sa.sun_path + 1));
-	if (bind(server, (void *)&sa, len) || listen(server, 1) || connect(client, (void *)&sa, len))
+	if (bind(server, (void *)&sa, len) || listen(server, 1) ||
+	    connect(client, (void *)&sa, len))
 		return 1;
 	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair))
 		return 2;
@@ -361,11 +363,11 @@ static void test_nested(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_quiet),	 cmocka_unit_test(test_connect),
+		cmocka_unit_test(test_quiet),	      cmocka_unit_test(test_connect),
 		cmocka_unit_test(test_first_is_kept), cmocka_unit_test(test_descendant),
-		cmocka_unit_test(test_send),	 cmocka_unit_test(test_listen),
-		cmocka_unit_test(test_ring),	 cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_free_early), cmocka_unit_test(test_nested),
+		cmocka_unit_test(test_send),	      cmocka_unit_test(test_listen),
+		cmocka_unit_test(test_ring),	      cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_free_early),    cmocka_unit_test(test_nested),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
