@@ -5,7 +5,7 @@
 
 say "a step waits for a file that appears outside"
 mkfifo "$WITNESS/ready"
-mlfs exec --report "$IO/report" -- sh -c 'echo r >"$WITNESS/ready"; while [ ! -e signal ]; do sleep 0.05; done; cat signal' >"$IO/out" &
+mlfs exec --report "$IO/report" -- sh -c '[ ! -e signal ]; echo r >"$WITNESS/ready"; while [ ! -e signal ]; do sleep 0.05; done; cat signal' >"$IO/out" &
 pid=$!
 read -r _ <"$WITNESS/ready"
 echo go >signal.tmp

@@ -396,7 +396,7 @@ class Case:
             self.recorded.append(rec)
             made = self.replaced(rec)
             for p, e in got.tree.items():
-                if before.get(p) != e or p in made:
+                if bare(before.get(p)) != bare(e) or p in made:
                     self.left[p].append((bare(e), script))
         if wrong:
             return 'wrong', f'{rep["result"]}: {wrong}'

@@ -347,8 +347,11 @@ static int do_chmod(const char *path, const char *mode)
 
 static int do_link(const char *a, const char *b)
 {
-	note_path('C', a);
-	return linkat(AT_FDCWD, a, AT_FDCWD, b, 0);
+	int r = linkat(AT_FDCWD, a, AT_FDCWD, b, 0);
+
+	if (r == 0)
+		note_path('C', a);
+	return r;
 }
 
 static int do_truncate(const char *path, off_t size)

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+/* fs/trace.h and fs/inode.h without a mount: what is kept of a path, and how names and inodes hang together. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../fs/inode.h"
+
+struct world {
+	char dir[64];
+	struct trace *t;
+};
+
+static char *in(const struct world *w, const char *name)
+{
+	return xasprintf("%s/%s", w->dir, name);
+}
+
+static void put(const struct world *w, const char *name, const char *text)
+{
+	auto_free char *path = in(w, name);
+	auto_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static int set_up(void **state)
+{
+	struct world *w = xcalloc(1, sizeof(*w));
+	struct fs_options o = {0};
+	struct err e = {0};
+
+	strcpy(w->dir, "/tmp/mlfs-trace.XXXXXX");
+	if (!mkdtemp(w->dir))
+		return -1;
+	w->t = trace_new(&o, &e);
+	*state = w;
+	return w->t ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+	auto_free char *command = xasprintf("rm -rf %s", w->dir);
+
+	trace_free(w->t);
+	if (system(command) != 0)
+		return -1;
+	free(w);
+	return 0;
+}
+
+static struct trace_path *get(const struct world *w, const char *name)
+{
+	auto_free char *path = in(w, name);
+
+	return trace_get(w->t, path, strlen(path));
+}
+
+static struct trace_path *look(const struct world *w, const char *name)
+{
+	struct trace_path *p = get(w, name);
+	struct stat st;
+
+	trace_looked(w->t, p, &st, lstat(p->path, &st) < 0 ? errno : 0);
+	return p;
+}
+
+static bool has_digest_of(const struct world *w, struct trace_path *p, const char *text)
+{
+	struct fp want = fp_of(text, strlen(text)), fp;
+
+	return trace_digest(w->t, p, &fp) == 0 && fp_eq(&fp, &want);
+}
+
+static void absent_is_kept(void **state)
+{
+	struct world *w = *state;
+	struct trace_path *p = look(w, "none");
+
+	assert_int_equal(p->err, ENOENT);
+	assert_int_equal(p->obs, OBS_ABSENT);
+	assert_ptr_equal(p, get(w, "none"));
+	assert_null(trace_spoiled(w->t));
+}
+
+static void appearing_by_others_spoils(void **state)
+{
+	struct world *w = *state;
+
+	look(w, "f");
+	put(w, "f", "x");
+	look(w, "f");
+	assert_non_null(trace_spoiled(w->t));
+}
+
+static void changing_by_others_spoils(void **state)
+{
+	struct world *w = *state;
+
+	put(w, "f", "x");
+	look(w, "f");
+	look(w, "f");
+	assert_null(trace_spoiled(w->t));
+	put(w, "f", "xy");
+	look(w, "f");
+	assert_non_null(trace_spoiled(w->t));
+}
+
+static void a_change_keeps_what_was_there(void **state)
+{
+	struct world *w = *state;
+	struct trace_path *p;
+
+	put(w, "f", "old");
+	p = look(w, "f");
+	trace_change(w->t, p, CHANGE_PART);
+	put(w, "f", "new one");
+	look(w, "f");
+	assert_true(p->changed && p->partial && !p->replaced);
+	assert_true(p->obs & OBS_CONTENT);
+	assert_int_equal(p->st.st_size, 3);
+	assert_true(has_digest_of(w, p, "old"));
+	assert_null(trace_spoiled(w->t));
+}
+
+static void replaced_unread_is_no_input(void **state)
+{
+	struct world *w = *state;
+	struct trace_path *p;
+
+	put(w, "f", "old");
+	p = look(w, "f");
+	trace_change(w->t, p, CHANGE_REPLACE);
+	put(w, "f", "new");
+	trace_read(w->t, p);
+	trace_change(w->t, p, CHANGE_PART);
+	assert_true(p->changed && p->replaced && !p->partial);
+	assert_false(p->obs & OBS_CONTENT);
+	assert_true(has_digest_of(w, p, "old")); /* known again as what was there */
+}
+
+static void read_before_replaced_is_an_input(void **state)
+{
+	struct world *w = *state;
+	struct trace_path *p;
+
+	put(w, "f", "old");
+	p = look(w, "f");
+	trace_read(w->t, p);
+	trace_change(w->t, p, CHANGE_REPLACE);
+	put(w, "f", "new");
+	assert_true(p->obs & OBS_CONTENT);
+	assert_true(has_digest_of(w, p, "old"));
+}
+
+static void a_failed_change_makes_it_an_input(void **state)
+{
+	struct world *w = *state;
+	struct trace_path *p;
+
+	put(w, "f", "old");
+	p = look(w, "f");
+	trace_change(w->t, p, CHANGE_REMOVE);
+	trace_kept(p);
+	assert_true(p->partial && (p->obs & OBS_CONTENT));
+	assert_true(has_digest_of(w, p, "old"));
+	trace_kept(NULL);
+	trace_kept(look(w, "none"));
+}
+
+static void moving_makes_content_an_input(void **state)
+{
+	struct world *w = *state;
+	struct trace_path *p;
+
+	put(w, "f", "old");
+	p = look(w, "f");
+	trace_change(w->t, p, CHANGE_MOVE);
+	assert_true(p->replaced && p->partial && (p->obs & OBS_CONTENT));
+	assert_true(has_digest_of(w, p, "old"));
+}
+
+static void created_is_not_looked_at(void **state)
+{
+	struct world *w = *state;
+	struct trace_path *p = look(w, "f");
+
+	trace_change(w->t, p, CHANGE_CREATE);
+	put(w, "f", "new");
+	look(w, "f");
+	trace_read(w->t, p);
+	assert_int_equal(p->err, ENOENT);
+	assert_true(p->changed && p->replaced);
+	assert_false(p->obs & OBS_CONTENT);
+	assert_null(trace_spoiled(w->t));
+}
+
+static void a_link_target_is_kept(void **state)
+{
+	struct world *w = *state;
+	auto_free char *path = in(w, "l");
+	struct trace_path *p;
+
+	assert_int_equal(symlink("there", path), 0);
+	p = look(w, "l");
+	trace_readlink(w->t, p);
+	trace_change(w->t, p, CHANGE_REMOVE);
+	assert_true(p->obs & OBS_LINK);
+	assert_string_equal(p->target, "there");
+}
+
+static void the_first_listing_is_kept(void **state)
+{
+	struct world *w = *state;
+	auto_close int fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct trace_path *p = trace_get(w->t, w->dir, strlen(w->dir));
+
+	put(w, "b", "");
+	put(w, "a", "");
+	trace_list(w->t, p, fd);
+	put(w, "c", "");
+	trace_list(w->t, p, fd);
+	assert_int_equal(p->n_list, 2);
+	assert_string_equal(p->list[0], "fa");
+	assert_string_equal(p->list[1], "fb");
+	assert_true(p->obs & OBS_LIST);
+}
+
+static void untraced_and_ignored(void **state)
+{
+	struct world *w = *state;
+	auto_free char *cache = in(w, "cache");
+	char *untraced[] = {cache}, *ignore[] = {(char *)"*.log"};
+	struct fs_options o = {.untraced = untraced, .n_untraced = 1, .ignore = ignore, .n_ignore = 1};
+	struct err e = {0};
+	struct trace *t = trace_new(&o, &e);
+	auto_free char *below = xasprintf("%s/x", cache), *beside = xasprintf("%sx", cache);
+
+	assert_non_null(t);
+	assert_null(trace_get(t, cache, strlen(cache)));
+	assert_null(trace_get(t, below, strlen(below)));
+	assert_null(trace_get(t, "/a/b.log", 8));
+	assert_non_null(trace_get(t, beside, strlen(beside)));
+	trace_looked(t, NULL, NULL, 0);
+	trace_read(t, NULL);
+	trace_change(t, NULL, CHANGE_PART);
+	trace_free(t);
+}
+
+static void many_paths_come_sorted(void **state)
+{
+	struct world *w = *state;
+	auto_free struct trace_path **v = NULL;
+	size_t n;
+
+	for (int i = 0; i < 20000; i++) {
+		auto_free char *path = xasprintf("/p/%d", i * 7919 % 20000);
+
+		assert_non_null(trace_get(w->t, path, strlen(path)));
+	}
+	v = trace_sorted(w->t, &n);
+	assert_int_equal(n, 20000);
+	for (size_t i = 1; i < n; i++)
+		assert_true(strcmp(v[i - 1]->path, v[i]->path) < 0);
+}
+
+/* ---- inodes and names ---- */
+
+static void paths_follow_renames(void **state)
+{
+	struct inodes t;
+	struct err e = {0};
+	struct stat d = {.st_dev = 9, .st_ino = 1, .st_mode = S_IFDIR}, f = {.st_dev = 9, .st_ino = 2,
+									      .st_mode = S_IFREG};
+	struct inode *dir, *file;
+	struct at a = {.dirfd = AT_FDCWD};
+
+	(void)state;
+	assert_int_equal(inodes_init(&t, 16, &e), 0);
+	dir = inode_get(&t, &d);
+	dir->nlookup++;
+	dentry_set(&t, &t.root, "d", dir);
+	file = inode_get(&t, &f);
+	file->nlookup++;
+	dentry_set(&t, dir, "f", file);
+	assert_ptr_equal(inode_get(&t, &f), file);
+	assert_int_equal(at_inode(&t, file, &a), 0);
+	assert_string_equal(a.full, "/d/f");
+	at_free(&a);
+	dentry_drop(&t, dentry_find(&t, &t.root, "d"));
+	dentry_set(&t, &t.root, "e", dir);
+	assert_int_equal(at_child(&t, dir, "x", &a), 0);
+	assert_string_equal(a.full, "/e/x");
+	at_free(&a);
+	/* Nameless: no path, yet known as long as the kernel refers to it. */
+	dentry_drop(&t, dentry_find(&t, dir, "f"));
+	assert_int_equal(at_inode(&t, file, &a), -ESTALE);
+	at_free(&a);
+	inode_pin(&t, file);
+	inode_pin(&t, file);
+	inode_forget(&t, file, 1);
+	inode_forget(&t, dir, 1);
+	inodes_free(&t);
+}
+
+static void another_type_is_another_inode(void **state)
+{
+	struct inodes t;
+	struct err e = {0};
+	struct stat st = {.st_dev = 9, .st_ino = 1, .st_mode = S_IFREG};
+	struct inode *a, *b;
+
+	(void)state;
+	assert_int_equal(inodes_init(&t, 16, &e), 0);
+	a = inode_get(&t, &st);
+	a->nlookup++;
+	st.st_mode = S_IFDIR;
+	b = inode_get(&t, &st);
+	b->nlookup++;
+	assert_ptr_not_equal(a, b);
+	assert_ptr_equal(inode_get(&t, &st), b);
+	inode_forget(&t, a, 1);
+	inode_forget(&t, b, 1);
+	inodes_free(&t);
+}
+
+static void long_paths_go_by_pieces(void **state)
+{
+	struct inodes t;
+	struct err e = {0};
+	struct stat st = {.st_dev = 9, .st_mode = S_IFDIR};
+	struct inode *dir;
+	struct at a = {.dirfd = AT_FDCWD};
+	char name[201] = {0};
+
+	(void)state;
+	memset(name, 'n', 200);
+	assert_int_equal(inodes_init(&t, 16, &e), 0);
+	dir = &t.root;
+	for (ino_t i = 1; i <= 30; i++) {
+		struct inode *next;
+
+		st.st_ino = i;
+		next = inode_get(&t, &st);
+		next->nlookup++;
+		dentry_set(&t, dir, name, next);
+		dir = next;
+	}
+	/* It is not there; but asked for by pieces, not refused for its length. */
+	assert_int_equal(at_inode(&t, dir, &a), -ENOENT);
+	at_free(&a);
+	inodes_free(&t);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		T(absent_is_kept),
+		T(appearing_by_others_spoils),
+		T(changing_by_others_spoils),
+		T(a_change_keeps_what_was_there),
+		T(replaced_unread_is_no_input),
+		T(read_before_replaced_is_an_input),
+		T(a_failed_change_makes_it_an_input),
+		T(moving_makes_content_an_input),
+		T(created_is_not_looked_at),
+		T(a_link_target_is_kept),
+		T(the_first_listing_is_kept),
+		T(untraced_and_ignored),
+		T(many_paths_come_sorted),
+		cmocka_unit_test(paths_follow_renames),
+		cmocka_unit_test(another_type_is_another_inode),
+		cmocka_unit_test(long_paths_go_by_pieces),
+	};
+
+	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);
+}
