@@ -9,7 +9,7 @@ mkfifo "$WITNESS/ready" "$WITNESS/go"
 set -- sh -c 'mark; echo r >"$WITNESS/ready"; read x <"$WITNESS/go"; echo "made $x" >out; echo end'
 mlfs exec --report "$IO/r1" -- "$@" >"$IO/o1" &
 first=$!
-read -r _ <"$WITNESS/ready"
+await ready
 mlfs exec --report "$IO/r2" -- "$@" >"$IO/o2" &
 second=$!
 mlfs exec --report "$IO/r3" -- "$@" >"$IO/o3" &
@@ -31,7 +31,7 @@ say "a step that fails while another waits for it: the other runs"
 set -- sh -c 'mark; if mkdir "$WITNESS/once" 2>/dev/null; then echo r >"$WITNESS/ready"; read x <"$WITNESS/go"; exit 1; fi; echo good'
 mlfs exec -- "$@" >"$IO/o1" &
 first=$!
-read -r _ <"$WITNESS/ready"
+await ready
 mlfs exec -- "$@" >"$IO/o2" &
 second=$!
 echo now >"$WITNESS/go"

@@ -144,7 +144,7 @@ reset
 echo before >shared
 mkfifo "$WITNESS/go" "$WITNESS/ready"
 (
-	read -r _ <"$WITNESS/ready"
+	await ready
 	echo after >shared
 	echo go >"$WITNESS/go"
 ) &

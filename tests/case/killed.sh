@@ -45,7 +45,8 @@ usable()
 say "the one the user started"
 mlfs exec -- sh step.sh &
 front=$!
-read -r command <"$WITNESS/ready"
+await ready
+command=$line
 kill -9 $front
 wait $front 2>/dev/null || true
 wait_for gone "$command"
@@ -57,7 +58,8 @@ usable
 say "the one that serves the mount"
 mlfs exec -- sh step.sh >"$IO/out" 2>"$IO/err" &
 front=$!
-read -r command <"$WITNESS/ready"
+await ready
+command=$line
 for pid in $(others $front); do
 	kill -9 "$pid"
 done
@@ -70,7 +72,8 @@ usable
 say "both, at once"
 mlfs exec -- sh step.sh >"$IO/out" 2>"$IO/err" &
 front=$!
-read -r command <"$WITNESS/ready"
+await ready
+command=$line
 # shellcheck disable=SC2046
 kill -9 $front $(others $front)
 wait $front 2>/dev/null || true
@@ -80,7 +83,8 @@ usable
 say "the whole process group and session of a job system"
 setsid -w mlfs exec -- sh step.sh >"$IO/out" 2>"$IO/err" &
 job=$!
-read -r command <"$WITNESS/ready"
+await ready
+command=$line
 for pid in $(others 0); do
 	kill -9 "$pid" 2>/dev/null || true
 done

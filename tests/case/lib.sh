@@ -13,6 +13,7 @@
 #   mark (a program)   notes in a place the view does not trace that the step was really executed
 #   ran N              fails unless `mark` was run exactly N times since the case began
 #   skip REASON        ends the case with status 77
+#   await NAME         until somebody writes a line to the fifo $WITNESS/NAME, which is then in $line
 #   wait_for COMMAND…  until it succeeds, 20 seconds at most
 
 set -eu
@@ -155,6 +156,15 @@ tree()
 printed()
 {
 	same "$(cat "$IO/out")" "$1" "stdout"
+}
+
+# The line that somebody writes to the fifo, in $line. (An earlier writer that has not closed it yet may give an
+# end of file first.)
+await()
+{
+	until read -r line <"$WITNESS/$1"; do
+		:
+	done
 }
 
 no_mount_left()

@@ -26,7 +26,7 @@ for kind in flock lockf; do
 	mlfs exec --no-cache -- true
 	mlfs exec -- $python lock.py $kind hold "lock.$kind" >"$IO/out" &
 	pid=$!
-	read -r _ <"$WITNESS/held"
+	await held
 	same "$($python lock.py $kind try "lock.$kind")" busy "outside, while held"
 	same "$(mlfs exec -- $python lock.py $kind try "lock.$kind")" busy "in another view, while held"
 	echo x >"$WITNESS/release"
@@ -36,7 +36,7 @@ for kind in flock lockf; do
 	say "$kind held outside"
 	$python lock.py $kind hold "lock.$kind" >/dev/null &
 	pid=$!
-	read -r _ <"$WITNESS/held"
+	await held
 	same "$(mlfs exec --refresh -- $python lock.py $kind try "lock.$kind")" busy "in the view, while held"
 	echo x >"$WITNESS/release"
 	wait $pid
@@ -45,7 +45,7 @@ for kind in flock lockf; do
 	say "$kind: the holder in the view is killed"
 	mlfs exec --refresh -- $python lock.py $kind hold "lock.$kind" >"$IO/out" &
 	pid=$!
-	read -r _ <"$WITNESS/held"
+	await held
 	kill -9 $pid
 	wait $pid 2>/dev/null || true
 	wait_for sh -c "[ \"\$($python lock.py $kind try lock.$kind)\" = taken ]"

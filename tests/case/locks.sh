@@ -12,10 +12,6 @@ view()
 
 # Where steps and the case wait for each other; the view does not trace it.
 mkfifo "$WITNESS/ready" "$WITNESS/go"
-await()
-{
-	read -r _ <"$WITNESS/ready"
-}
 go()
 {
 	echo >"$WITNESS/go"
@@ -43,7 +39,7 @@ touch f
 say "flock held in the view is seen outside and in another view, and gone when it ends"
 view sh -c '. ./meet.sh; exec 9<f; flock 9; ready; wait_go' &
 pid=$!
-await
+await ready
 busy f || fail "free outside"
 ! free_in_view f || fail "free in another view"
 go
@@ -61,7 +57,7 @@ free_in_view f || fail "busy in the view afterwards"
 say "shared ones go together, an exclusive one does not join them"
 view sh -c '. ./meet.sh; exec 9<f; flock -s 9; ready; wait_go' &
 pid=$!
-await
+await ready
 flock -sn f true || fail "shared and shared exclude each other"
 busy f || fail "exclusive beside shared"
 go
@@ -70,7 +66,7 @@ wait $pid
 say "unlocked without being closed: free at once, as natively"
 view sh -c '. ./meet.sh; exec 9<f; flock 9; flock -u 9; ready; wait_go' &
 pid=$!
-await
+await ready
 free f || fail "busy after flock -u"
 go
 wait $pid
@@ -78,7 +74,7 @@ wait $pid
 say "closed without being unlocked: free soon"
 view sh -c '. ./meet.sh; exec 9<f; flock 9; exec 9<&-; ready; wait_go' &
 pid=$!
-await
+await ready
 wait_for free f
 go
 wait $pid
@@ -87,13 +83,13 @@ say "inherited by children: held until the last has closed it"
 view sh -c '. ./meet.sh; exec 9<f; flock 9; sleep 1000 & p=$!; exec 9<&-; ready; wait_go
 	kill $p; wait $p; ready; wait_go' 2>/dev/null &
 pid=$!
-await
+await ready
 for _ in 1 2 3 4 5 6 7 8 9 10; do # for longer than any sweep takes
 	busy f || fail "free although a child holds it"
 	sleep 0.02
 done
 go
-await
+await ready
 wait_for free f
 go
 wait $pid
@@ -101,7 +97,7 @@ wait $pid
 say "inherited by exec"
 view sh -c 'exec 9<f; flock -n 9; exec sh -c ". ./meet.sh; ready; wait_go"' &
 pid=$!
-await
+await ready
 for _ in 1 2 3 4 5 6 7 8 9 10; do
 	busy f || fail "free although it was inherited by exec"
 	sleep 0.02
@@ -114,10 +110,10 @@ view sh -c '. ./meet.sh
 	sh -c ". ./meet.sh; exec 9<f; flock 9; echo \$\$ >pid; ready; wait_go" || true
 	ready; wait_go' 2>/dev/null &
 pid=$!
-await
+await ready
 busy f || fail "free outside"
 kill -9 "$(cat pid)"
-await
+await ready
 wait_for free f
 go
 wait $pid
@@ -134,21 +130,21 @@ exec 8<f
 flock 8
 view sh -c '. ./meet.sh; exec 9<f; (sh -c "echo \$PPID >pid"; ready; exec flock 9); ready' 8<&- &
 pid=$!
-await
+await ready
 is_root && waits
 flock -u 8
-await
+await ready
 wait $pid
 exec 8<&-
 
 say "a wait outside ends when the lock is given up in the view"
 view sh -c '. ./meet.sh; exec 9<f; flock 9; ready; wait_go; flock -u 9; ready; wait_go' &
 pid=$!
-await
+await ready
 flock f true &
 waiter=$!
 go
-await
+await ready
 wait $waiter
 go
 wait $pid
@@ -160,7 +156,7 @@ flock 8
 say "… and by one that ends it"
 view sh -c '. ./meet.sh; exec 9<f; flock 9 & p=$!; ready; wait_go; kill $p; wait $p; echo $? >status' 8<&- 2>/dev/null &
 pid=$!
-await
+await ready
 go
 wait $pid
 same "$(cat status)" 143 "status of the killed flock"
@@ -251,15 +247,15 @@ for kind in posix ofd; do
 	say "$kind: ranges held in the view"
 	view $python ranges.py $kind w,0,10 r,20,10 ready go u,4,2 r,0,3 ready go u,0,0 ready go >"$IO/view" &
 	pid=$!
-	await
+	await ready
 	same "$(ranges $python ranges.py $kind w,9,1 w,10,10 r,20,5 w,29,1 w,30,0)" \
 		"EAGAIN ok ok EAGAIN ok " "tried outside"
 	same "$(ranges $python ranges.py $kind '?w,0,5' '?r,25,1' '?w,15,100')" "w,0,10 none r,20,10 " "asked outside"
 	go
-	await
+	await ready
 	same "$(ranges $python ranges.py $kind w,4,2 w,6,1 r,0,3 w,2,1)" "ok EAGAIN ok EAGAIN " "part was unlocked"
 	go
-	await
+	await ready
 	same "$($python ranges.py $kind w,0,0)" ok "after all was unlocked"
 	go
 	wait $pid
@@ -268,17 +264,17 @@ for kind in posix ofd; do
 	say "$kind: ranges held outside"
 	$python ranges.py $kind w,0,10 r,20,10 ready go >/dev/null &
 	pid=$!
-	await
+	await ready
 	same "$(ranges view $python ranges.py $kind w,9,1 w,10,10 r,20,5 w,29,1 w,30,0)" \
 		"EAGAIN ok ok EAGAIN ok " "tried in the view"
 	same "$(ranges view $python ranges.py $kind '?w,0,5' '?r,25,1' '?w,15,100')" "w,0,10 none r,20,10 " "asked in the view"
 	say "$kind: waiting in the view"
 	view $python ranges.py $kind ready W,5,1 ready >"$IO/view" &
 	waiter=$!
-	await
+	await ready
 	go
 	wait $pid
-	await
+	await ready
 	wait $waiter
 	same "$(cat "$IO/view")" ok "wait"
 done
@@ -286,7 +282,7 @@ done
 say "posix: closing any descriptor of the file gives up all"
 view $python ranges.py posix w,0,0 reopen ready go >/dev/null &
 pid=$!
-await
+await ready
 wait_for sh -c "[ \"\$($python ranges.py posix w,0,0)\" = ok ]"
 go
 wait $pid
@@ -301,7 +297,7 @@ say "mlfs in mlfs"
 exec 8<&-
 view mlfs exec --refresh -- sh -c '. ./meet.sh; exec 9<f; flock 9; ready; wait_go' &
 pid=$!
-await
+await ready
 busy f || fail "free outside, of an inner view"
 go
 wait $pid
@@ -345,14 +341,14 @@ $python db.py make
 for mode in exclusive immediate; do
 	view $python db.py "begin $mode" hold >/dev/null &
 	pid=$!
-	await
+	await ready
 	same "$($python db.py "begin $mode")" "database is locked" "$mode in the view, outside"
 	same "$(view $python db.py "begin $mode")" "database is locked" "$mode in the view, another view"
 	go
 	wait $pid
 	$python db.py "begin $mode" hold >/dev/null &
 	pid=$!
-	await
+	await ready
 	same "$(view $python db.py "begin $mode")" "database is locked" "$mode outside, in the view"
 	go
 	wait $pid

@@ -21,7 +21,8 @@ END
 mkfifo "$WITNESS/port"
 $python server.py &
 server=$!
-read -r port <"$WITNESS/port"
+await port
+port=$line
 cat >client.py <<END
 import os, socket, sys
 os.system("mark")

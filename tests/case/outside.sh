@@ -7,7 +7,7 @@ say "a step waits for a file that appears outside"
 mkfifo "$WITNESS/ready"
 mlfs exec --report "$IO/report" -- sh -c '[ ! -e signal ]; echo r >"$WITNESS/ready"; while [ ! -e signal ]; do sleep 0.05; done; cat signal' >"$IO/out" &
 pid=$!
-read -r _ <"$WITNESS/ready"
+await ready
 echo go >signal.tmp
 mv signal.tmp signal
 wait $pid
@@ -19,7 +19,7 @@ echo 1 >growing
 mlfs exec --no-cache -- true
 mlfs exec -- sh -c 'cat growing; echo r >"$WITNESS/ready"; until grep -q 3 growing; do sleep 0.05; done; cat growing' >"$IO/out" &
 pid=$!
-read -r _ <"$WITNESS/ready"
+await ready
 echo 2 >>growing
 echo 3 >>growing
 wait $pid
@@ -32,7 +32,7 @@ say "what the step writes is seen outside at once"
 mkfifo "$WITNESS/go"
 mlfs exec -- sh -c 'echo half >progress; echo r >"$WITNESS/ready"; read x <"$WITNESS/go"; echo whole >>progress' &
 pid=$!
-read -r _ <"$WITNESS/ready"
+await ready
 same "$(cat progress)" half
 echo x >"$WITNESS/go"
 wait $pid
@@ -43,7 +43,7 @@ say "a directory filled outside"
 mkdir spool
 mlfs exec -- sh -c 'ls spool; echo r >"$WITNESS/ready"; until [ "$(ls spool)" ]; do sleep 0.05; done; ls spool' >"$IO/out" &
 pid=$!
-read -r _ <"$WITNESS/ready"
+await ready
 echo x >spool/job
 wait $pid
 printed job
@@ -52,7 +52,7 @@ say "a file replaced outside by one of the same size"
 echo aaa >swap
 mlfs exec -- sh -c 'cat swap; echo r >"$WITNESS/ready"; until [ "$(cat swap)" = bbb ]; do sleep 0.05; done; cat swap' >"$IO/out" &
 pid=$!
-read -r _ <"$WITNESS/ready"
+await ready
 echo bbb >swap.tmp
 mv swap.tmp swap
 wait $pid

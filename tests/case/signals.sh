@@ -18,7 +18,7 @@ for pair in TERM:7 HUP:8 USR1:9; do
 	say "${pair%:*}"
 	mlfs exec -- sh trap.sh >"$IO/out" 2>"$IO/err" &
 	pid=$!
-	read -r _ <"$WITNESS/ready"
+	await ready
 	kill "-${pair%:*}" $pid
 	status=0
 	wait $pid || status=$?
@@ -44,7 +44,7 @@ $python group.py
 say "a command that dies of the signal: mlfs says 128+N, or dies of it too"
 mlfs exec -- sh -c 'echo ready >"$WITNESS/ready"; exec sleep 60' &
 pid=$!
-read -r _ <"$WITNESS/ready"
+await ready
 kill -TERM $pid
 status=0
 wait $pid || status=$?
@@ -105,7 +105,7 @@ cmp "$IO/native" "$IO/out" || fail "$(cat "$IO/native") against $(cat "$IO/out")
 say "a result of a step that was ended by a signal is not stored"
 mlfs exec --report "$IO/report" -- sh trap.sh >"$IO/out" &
 pid=$!
-read -r _ <"$WITNESS/ready"
+await ready
 kill -TERM $pid
 wait $pid || true
 grep -q '"stored": *false' "$IO/report" || fail stored
@@ -114,7 +114,7 @@ say "while waiting for another mlfs, a signal ends the waiting one at once"
 mkfifo "$WITNESS/go"
 mlfs exec -- sh -c 'echo r >"$WITNESS/ready"; read x <"$WITNESS/go"' &
 first=$!
-read -r _ <"$WITNESS/ready"
+await ready
 mlfs exec -- sh -c 'echo r >"$WITNESS/ready"; read x <"$WITNESS/go"' &
 second=$!
 # It waits: neither ended nor reading the fifo.

@@ -99,6 +99,10 @@ def remove_from(tree, path):
     if tree[path][0] == 'd' and any(p.startswith(path + b'/') for p in tree):
         return False
     del tree[path]
+    # Who was named after it as a hard link is named after another one.
+    others = sorted(p for p in tree if tree[p][3] == path)
+    for p in others:
+        tree[p] = tree[p][:3] + (others[0] if len(others) > 1 else None,)
     return True
 
 
@@ -106,7 +110,7 @@ def put_into(tree, path, entry):
     parent = os.path.dirname(path)
     if parent and (parent not in tree or tree[parent][0] != 'd'):
         return False
-    if path in tree and tree[path][0] == 'd' and entry[0] != 'd' and not remove_from(tree, path):
+    if path in tree and not (tree[path][0] == entry[0] == 'd') and not remove_from(tree, path):
         return False
     tree[path] = entry
     return True
@@ -331,9 +335,10 @@ class Case:
                     gone.add(p)
         return tree, gone
 
-    def as_recorded(self, tree, rec, links):
+    def as_recorded(self, tree, rec, links, gone_only=False):
         """What the recorded run made is as it was before that run, where it was recorded runs that left it.
-        links: hard links among that as well (the number of names of a file is nothing that is observed)."""
+        links: hard links among that as well (the number of names of a file is nothing that is observed);
+        gone_only: what is there stays (as another name of what the run replaced may)."""
         tree, gone = dict(tree), set()
         made = {p for p in tree if p not in rec['before']}
         for p in sorted(made, reverse=True):
@@ -341,6 +346,8 @@ class Case:
                 gone.add(p)
         for p in sorted(self.replaced(rec)):
             then, now = rec['before'][p], tree.get(p)
+            if now and gone_only:
+                continue
             known = [bare(then), bare(rec['after'].get(p))] + [s for s, _ in self.left[p]]
             if (now is None and p in rec['after']) or (now and (bare(now) in known or
                                                                 (p not in rec['after'] and now[0] == then[0]))):
@@ -351,7 +358,8 @@ class Case:
         """None when a hit is right, else how it differs from the native run."""
         tries = [(before, set()), self.without_outputs(before, script), self.without_outputs(before)]
         if rec:
-            tries += [self.as_recorded(before, rec, True), self.as_recorded(before, rec, False)]
+            tries += [self.as_recorded(before, rec, True), self.as_recorded(before, rec, False),
+                      self.as_recorded(before, rec, False, True)]
         diffs = []
         for tree, gone in tries:
             want = self.native(tree, script)

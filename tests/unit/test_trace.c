@@ -241,7 +241,8 @@ static void untraced_and_ignored(void **state)
 	struct world *w = *state;
 	auto_free char *cache = in(w, "cache");
 	char *untraced[] = {cache}, *ignore[] = {(char *)"*.log"};
-	struct fs_options o = {.untraced = untraced, .n_untraced = 1, .ignore = ignore, .n_ignore = 1};
+	struct fs_options o = {
+		.untraced = untraced, .n_untraced = 1, .ignore = ignore, .n_ignore = 1};
 	struct err e = {0};
 	struct trace *t = trace_new(&o, &e);
 	auto_free char *below = xasprintf("%s/x", cache), *beside = xasprintf("%sx", cache);
@@ -280,8 +281,8 @@ static void paths_follow_renames(void **state)
 {
 	struct inodes t;
 	struct err e = {0};
-	struct stat d = {.st_dev = 9, .st_ino = 1, .st_mode = S_IFDIR}, f = {.st_dev = 9, .st_ino = 2,
-									      .st_mode = S_IFREG};
+	struct stat d = {.st_dev = 9, .st_ino = 1, .st_mode = S_IFDIR},
+		    f = {.st_dev = 9, .st_ino = 2, .st_mode = S_IFREG};
 	struct inode *dir, *file;
 	struct at a = {.dirfd = AT_FDCWD};
 

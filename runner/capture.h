@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* capture.h - private to capture*.c: one run on its way to a result. */
+#ifndef MLFS_CAPTURE_H
+#define MLFS_CAPTURE_H
+
+#include "supervise.h"
+
+/* A name that the step itself makes in a directory. */
+struct made {
+	const char *path;
+	size_t dir_len; /* of the directory's part of path */
+	bool temporary; /* gone again at the end */
+};
+
+struct work {
+	const struct capture *c;
+	struct outcome *ret;
+	struct trace_path **v;
+	struct stat *now; /* as it is after the step */
+	int *now_err;
+	size_t n;
+	struct made *made;
+	size_t n_made;
+	struct path_set set;
+	struct result *r;
+	struct idx_digest *digests; /* of captured outputs */
+	size_t n_digests;
+	char cannot[512]; /* why it is not stored */
+};
+
+/* Note why the result is not stored (the first reason stays). Returns -ECANCELED. */
+int capture_refuse(struct work *w, const char *fmt, ...) printf_like(2, 3);
+/* The cache, not the step, is the reason: the user is told in any case. */
+#define cache_trouble(w, ...) ((w)->ret->cache_trouble = true, capture_refuse(w, __VA_ARGS__))
+
+static inline int64_t ns_of(struct timespec t)
+{
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static inline bool was_there(const struct trace_path *p)
+{
+	return p->err == 0;
+}
+
+/* The step made what is here without having learned the content of what was here before (design 4). */
+bool capture_is_own(const struct work *w, const struct trace_path *p);
+/* Its place among the sorted paths; w->n when it is none of them. */
+size_t capture_find(const struct work *w, const char *path);
+
+/* capture_inputs.c: the path set and the state of each path in it. 0, or -ECANCELED. */
+int capture_inputs(struct work *w) must_check;
+/* capture_outputs.c: what was left, into the store. 0, or -ECANCELED. */
+int capture_outputs(struct work *w) must_check;
+
+#endif

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT */
+/* capture_inputs.c - which paths are inputs of a run, and in what state the step found each. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "capture.h"
+
+/* Timestamps closer than this to the moment of looking say nothing about a change right after it (a jiffy is up
+ * to 10 ms on the coarsest kernels). */
+#define RACY_NS INT64_C(20000000)
+
+static int by_dir(const void *a, const void *b)
+{
+	const struct made *x = a, *y = b;
+	size_t n = x->dir_len < y->dir_len ? x->dir_len : y->dir_len;
+	int r = memcmp(x->path, y->path, n);
+
+	if (r)
+		return r;
+	if (x->dir_len != y->dir_len)
+		return x->dir_len < y->dir_len ? -1 : 1;
+	return strcmp(x->path + n, y->path + n);
+}
+
+static void find_made(struct work *w)
+{
+	w->made = xcalloc(w->n + 1, sizeof(*w->made));
+	for (size_t k = 0; k < w->n; k++) {
+		const struct trace_path *p = w->v[k];
+		bool temporary = p->changed && !was_there(p) && w->now_err[k] == ENOENT;
+
+		if (!temporary && !capture_is_own(w, p))
+			continue;
+		if (!temporary && w->now_err[k] == ENOENT)
+			continue; /* was there and was removed: an input */
+		w->made[w->n_made++] = (struct made){
+			.path = p->path,
+			.dir_len = (size_t)(strrchr(p->path, '/') - p->path),
+			.temporary = temporary,
+		};
+	}
+	qsort(w->made, w->n_made, sizeof(*w->made), by_dir);
+}
+
+/* The names made in directory dir, sorted; borrowed strings, malloc'ed array. */
+static char **made_in(const struct work *w, const char *dir, bool with_temporary, size_t *ret_n)
+{
+	size_t len = strcmp(dir, "/") == 0 ? 0 : strlen(dir), lo = 0, hi = w->n_made, n = 0;
+	char **v;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		const struct made *m = &w->made[mid];
+		size_t c = m->dir_len < len ? m->dir_len : len;
+		int r = memcmp(m->path, dir, c);
+
+		if (r < 0 || (r == 0 && m->dir_len < len))
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (hi = lo;
+	     hi < w->n_made && w->made[hi].dir_len == len && !memcmp(w->made[hi].path, dir, len);)
+		hi++;
+	v = xcalloc(hi - lo + 1, sizeof(*v));
+	for (; lo < hi; lo++)
+		if (with_temporary || !w->made[lo].temporary)
+			v[n++] = (char *)w->made[lo].path + len + 1;
+	*ret_n = n;
+	return v;
+}
+
+/* ---- inputs ---- */
+
+/* What of an unchanged path goes into the key. */
+static unsigned kinds_unchanged(const struct trace_path *p)
+{
+	unsigned xattr = p->obs & OBS_XATTR;
+
+	if (p->err == ENOENT)
+		return OBS_ABSENT;
+	if (p->err)
+		return OBS_ATTR;
+	switch (p->st.st_mode & S_IFMT) {
+	case S_IFREG:
+		/* An empty file sends no read; a digest that was taken makes a better key than a time. */
+		if ((p->obs & OBS_CONTENT) || p->st.st_size == 0 || p->hash_state == HASH_DONE)
+			return OBS_CONTENT | xattr;
+		return OBS_ATTR | xattr;
+	case S_IFDIR:
+		return (p->obs & OBS_LIST ? OBS_LIST : OBS_ATTR) | xattr;
+	case S_IFLNK:
+		return OBS_LINK | xattr;
+	default:
+		return OBS_ATTR | xattr;
+	}
+}
+
+/* What of the earlier state of a changed path goes into the key; 0: nothing. */
+static unsigned kinds_changed(const struct work *w, const struct trace_path *p, int now_err)
+{
+	unsigned xattr = p->obs & OBS_XATTR;
+	bool strict = w->c->opts->strict;
+
+	if (!was_there(p))
+		return strict ? OBS_ABSENT : 0;
+	if (capture_is_own(w, p) && !strict && now_err != ENOENT)
+		return 0;
+	switch (p->st.st_mode & S_IFMT) {
+	case S_IFREG:
+		if ((p->obs & OBS_CONTENT) || p->partial || strict || p->st.st_size == 0)
+			return OBS_CONTENT | xattr;
+		return OBS_EXISTS;
+	case S_IFDIR:
+		if (p->obs & OBS_LIST)
+			return OBS_LIST | xattr;
+		return now_err == ENOENT ? OBS_EXISTS : OBS_ATTR | xattr;
+	case S_IFLNK:
+		return p->obs & OBS_LINK || p->partial || strict ? OBS_LINK : OBS_EXISTS;
+	default:
+		return OBS_ATTR;
+	}
+}
+
+static struct facts facts_of(const struct trace_path *p)
+{
+	return (struct facts){
+		.present = was_there(p),
+		.mode = p->st.st_mode,
+		.size = (uint64_t)p->st.st_size,
+		.mtime_ns = ns_of(p->st.st_mtim),
+		.rdev = p->st.st_rdev,
+		.digest = p->fp,
+		.target = p->target,
+		.list = p->list,
+		.n_list = p->n_list,
+		.xattrs = p->xattrs,
+		.n_xattrs = p->n_xattrs,
+	};
+}
+
+/* The first path from dir/ on. */
+static size_t first_in(const struct work *w, const char *dir)
+{
+	auto_free char *prefix = xasprintf("%s/", strcmp(dir, "/") ? dir : "");
+	size_t lo = 0, hi = w->n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (strcmp(w->v[mid]->path, prefix) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static char type_char(mode_t mode)
+{
+	return S_ISREG(mode)	? 'f'
+	       : S_ISDIR(mode)	? 'd'
+	       : S_ISLNK(mode)	? 'l'
+	       : S_ISFIFO(mode) ? 'p'
+	       : S_ISSOCK(mode) ? 's'
+	       : S_ISBLK(mode)	? 'b'
+				: 'c';
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a + 1, *(char *const *)b + 1);
+}
+
+/* The listing as it was before the step: what it had removed, or made another type of, when it came to list the
+ * directory was there at the beginning. Caller frees. */
+static char **earlier_list(const struct work *w, const struct trace_path *dir, size_t *ret_n)
+{
+	size_t len = strcmp(dir->path, "/") ? strlen(dir->path) : 0, n = dir->n_list,
+	       k = first_in(w, dir->path);
+	char **list = xcalloc(n + w->n - k + 1, sizeof(*list));
+
+	for (size_t i = 0; i < n; i++)
+		list[i] = xstrdup(dir->list[i]);
+	for (; k < w->n && !strncmp(w->v[k]->path, dir->path, len) && w->v[k]->path[len] == '/';
+	     k++) {
+		const struct trace_path *p = w->v[k];
+		char *entry, **found;
+
+		if (!p->changed || !was_there(p) || strchr(p->path + len + 1, '/'))
+			continue;
+		entry = xasprintf("%c%s", type_char(p->st.st_mode), p->path + len + 1);
+		found = dir->n_list ? bsearch(&entry, list, dir->n_list, sizeof(*list), by_name)
+				    : NULL;
+		if (found)
+			free(*found);
+		*(found ? found : &list[n++]) = entry;
+	}
+	qsort(list, n, sizeof(*list), by_name);
+	*ret_n = n;
+	return list;
+}
+
+static bool was_changed_by_step(const struct work *w, const char *dir, const char *name)
+{
+	auto_free char *path = xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
+	size_t k = capture_find(w, path);
+
+	return k < w->n && w->v[k]->changed;
+}
+
+/* Is the listing as the step saw it, apart from what the step itself changed there? */
+static int check_listing(struct work *w, const struct trace_path *p)
+{
+	auto_close int fd = open(p->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char **list = NULL;
+	size_t n = 0, i = 0, j = 0;
+	int r = fd < 0 ? -errno : list_dir(fd, &list, &n);
+
+	if (r < 0)
+		return capture_refuse(w, "%s can no longer be listed: %s", p->path, strerror(-r));
+	while (r == 0 && (i < n || j < p->n_list)) {
+		int c = i == n ? 1 : j == p->n_list ? -1 : strcmp(list[i] + 1, p->list[j] + 1);
+		const char *name = (c <= 0 ? list[i] : p->list[j]) + 1;
+
+		if ((c != 0 || list[i][0] != p->list[j][0]) &&
+		    !was_changed_by_step(w, p->path, name))
+			r = capture_refuse(
+				w,
+				"%s/%s came, went or changed by another process while the step ran",
+				p->path, name);
+		i += c <= 0;
+		j += c >= 0;
+	}
+	strv_free(list, n);
+	return r;
+}
+
+/* Looked at so soon after its last change that times prove nothing: the bytes must. */
+static int check_racy(struct work *w, struct trace_path *p)
+{
+	int64_t changed = ns_of(p->st.st_ctim);
+	auto_close int fd = -1;
+	struct fp fp;
+
+	if (p->hash_state != HASH_DONE || !S_ISREG(p->st.st_mode) || changed < p->seen_ns - RACY_NS)
+		return 0;
+	fd = open(p->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || hash_fd(fd, 0, -1, &fp, NULL) < 0 || !fp_eq(&fp, &p->fp))
+		return capture_refuse(w, "%s was changed by another process while the step ran",
+				      p->path);
+	return 0;
+}
+
+/* state_of_facts with the listing set right. */
+static void state_of_listed(const struct work *w, const struct trace_path *p, unsigned kinds,
+			    struct facts *f, char *const *excluded, size_t n_excluded,
+			    struct buf *state)
+{
+	char **list = NULL;
+	size_t n = 0;
+
+	if (kinds & OBS_LIST) {
+		f->list = list = earlier_list(w, p, &n);
+		f->n_list = n;
+	}
+	state_of_facts(kinds, f, excluded, n_excluded, state);
+	strv_free(list, n);
+}
+
+static int add_unchanged(struct work *w, size_t k, unsigned kinds, char *const *excluded,
+			 size_t n_excluded, struct buf *state)
+{
+	struct trace_path *p = w->v[k];
+	const struct fp *fp = NULL;
+	struct facts f;
+	int r;
+
+	if (!trace_same(p, &w->now[k], w->now_err[k]))
+		return capture_refuse(w, "%s was changed by another process while the step ran",
+				      p->path);
+	if ((kinds & OBS_CONTENT) && p->st.st_size) {
+		struct fp ignored;
+
+		if (trace_digest(w->c->trace, p, &ignored) < 0)
+			return capture_refuse(
+				w,
+				"%s was read and could not be digested: another process changed it, "
+				"or it cannot be opened",
+				p->path);
+		fp = &p->fp;
+		r = check_racy(w, p);
+		if (r < 0)
+			return r;
+	}
+	if (kinds & (OBS_LIST | OBS_XATTR)) {
+		if ((kinds & OBS_LIST) && check_listing(w, p) < 0)
+			return -ECANCELED;
+		f = facts_of(p);
+		if ((kinds & OBS_CONTENT) && !p->st.st_size)
+			f.digest = fp_of("", 0);
+		if (kinds & OBS_LINK)
+			goto live; /* the target was not kept */
+		state_of_listed(w, p, kinds, &f, excluded, n_excluded, state);
+		return 0;
+	}
+live:
+	r = state_of(w->c->idx, p->path, kinds, w->now_err[k] ? NULL : &w->now[k], w->now_err[k],
+		     fp, excluded, n_excluded, state);
+	return r < 0 ? capture_refuse(w, "the state of %s cannot be told: %s", p->path,
+				      strerror(-r))
+		     : 0;
+}
+
+static int add_changed(struct work *w, struct trace_path *p, unsigned kinds, char *const *excluded,
+		       size_t n_excluded, struct buf *state)
+{
+	struct facts f = facts_of(p);
+
+	if ((kinds & OBS_CONTENT) && !p->st.st_size)
+		f.digest = fp_of("", 0);
+	else if ((kinds & OBS_CONTENT) && p->hash_state != HASH_DONE)
+		return capture_refuse(
+			w, "the earlier content of %s could not be digested before it was changed",
+			p->path);
+	if ((kinds & OBS_LINK) && !p->target)
+		return capture_refuse(w, "the earlier target of %s is not known", p->path);
+	state_of_listed(w, p, kinds, &f, excluded, n_excluded, state);
+	return 0;
+}
+
+/* A name that cannot be (too long, for one) in a directory that the step made tells nothing of the world before it. */
+static bool odd_name_in_own_dir(const struct work *w, const struct trace_path *p)
+{
+	auto_free char *parent = NULL;
+	size_t dir;
+
+	if (p->err <= 0 || p->err == ENOENT)
+		return false;
+	parent = xstrndup(p->path, (size_t)(strrchr(p->path, '/') - p->path));
+	dir = capture_find(w, parent);
+	return dir < w->n && w->v[dir]->changed && !was_there(w->v[dir]);
+}
+
+static int add_input(struct work *w, size_t k)
+{
+	struct trace_path *p = w->v[k];
+	unsigned kinds = p->changed ? kinds_changed(w, p, w->now_err[k]) : kinds_unchanged(p);
+	struct path_entry *pe = &w->set.v[w->set.n];
+	auto_buf struct buf state = {0};
+	auto_free char **all = NULL;
+	size_t n_all = 0;
+	int r;
+
+	if (p->err == -1 && !p->changed)
+		return 0; /* only passed by */
+	if (!kinds || odd_name_in_own_dir(w, p))
+		return 0;
+	if (kinds & OBS_LIST) {
+		auto_free char **own = made_in(w, p->path, false, &pe->n_excluded);
+
+		all = made_in(w, p->path, true, &n_all);
+		pe->excluded = xcalloc(pe->n_excluded + 1, sizeof(char *));
+		for (size_t i = 0; i < pe->n_excluded; i++)
+			pe->excluded[i] = xstrdup(own[i]);
+	}
+	pe->path = xstrdup(p->path);
+	pe->kinds = kinds;
+	w->set.n++;
+	r = p->changed ? add_changed(w, p, kinds, all, n_all, &state)
+		       : add_unchanged(w, k, kinds, all, n_all, &state);
+	if (r < 0)
+		return r;
+	w->r->states[w->r->n_states++] = state;
+	state = (struct buf){0};
+	return 0;
+}
+
+int capture_inputs(struct work *w)
+{
+	int r = 0;
+
+	find_made(w);
+	w->set.v = xcalloc(w->n + 1, sizeof(*w->set.v));
+	w->r->states = xcalloc(w->n + 1, sizeof(*w->r->states));
+	for (size_t k = 0; k < w->n && r == 0; k++)
+		r = add_input(w, k);
+	w->r->n_inputs = w->set.n;
+	return r;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/* capture_outputs.c - what a run left behind, into the store. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "capture.h"
+
+/* ---- outputs ---- */
+
+static void before_of(const struct trace_path *p, struct left *l)
+{
+	if (!was_there(p)) {
+		l->type = OUT_ABSENT;
+		return;
+	}
+	l->mode = p->st.st_mode & 07777;
+	switch (p->st.st_mode & S_IFMT) {
+	case S_IFREG:
+		l->type = OUT_FILE;
+		l->size = (uint64_t)p->st.st_size;
+		l->fp = p->st.st_size ? p->fp : fp_of("", 0);
+		l->unknown = p->st.st_size && p->hash_state != HASH_DONE;
+		break;
+	case S_IFDIR:
+		l->type = OUT_DIR;
+		break;
+	case S_IFLNK:
+		l->type = OUT_LINK;
+		l->target = p->target ? xstrdup(p->target) : NULL;
+		l->unknown = !p->target;
+		break;
+	default:
+		l->type = OUT_FIFO;
+		l->unknown = !S_ISFIFO(p->st.st_mode);
+	}
+}
+
+/* One that its owner may not read is made readable for an instant. -1 and errno. */
+static int open_output(const char *path, const struct stat *st)
+{
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0 || errno != EACCES || st->st_uid != geteuid())
+		return fd;
+	if (chmod(path, (st->st_mode | S_IRUSR) & 07777) < 0)
+		return -1;
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (chmod(path, st->st_mode & 07777) < 0)
+		log_warn("cannot set the mode of %s back: %s", path, strerror(errno));
+	return fd;
+}
+
+static int capture_file(struct work *w, const char *path, const struct stat *st, struct output *o)
+{
+	auto_close int fd = open_output(path, st);
+	struct idx_digest *d = &w->digests[w->n_digests];
+	struct stat before, after;
+	struct err e = {0};
+	uint64_t size;
+
+	if (fd < 0)
+		return capture_refuse(w, "cannot read the output %s: %s", path, strerror(errno));
+	d->hashed_at = now_ns();
+	if (fstat(fd, &before) < 0 || before.st_ino != st->st_ino)
+		return capture_refuse(w, "the output %s was changed by another process", path);
+	if (store_put_fd(w->c->idx, fd, &o->oid, &o->now.fp, &size, &e) < 0)
+		return cache_trouble(w, "cannot store the output %s: %s", path, e.msg);
+	if (fstat(fd, &after) < 0 || size != (uint64_t)before.st_size ||
+	    ns_of(after.st_mtim) != ns_of(before.st_mtim) ||
+	    ns_of(after.st_ctim) != ns_of(before.st_ctim))
+		return capture_refuse(w, "the output %s was changed by another process", path);
+	d->st = before;
+	d->fp = o->now.fp;
+	w->n_digests++;
+	o->now.size = size;
+	w->ret->output_bytes += size;
+	return 0;
+}
+
+static int capture_link(struct work *w, const char *path, struct output *o)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+
+	if (n < 0)
+		return capture_refuse(w, "cannot read the link %s: %s", path, strerror(errno));
+	o->now.target = xstrndup(target, (size_t)n);
+	return 0;
+}
+
+/* How it was left: type, mode, content. */
+static int capture_left(struct work *w, const struct trace_path *p, const struct stat *st,
+			struct output *o)
+{
+	o->now.mode = st->st_mode & 07777;
+	switch (st->st_mode & S_IFMT) {
+	case S_IFREG:
+		o->now.type = OUT_FILE;
+		return capture_file(w, p->path, st, o);
+	case S_IFDIR:
+		o->now.type = OUT_DIR;
+		return 0;
+	case S_IFLNK:
+		o->now.type = OUT_LINK;
+		return capture_link(w, p->path, o);
+	case S_IFIFO:
+		o->now.type = OUT_FIFO;
+		return 0;
+	default:
+		return capture_refuse(w, "a special file was left behind: %s", p->path);
+	}
+}
+
+static int capture_xattrs(struct work *w, const char *path, struct output *o)
+{
+	auto_buf struct buf b = {0};
+	int r = xattr_blob(path, -1, &b);
+
+	if (r < 0)
+		return capture_refuse(w, "cannot read the extended attributes of %s: %s", path,
+				      strerror(-r));
+	o->n_xattrs = b.len;
+	o->xattrs = b.len ? take(b.data) : NULL;
+	return 0;
+}
+
+/* One name of a file with several. */
+struct name {
+	dev_t dev;
+	ino_t ino;
+	size_t k;
+};
+
+static int by_inode(const void *a, const void *b)
+{
+	const struct name *x = a, *y = b;
+
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	if (x->ino != y->ino)
+		return x->ino < y->ino ? -1 : 1;
+	return x->k < y->k ? -1 : 1;
+}
+
+/* Of a path: the number of the outputs that are names of its file (0: it alone), and how many there are. */
+struct links {
+	uint32_t group;
+	nlink_t names;
+};
+
+/* Which paths are names of one file now. A file that the step gave another name, or took one from, belongs
+ * to the outputs with its unchanged names as well: else it would come back as two files. */
+static struct links *link_groups(const struct work *w)
+{
+	struct links *links = xcalloc(w->n + 1, sizeof(*links));
+	uint32_t next = 1;
+	auto_free struct name *v = xcalloc(w->n + 1, sizeof(*v));
+	size_t n = 0;
+
+	for (size_t k = 0; k < w->n; k++)
+		if ((w->v[k]->changed || w->v[k]->relinked) && !w->now_err[k] &&
+		    S_ISREG(w->now[k].st_mode) && w->now[k].st_nlink > 1)
+			v[n++] = (struct name){w->now[k].st_dev, w->now[k].st_ino, k};
+	qsort(v, n, sizeof(*v), by_inode);
+	for (size_t i = 0, j; i < n; i = j) {
+		bool changed = false;
+
+		for (j = i; j < n && v[j].dev == v[i].dev && v[j].ino == v[i].ino; j++)
+			changed |= w->v[v[j].k]->changed;
+		for (size_t m = i; m < j && changed; m++)
+			links[v[m].k] = (struct links){j - i > 1 ? next : 0, j - i};
+		next++;
+	}
+	return links;
+}
+
+/* Made and gone again: whatever is found there later was not, and the step would have removed it. One note for a
+ * directory is enough for all in it. */
+static bool is_temporary(const struct work *w, size_t k)
+{
+	auto_free char *dir = xstrdup(w->v[k]->path);
+
+	if (w->now_err[k] != ENOENT || was_there(w->v[k]) || w->c->opts->strict)
+		return false;
+	*strrchr(dir, '/') = '\0';
+	k = capture_find(w, dir);
+	return k == w->n || !w->v[k]->changed || was_there(w->v[k]);
+}
+
+static int add_output(struct work *w, size_t k, const struct links *links)
+{
+	struct trace_path *p = w->v[k];
+	const struct stat *st = &w->now[k];
+	struct output *o = &w->r->outputs[w->r->n_outputs];
+	int r;
+
+	if (!p->changed && !links->group)
+		return 0;
+	if (w->now_err[k] == ENOENT && !was_there(p) && !is_temporary(w, k))
+		return 0;
+	if (w->now_err[k] && w->now_err[k] != ENOENT)
+		return capture_refuse(w, "cannot look at the output %s: %s", p->path,
+				      strerror(w->now_err[k]));
+	o->path = xstrdup(p->path);
+	o->own = capture_is_own(w, p) && !w->c->opts->strict &&
+		 (w->now_err[k] != ENOENT || !was_there(p));
+	if (o->own)
+		before_of(p, &o->before);
+	if (w->now_err[k] == ENOENT) {
+		o->now.type = OUT_ABSENT;
+		w->ret->outputs += was_there(p);
+		w->r->n_outputs++;
+		return 0;
+	}
+	o->uid = st->st_uid;
+	o->gid = st->st_gid;
+	o->mtime_ns = ns_of(st->st_mtim);
+	o->mtime_set = p->mtime_set;
+	o->link_group = links->group;
+	w->ret->outputs++;
+	w->r->n_outputs++; /* from here on freed with the result */
+	/* Under its own name it would be noticed where it is to be replaced; moved here it would be cut off. */
+	if (S_ISREG(st->st_mode) && st->st_nlink > 1 && st->st_nlink > links->names &&
+	    (!was_there(p) || p->st.st_ino != st->st_ino))
+		return capture_refuse(w, "%s has other hard links, which the step did not look at",
+				      p->path);
+	r = capture_left(w, p, st, o);
+	return r < 0 ? r : capture_xattrs(w, p->path, o);
+}
+
+int capture_outputs(struct work *w)
+{
+	auto_free struct links *links = link_groups(w);
+	size_t n = 0;
+	int r = 0;
+
+	for (size_t k = 0; k < w->n; k++)
+		n += w->v[k]->changed || links[k].group;
+	w->r->outputs = xcalloc(n + 1, sizeof(*w->r->outputs));
+	w->digests = xcalloc(n + 1, sizeof(*w->digests));
+	for (size_t k = 0; k < w->n && r == 0; k++)
+		r = add_output(w, k, &links[k]);
+	return r;
+}
