@@ -175,7 +175,8 @@ matches "$r_step_key" '????????????????????????????????'
 hit -- sh -c 'cat in >copy; echo é "\"q\""; : \\'
 same "$r_input_key" "$key" "the key of the hit"
 same "$r_outputs" 1
-$python -c "import sys; sys.exit(not 0 < $r_saved_seconds < 60)" || fail "saved_seconds $r_saved_seconds"
+# On a busy machine the hit of so short a step may take longer than the step did: then nothing was saved.
+$python -c "import sys; sys.exit(not 0 <= $r_saved_seconds < 60)" || fail "saved_seconds $r_saved_seconds"
 say "--report - is stdout"
 mlfs exec --report - -- true >"$IO/out"
 $python -I -B "$cases/report.py" "$IO/out" >/dev/null
