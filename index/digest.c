@@ -114,18 +114,21 @@ static bool device_fine_cached(struct digests *d, dev_t dev)
 	return fine;
 }
 
-static bool may_remember(struct idx *x, const struct idx_digest *d)
+bool idx_times_settled(struct idx *x, const struct stat *st, int64_t at)
 {
-	int64_t mtime = ns_of(d->st.st_mtim), ctime = ns_of(d->st.st_ctim);
+	int64_t mtime = ns_of(st->st_mtim), ctime = ns_of(st->st_ctim);
 	int64_t newest = mtime > ctime ? mtime : ctime;
 
-	if (!S_ISREG(d->st.st_mode))
-		return false;
-	if (newest <= d->hashed_at - COARSE_NS)
+	if (newest <= at - COARSE_NS)
 		return true;
 	/* Whole seconds: an old ext4 with small inodes, or a file system that keeps no more. */
-	return newest <= d->hashed_at - FINE_NS && d->st.st_ctim.tv_nsec != 0 &&
-	       device_fine_cached(x->digests, d->st.st_dev);
+	return newest <= at - FINE_NS && st->st_ctim.tv_nsec != 0 &&
+	       device_fine_cached(x->digests, st->st_dev);
+}
+
+static bool may_remember(struct idx *x, const struct idx_digest *d)
+{
+	return S_ISREG(d->st.st_mode) && idx_times_settled(x, &d->st, d->hashed_at);
 }
 
 /* ---- bytes ---- */

@@ -102,6 +102,11 @@ int idx_digest_put(struct idx *x, const struct idx_digest *d, size_t n, struct e
 int idx_digest_file(struct idx *x, const char *path, const struct stat *st,
 		    struct fp *ret) must_check;
 
+/* May what was found at `at` (CLOCK_REALTIME ns) about the file with these times be believed as long as
+ * the times stay the same? No while they are so fresh that a later change could leave them as they are
+ * (the racy rule of idx_digest_put). */
+bool idx_times_settled(struct idx *x, const struct stat *st, int64_t at);
+
 /* ---- state.c: the state of one path ---- */
 
 /* What was observed of a path; bits of path_entry.kinds. */
@@ -245,6 +250,11 @@ void result_free(struct result *r); /* frees the members and r */
 void left_free(struct left *l);
 void result_encode(const struct result *r, struct buf *out);
 int result_decode(const void *p, size_t n, struct result **ret) must_check; /* -EBADMSG */
+/* Checks the states, but leaves them out. */
+int result_decode_brief(const void *p, size_t n, struct result **ret) must_check;
+/* Goes through the bytes of a path set as idx_path_set_each. -EBADMSG */
+int path_set_each(const void *p, size_t n, int (*fn)(void *arg, const char *path, unsigned kinds),
+		  void *arg) must_check;
 
 /* input key = hash of step key, path set id and every path's state in path-set order */
 struct key_state *input_key_begin(const struct fp *step_key, const struct fp *path_set_id);
@@ -272,6 +282,15 @@ int idx_result_get(struct idx *x, const struct fp *input_key, struct result **re
  * malloc'ed (NULL for none). */
 int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size_t *ret_n,
 		 struct err *e) must_check;
+/* The same without the states (n_states 0), of which a hit has no need. */
+int idx_result_get_brief(struct idx *x, const struct fp *input_key, struct result **ret,
+			 struct err *e) must_check;
+/* Calls fn for each path of a path set, in its order; path is borrowed for the call. Stops when fn
+ * returns non-zero, and returns that. -ENOENT: there is no such path set, or it is damaged (fn may have
+ * been called). */
+int idx_path_set_each(struct idx *x, const struct fp *id,
+		      int (*fn)(void *arg, const char *path, unsigned kinds), void *arg,
+		      struct err *e) must_check;
 /* Store result and path set, put the path set first under the step key, and note for each output
  * what was left there (for idx_left_known): one transaction, with the small objects gathered so
  * far. r->path_set_id and r->input_key are already filled. -EINVAL: s is not sorted, or r
@@ -287,6 +306,20 @@ int idx_result_drop(struct idx *x, const struct fp *input_key, struct err *e) mu
 int idx_left_known(struct idx *x, const char *path, const struct left *l) must_check;
 /* Does what l describes equal? (unknown equals nothing) */
 bool left_eq(const struct left *a, const struct left *b);
+
+/* ---- stamps.c: the last hit of a step, to be found again by lstat alone (runner/stamp.c) ---- */
+
+struct stamp {
+	struct fp options;     /* of the lookup, beyond the step key */
+	struct fp path_set_id; /* of the result */
+	struct fp input_key;   /* of the result */
+	struct fp world;       /* of what lstat says of all it depends on */
+};
+/* 1: found, 0: not. */
+int idx_stamp_get(struct idx *x, const struct fp *step_key, struct stamp *ret) must_check;
+/* One a step key; with many thousands of them the older give way. */
+int idx_stamp_put(struct idx *x, const struct fp *step_key, const struct stamp *s,
+		  struct err *e) must_check;
 
 /* Runs: one record each `mlfs exec`, for log and stats. */
 struct run {

@@ -155,6 +155,49 @@ int path_set_decode(const void *p, size_t n, struct path_set *ret)
 	return 0;
 }
 
+/* The next path, in `path`, where the one before it is. */
+static void next_path(struct cur *c, struct buf *path)
+{
+	uint64_t shared = cur_varint(c);
+	size_t n;
+	const void *rest = cur_bytes(c, &n);
+
+	if (c->bad || shared > (path->len ? path->len - 1 : 0) || memchr(rest, '\0', n)) {
+		c->bad = true;
+		return;
+	}
+	path->len = (size_t)shared;
+	buf_add(path, rest, n);
+	buf_u8(path, 0);
+}
+
+int path_set_each(const void *p, size_t n, int (*fn)(void *arg, const char *path, unsigned kinds),
+		  void *arg)
+{
+	struct cur c = {p, (const uint8_t *)p + n, false};
+	auto_buf struct buf path = {0};
+	size_t count;
+
+	if (cur_u8(&c) != PATH_SET_VERSION)
+		return -EBADMSG;
+	for (count = get_count(&c, 4); !c.bad && count > 0; count--) {
+		uint64_t kinds;
+		size_t len;
+		int r;
+
+		next_path(&c, &path);
+		kinds = cur_varint(&c);
+		for (size_t k = get_count(&c, 1); !c.bad && k > 0; k--)
+			(void)cur_bytes(&c, &len);
+		if (c.bad || kinds > UINT32_MAX)
+			return -EBADMSG;
+		r = fn(arg, (const char *)path.data, (unsigned)kinds);
+		if (r != 0)
+			return r;
+	}
+	return c.bad || c.p != c.end ? -EBADMSG : 0;
+}
+
 /* ---- input keys ---- */
 
 struct key_state {

@@ -226,10 +226,15 @@ static void decode_outputs(struct cur *c, size_t *budget, struct result *r)
 	}
 }
 
-static void decode_states(struct cur *c, struct result *r)
+static void decode_states(struct cur *c, bool brief, struct result *r)
 {
 	size_t n = get_count(c, 1);
 
+	if (brief) {
+		for (size_t len; !c->bad && n > 0; n--)
+			(void)cur_bytes(c, &len);
+		return;
+	}
 	r->states = n ? xcalloc(n, sizeof(*r->states)) : NULL;
 	for (r->n_states = 0; !c->bad && r->n_states < n; r->n_states++) {
 		size_t len;
@@ -240,7 +245,7 @@ static void decode_states(struct cur *c, struct result *r)
 	}
 }
 
-int result_decode(const void *p, size_t n, struct result **ret)
+static int decode(const void *p, size_t n, bool brief, struct result **ret)
 {
 	struct cur c = {p, (const uint8_t *)p + n, false};
 	size_t budget = path_budget(n);
@@ -255,11 +260,21 @@ int result_decode(const void *p, size_t n, struct result **ret)
 	if (!c.bad)
 		decode_outputs(&c, &budget, r);
 	if (!c.bad)
-		decode_states(&c, r);
+		decode_states(&c, brief, r);
 	if (c.bad || c.p != c.end) {
 		result_free(r);
 		return -EBADMSG;
 	}
 	*ret = r;
 	return 0;
+}
+
+int result_decode(const void *p, size_t n, struct result **ret)
+{
+	return decode(p, n, false, ret);
+}
+
+int result_decode_brief(const void *p, size_t n, struct result **ret)
+{
+	return decode(p, n, true, ret);
 }

@@ -100,6 +100,25 @@ int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list
 	return 0;
 }
 
+int idx_path_set_each(struct idx *x, const struct fp *id,
+		      int (*fn)(void *arg, const char *path, unsigned kinds), void *arg,
+		      struct err *e)
+{
+	struct kv_txn *t;
+	struct kv_val v;
+	int r = kv_begin(x->kv, &t, e);
+
+	if (r < 0)
+		return r;
+	r = kv_get(t, TAB_PATH_SET, id->b, ID_SIZE, &v, e);
+	if (r > 0)
+		r = path_set_each(v.p, v.n, fn, arg);
+	else if (r == 0)
+		r = err_set(e, ENOENT, "cannot find a path set");
+	kv_end(x->kv);
+	return r == -EBADMSG ? err_set(e, ENOENT, "cannot read a path set") : r;
+}
+
 int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size_t *ret_n,
 		 struct err *e)
 {
@@ -212,7 +231,9 @@ int idx_left_known(struct idx *x, const char *path, const struct left *l)
 
 /* ---- results ---- */
 
-int idx_result_get(struct idx *x, const struct fp *input_key, struct result **ret, struct err *e)
+static int get_result(struct idx *x, const struct fp *input_key,
+		      int (*decode)(const void *p, size_t n, struct result **ret),
+		      struct result **ret, struct err *e)
 {
 	struct kv_txn *t;
 	struct kv_val v;
@@ -222,9 +243,20 @@ int idx_result_get(struct idx *x, const struct fp *input_key, struct result **re
 		return r;
 	r = kv_get(t, TAB_RESULT, input_key->b, ID_SIZE, &v, e);
 	if (r > 0)
-		r = result_decode(v.p, v.n, ret) == 0;
+		r = decode(v.p, v.n, ret) == 0;
 	kv_end(x->kv);
 	return r;
+}
+
+int idx_result_get(struct idx *x, const struct fp *input_key, struct result **ret, struct err *e)
+{
+	return get_result(x, input_key, result_decode, ret, e);
+}
+
+int idx_result_get_brief(struct idx *x, const struct fp *input_key, struct result **ret,
+			 struct err *e)
+{
+	return get_result(x, input_key, result_decode_brief, ret, e);
 }
 
 struct put {

@@ -49,8 +49,10 @@ struct look {
 	const struct step *s;
 	struct node **slots; /* open addressing, linear probing; cap is a power of two */
 	size_t cap, n;
-	char *reason; /* why a result that was found could not be used; the first is kept */
-	bool reading; /* one snapshot of the index for the whole lookup */
+	char *reason;  /* why a result that was found could not be used; the first is kept */
+	bool reading;  /* one snapshot of the index for the whole lookup */
+	bool beyond;   /* the outcome also depends on paths that the result does not name */
+	int64_t begun; /* CLOCK_REALTIME, before anything was looked at */
 };
 
 /* ---- the memo ---- */
@@ -417,6 +419,7 @@ static bool check_contents(struct look *l, const struct result *r, const char *d
 
 		if (find_output(r, path) || ignored(l, path))
 			continue;
+		l->beyond = true;
 		k = present_left(l, node_get(l, path, true), &present);
 		if (k > 0 && present.type != OUT_ABSENT)
 			k = idx_left_known(l->x, path, &present);
@@ -574,7 +577,7 @@ static bool try_key(struct look *l, const struct fp *key, const struct fp *path_
 	__attribute__((cleanup(result_drop))) struct result *r = NULL;
 	auto_free struct place *places = NULL;
 	struct err e = {0};
-	int k = idx_result_get(l->x, key, &r, &e);
+	int k = idx_result_get_brief(l->x, key, &r, &e);
 
 	if (k < 0)
 		return refuse(l, xstrdup(e.msg));
@@ -587,6 +590,39 @@ static bool try_key(struct look *l, const struct fp *key, const struct fp *path_
 	ret->hit = true;
 	ret->result = take(r);
 	ret->places = take(places);
+	return true;
+}
+
+static int facts_of(void *arg, const char *path, const struct stat **ret)
+{
+	struct node *n = node_get(arg, path, true);
+
+	*ret = &n->st;
+	return n->st_err;
+}
+
+/* All is in place: the next time lstat will do. */
+static void keep_stamp(struct look *l, const struct path_set *set, const struct decision *d)
+{
+	const struct result *r = d->result;
+
+	for (size_t i = 0; i < r->n_outputs; i++)
+		if (d->places[i].action != PLACE_KEEP)
+			return;
+	if (!l->beyond)
+		stamp_keep(l->x, l->o, l->s, set, r, l->begun, facts_of, l);
+}
+
+/* Is it what the last lookup found, with nothing changed since? */
+static bool try_stamp(struct look *l, struct stdin_src *in, struct decision *ret)
+{
+	__attribute__((cleanup(result_drop))) struct result *r = stamp_find(l->x, l->o, l->s);
+
+	if (!r || !check_terms(l, r) || !check_stdin(l, r, in))
+		return false;
+	ret->hit = true;
+	ret->places = xcalloc(r->n_outputs, sizeof(*ret->places)); /* PLACE_KEEP, all of them */
+	ret->result = take(r);
 	return true;
 }
 
@@ -725,14 +761,21 @@ static char *decide_in(struct look *l, struct stdin_src *in, struct decision *re
 	struct err e = {0};
 	char *reason = NULL;
 
+	l->begun = now_ns();
 	l->reading = idx_begin_read(l->x, &e) >= 0;
+	if (l->reading && try_stamp(l, in, ret)) {
+		look_free(l);
+		return NULL;
+	}
 	if (!l->reading || idx_path_sets(l->x, &l->s->key, &sets, &e) < 0) {
 		look_free(l);
 		return xasprintf("the cache cannot be read: %s", e.msg);
 	}
 	for (size_t i = 0; i < sets.n; i++)
-		if (try_set(l, &sets, i, in, ret))
+		if (try_set(l, &sets, i, in, ret)) {
+			keep_stamp(l, &sets.sets[i], ret);
 			break;
+		}
 	if (!ret->hit && l->reason)
 		reason = take(l->reason);
 	else if (!ret->hit)

@@ -13,6 +13,7 @@
 #define MLFS_RUNNER_H
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "../index/index.h"
 
@@ -173,6 +174,23 @@ struct place {
 void decide(struct idx *x, const struct exec_opts *o, const struct step *s, struct stdin_src *in,
 	    struct decision *ret);
 void decision_free(struct decision *d);
+
+/* ---- stamp.c: the quick way to a hit ---- */
+
+/* What lstat said of a path: 0 and *ret (borrowed), or its errno. */
+typedef int stamp_facts_fn(void *arg, const char *path, const struct stat **ret);
+/*
+ * A lookup found that r is a hit and all its outputs are in place. Remember what lstat said of every path of
+ * its path set and outputs, so that stamp_find finds it again. facts must give what lstat said *before* anything
+ * else was looked at of that path; at: CLOCK_REALTIME ns, no later than the first of these lstats. Nothing is kept when
+ * times are too fresh to show a change.
+ */
+void stamp_keep(struct idx *x, const struct exec_opts *o, const struct step *s,
+		const struct path_set *set, const struct result *r, int64_t at,
+		stamp_facts_fn *facts, void *arg);
+/* The result (caller: result_free; it has no states) that stamp_keep was last told of for this step, when nothing that it
+ * depends on has changed since and all its outputs are in place; else NULL. */
+struct result *stamp_find(struct idx *x, const struct exec_opts *o, const struct step *s);
 
 /* ---- replay.c: put the outputs of a hit in place ---- */
 

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stamp.c - the quick way to a hit.
+ *
+ * A lookup that compared everything and found a hit with every output in place keeps one hash over what lstat
+ * said of all that it depends on: device, inode, mode, owner, size, mtime and ctime. While these are what
+ * they were, nothing can have changed, so the next lookup needs an lstat for each path and nothing else: no
+ * digests, no listings, no link targets, no keys. It rests on what remembered digests rest on: a change
+ * moves the ctime, and times too fresh to show one are not trusted (idx_times_settled).
+ *
+ * The paths come sorted, so that a directory is opened once (O_PATH) and what is in it looked up relative to
+ * it; below one that is absent everything is, without asking.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runner.h"
+
+#define DOMAIN	  "mlfs world 1"
+#define MAX_DEPTH 128
+
+/* ---- lstat of sorted paths ---- */
+
+struct open_dir {
+	int fd;	    /* -1: it is not there, see err */
+	int err;    /* errno for what is below it */
+	size_t len; /* of its path; 0: the root */
+};
+struct walk {
+	struct open_dir dirs[MAX_DEPTH]; /* each in the one before it */
+	size_t n;
+	struct buf path; /* of the last one */
+};
+
+static void walk_end(struct walk *w)
+{
+	while (w->n)
+		base_close(&w->dirs[--w->n].fd);
+	buf_free(&w->path);
+}
+#define auto_walk __attribute__((cleanup(walk_end)))
+
+/* Leave the directories that path is not below. */
+static void leave(struct walk *w, const char *path)
+{
+	size_t same = 0;
+
+	while (same < w->path.len && path[same] == (char)w->path.data[same])
+		same++;
+	while (w->n > 1 && (w->dirs[w->n - 1].len > same || path[w->dirs[w->n - 1].len] != '/'))
+		base_close(&w->dirs[--w->n].fd);
+	w->path.len = w->dirs[w->n - 1].len;
+}
+
+/* Into the directory of the next n bytes of a name. 0, or -errno when nothing can be said: a symbolic link, for one. */
+static int enter(struct walk *w, const char *name, size_t n)
+{
+	const struct open_dir *top = &w->dirs[w->n - 1];
+	struct open_dir d = {.fd = -1, .err = top->err, .len = top->len + 1 + n};
+	char component[NAME_MAX + 1];
+	struct stat st;
+
+	if (w->n == MAX_DEPTH || n > NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(component, name, n);
+	component[n] = '\0';
+	if (top->fd >= 0) {
+		d.fd = openat(top->fd, component, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		d.err = d.fd < 0 ? errno : 0;
+		if (d.err == ENOTDIR &&
+		    (fstatat(top->fd, component, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		     S_ISLNK(st.st_mode) || S_ISDIR(st.st_mode)))
+			return -ELOOP; /* or it changes under us */
+		if (d.err && d.err != ENOTDIR && d.err != ENOENT)
+			return -d.err;
+	}
+	buf_u8(&w->path, '/');
+	buf_add(&w->path, name, n);
+	w->dirs[w->n++] = d;
+	return 0;
+}
+
+/* As lstat: 0, or the errno it gives; -errno when it takes another way to tell. */
+static int walk_lstat(struct walk *w, const char *path, struct stat *ret)
+{
+	const struct open_dir *top;
+	const char *name, *slash;
+	int r;
+
+	if (path[0] != '/')
+		return -EINVAL;
+	if (!w->n) {
+		w->dirs[0] = (struct open_dir){.fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+		if (w->dirs[0].fd < 0)
+			return -errno;
+		w->n = 1;
+	}
+	leave(w, path);
+	for (;;) {
+		top = &w->dirs[w->n - 1];
+		name = path + top->len + 1;
+		slash = strchr(name, '/');
+		if (!slash)
+			break;
+		r = enter(w, name, (size_t)(slash - name));
+		if (r < 0)
+			return r;
+	}
+	if (top->fd < 0)
+		return top->err;
+	if (!*name)
+		return fstatat(top->fd, "", ret, AT_EMPTY_PATH) < 0 ? errno : 0;
+	return fstatat(top->fd, name, ret, AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+}
+
+/* ---- the hash ---- */
+
+/* How much of a directory counts. */
+enum detail { ALL, ATTRIBUTES_ONLY };
+
+static enum detail detail_of(unsigned kinds)
+{
+	return kinds & (OBS_LIST | OBS_XATTR) ? ALL : ATTRIBUTES_ONLY;
+}
+
+/* What lstat said of one path. err: 0, ENOENT or ENOTDIR. */
+static void add(struct fp_state *h, enum detail detail, const struct stat *st, int err)
+{
+	uint64_t v[11] = {0};
+
+	if (!err) {
+		v[0] = 1;
+		v[1] = st->st_mode;
+	}
+	if (!err && !(S_ISDIR(st->st_mode) && detail == ATTRIBUTES_ONLY)) {
+		v[2] = st->st_dev;
+		v[3] = st->st_ino;
+		v[4] = (uint64_t)st->st_uid << 32 | st->st_gid;
+		v[5] = (uint64_t)st->st_size;
+		v[6] = (uint64_t)st->st_mtim.tv_sec;
+		v[7] = (uint64_t)st->st_mtim.tv_nsec;
+		v[8] = (uint64_t)st->st_ctim.tv_sec;
+		v[9] = (uint64_t)st->st_ctim.tv_nsec;
+		v[10] = st->st_rdev;
+	}
+	fp_update(h, v, sizeof(v));
+}
+
+static bool absent(int err)
+{
+	return err == ENOENT || err == ENOTDIR;
+}
+
+/* What a lookup goes by besides the step key. */
+static struct fp options_of(const struct exec_opts *o)
+{
+	struct fp_state *h = fp_begin();
+
+	fp_update(h, &o->strict, sizeof(o->strict));
+	for (size_t i = 0; i < o->ignore.n; i++)
+		fp_update(h, o->ignore.v[i], strlen(o->ignore.v[i]) + 1);
+	return fp_end(h);
+}
+
+static struct fp_state *world_begin(void)
+{
+	struct fp_state *h = fp_begin();
+
+	fp_update(h, DOMAIN, sizeof(DOMAIN));
+	return h;
+}
+
+/* ---- keeping one ---- */
+
+struct keeping {
+	struct idx *x;
+	stamp_facts_fn *facts;
+	void *arg;
+	int64_t at;
+	struct fp_state *h;
+};
+
+static bool keep_path(struct keeping *k, enum detail detail, const char *path)
+{
+	const struct stat *st;
+	int err = k->facts(k->arg, path, &st);
+
+	if (err && !absent(err))
+		return false;
+	if (!err && !(S_ISDIR(st->st_mode) && detail == ATTRIBUTES_ONLY) &&
+	    !idx_times_settled(k->x, st, k->at))
+		return false;
+	add(k->h, detail, st, err);
+	return true;
+}
+
+void stamp_keep(struct idx *x, const struct exec_opts *o, const struct step *s,
+		const struct path_set *set, const struct result *r, int64_t at,
+		stamp_facts_fn *facts, void *arg)
+{
+	struct keeping k = {x, facts, arg, at, world_begin()};
+	struct stamp stamp = {
+		.options = options_of(o), .path_set_id = r->path_set_id, .input_key = r->input_key};
+	bool good = r->stdin_kind == STDIN_UNUSED;
+	struct err e;
+
+	for (size_t i = 0; good && i < set->n; i++)
+		good = keep_path(&k, detail_of(set->v[i].kinds), set->v[i].path);
+	for (size_t i = 0; good && i < r->n_outputs; i++)
+		good = keep_path(&k, ALL, r->outputs[i].path);
+	stamp.world = fp_end(k.h);
+	if (good && idx_stamp_put(x, &s->key, &stamp, &e) < 0)
+		log_debug("%s", e.msg); /* the next lookup is slower, nothing else */
+}
+
+/* ---- finding one ---- */
+
+struct finding {
+	struct walk walk;
+	struct fp_state *h;
+};
+
+static int find_path(struct finding *f, enum detail detail, const char *path)
+{
+	struct stat st;
+	int err = walk_lstat(&f->walk, path, &st);
+
+	if (err && !absent(err))
+		return 1;
+	add(f->h, detail, &st, err);
+	return 0;
+}
+
+static int find_input(void *arg, const char *path, unsigned kinds)
+{
+	return find_path(arg, detail_of(kinds), path);
+}
+
+static bool find_all(struct idx *x, const struct stamp *stamp, const struct result *r)
+{
+	struct finding f = {.h = world_begin()};
+	struct fp world;
+	struct err e;
+	bool good = idx_path_set_each(x, &stamp->path_set_id, find_input, &f, &e) == 0;
+
+	for (size_t i = 0; good && i < r->n_outputs; i++)
+		good = find_path(&f, ALL, r->outputs[i].path) == 0;
+	walk_end(&f.walk);
+	world = fp_end(f.h);
+	return good && fp_eq(&world, &stamp->world);
+}
+
+struct result *stamp_find(struct idx *x, const struct exec_opts *o, const struct step *s)
+{
+	struct fp options = options_of(o);
+	struct result *r;
+	struct stamp stamp;
+	struct err e;
+
+	if (idx_stamp_get(x, &s->key, &stamp) <= 0 || !fp_eq(&options, &stamp.options) ||
+	    idx_result_get_brief(x, &stamp.input_key, &r, &e) <= 0)
+		return NULL;
+	if (fp_eq(&r->step_key, &s->key) && fp_eq(&r->path_set_id, &stamp.path_set_id) &&
+	    fp_eq(&r->input_key, &stamp.input_key) && r->stdin_kind == STDIN_UNUSED &&
+	    find_all(x, &stamp, r))
+		return r;
+	result_free(r);
+	return NULL;
+}
