@@ -3,17 +3,17 @@
  * hash.c - XXH3-128 fingerprints, XXH3-64 record guards and SHA-256 object names, of memory and of
  * files.
  *
- * The only file that includes xxhash.h or OpenSSL's digests. XXH3 is stable since xxHash 0.8.0, and
+ * The only file that includes xxhash.h. XXH3 is stable since xxHash 0.8.0, and
  * the canonical (big-endian) form is kept, so that a cache means the same to every later library
  * and machine.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "hash.h"
+#include "sha256.h"
 
 _Static_assert(XXH_VERSION_NUMBER >= 800, "XXH3 has a fixed result since xxHash 0.8.0");
 
@@ -71,7 +71,7 @@ struct fp fp_end(struct fp_state *s)
 
 struct hasher {
 	struct fp_state *fp;
-	EVP_MD_CTX *sha;
+	struct sha256 *sha;
 };
 
 int hasher_begin(bool want_fp, bool want_oid, struct hasher **ret)
@@ -81,10 +81,9 @@ int hasher_begin(bool want_fp, bool want_oid, struct hasher **ret)
 	if (want_fp)
 		h->fp = fp_begin();
 	if (want_oid) {
-		h->sha = EVP_MD_CTX_new();
-		if (!h->sha || EVP_DigestInit_ex(h->sha, EVP_sha256(), NULL) != 1) {
-			int r = h->sha ? -EIO : -ENOMEM;
+		int r = sha256_begin(&h->sha);
 
+		if (r < 0) {
 			hasher_free(h);
 			return r;
 		}
@@ -97,22 +96,18 @@ int hasher_update(struct hasher *h, const void *p, size_t n)
 {
 	if (h->fp)
 		fp_update(h->fp, p, n);
-	if (h->sha && n && EVP_DigestUpdate(h->sha, p, n) != 1)
-		return -EIO;
-	return 0;
+	return h->sha ? sha256_update(h->sha, p, n) : 0;
 }
 
 int hasher_end(struct hasher *h, struct fp *ret_fp, struct oid *ret_oid)
 {
-	struct oid oid;
+	int r = 0;
 
-	if (ret_oid && (!h->sha || EVP_DigestFinal_ex(h->sha, oid.b, NULL) != 1))
-		return -EIO;
-	if (ret_fp)
-		*ret_fp = fp_end(take(h->fp));
 	if (ret_oid)
-		*ret_oid = oid;
-	return 0;
+		r = h->sha ? sha256_end(h->sha, ret_oid) : -EIO;
+	if (r == 0 && ret_fp)
+		*ret_fp = fp_end(take(h->fp));
+	return r;
 }
 
 void hasher_free(struct hasher *h)
@@ -121,18 +116,13 @@ void hasher_free(struct hasher *h)
 		return;
 	if (h->fp)
 		(void)fp_end(h->fp); /* for its freeing only */
-	EVP_MD_CTX_free(h->sha);
+	sha256_free(h->sha);
 	free(h);
 }
 
 int oid_of(const void *p, size_t n, struct oid *ret)
 {
-	struct oid oid;
-
-	if (EVP_Digest(p, n, oid.b, NULL, EVP_sha256(), NULL) != 1)
-		return -EIO;
-	*ret = oid;
-	return 0;
+	return sha256_of(p, n, ret);
 }
 
 /* ---- files ---- */
