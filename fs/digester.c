@@ -90,16 +90,17 @@ static int digest(const struct trace_path *p, struct idx_digest *ret)
 /* With the lock held; p is HASH_RUNNING meanwhile. */
 static void hash_one(struct digester *h, struct trace_path *p)
 {
+	struct stat below = p->st;
 	struct idx_digest d;
 	int r;
 
 	p->hash_state = HASH_RUNNING;
 	pthread_mutex_unlock(&h->lock);
-	r = h->idx ? idx_digest_get(h->idx, &p->st, &d.fp) : 0;
-	if (r == 1)
-		r = 0;
-	else
-		r = digest(p, &d);
+	r = idx_below(h->idx, p->path, false, &below);
+	if (r >= 0)
+		r = h->idx && idx_digest_get(h->idx, &below, &d.fp) == 1 ? 0 : digest(p, &d);
+	d.st.st_dev = below.st_dev;
+	d.st.st_ino = below.st_ino;
 	pthread_mutex_lock(&h->lock);
 	if (r >= 0)
 		p->fp = d.fp;

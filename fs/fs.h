@@ -29,12 +29,15 @@ struct fs_options {
 	size_t n_ignore;
 	char *const *untraced; /* absolute directories that are not traced (the cache); borrowed */
 	size_t n_untraced;
-	/* What the extended attribute FS_NETWORK_XATTR of the view's root says: the network use noticed so far ("":
-	 * none). An mlfs that runs inside the view asks it, since only one can watch. Called by the server's thread. */
-	const char *(*network)(void *arg);
-	void *network_arg;
+	/* The answer to a question of an mlfs that runs inside the view, or NULL. Called by the server's thread. */
+	const char *(*answer)(void *arg, const char *question);
+	void *answer_arg;
 };
-#define FS_NETWORK_XATTR "user.mlfs.network"
+/* Questions are extended attributes of any file of the view. Besides these there are those of index/below.c. */
+#define FS_ASK_PREFIX  "user.mlfs."
+#define FS_ASK_NETWORK "user.mlfs.network" /* the network use noticed so far; "": none */
+#define FS_ASK_MOUNTS \
+	"user.mlfs.mounts" /* the mounting noticed so far that no result may rest on; "": none */
 
 int fs_new(const struct fs_options *o, struct fs **ret, struct err *e) must_check;
 /* Serve the mount behind the /dev/fuse descriptor until it is unmounted. Takes ownership of fuse_fd. */

@@ -194,9 +194,8 @@ static void reply_xattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		fuse_reply_buf(req, fs->io, (size_t)n);
 }
 
-static void reply_network(fuse_req_t req, struct fs *fs, size_t size)
+static void reply_text(fuse_req_t req, const char *text, size_t size)
 {
-	const char *text = fs->network(fs->network_arg);
 	size_t n = strlen(text);
 
 	if (size == 0)
@@ -207,15 +206,47 @@ static void reply_network(fuse_req_t req, struct fs *fs, size_t size)
 		fuse_reply_buf(req, text, n);
 }
 
+/* What this file is below the view. reading: an mlfs inside it is about to go by what it remembers of the content. */
+static void reply_below(fuse_req_t req, struct fs *fs, struct inode *i, bool reading, size_t size)
+{
+	auto_at struct at a = {.dirfd = AT_FDCWD};
+	const char *path;
+	char proc[32], text[IDX_BELOW_SIZE];
+	struct stat st;
+	int r = inode_path(&fs->inodes, i, &a, proc, &path);
+
+	if (r == 0)
+		r = inode_stat(&fs->inodes, i, &st);
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	if (reading)
+		note_read(fs, i);
+	idx_below_tell(path, &st, reading, text);
+	reply_text(req, text, size);
+}
+
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	struct fs *fs = fs_of(req);
+	const char *text = NULL;
 
-	if (ino == FUSE_ROOT_ID && fs->network && strcmp(name, FS_NETWORK_XATTR) == 0) {
-		reply_network(req, fs, size);
-		return;
+	if (strncmp(name, FS_ASK_PREFIX, sizeof(FS_ASK_PREFIX) - 1) == 0) {
+		bool reading = strcmp(name, IDX_READ_XATTR) == 0;
+
+		if (reading || strcmp(name, IDX_BELOW_XATTR) == 0) {
+			reply_below(req, fs, inode_of(fs, ino), reading, size);
+			return;
+		}
+		if (strcmp(name, IDX_LOOKED_XATTR) == 0)
+			trace_spoil(fs->trace, "an mlfs in it used --only-if-cached");
+		text = fs->answer ? fs->answer(fs->answer_arg, name) : NULL;
 	}
-	reply_xattr(req, ino, name, size);
+	if (text)
+		reply_text(req, text, size);
+	else
+		reply_xattr(req, ino, name, size);
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)

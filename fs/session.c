@@ -58,8 +58,8 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	pthread_mutex_init(&fs->fresh.mutex, NULL);
 	fs->own_ids_only = o->own_ids_only;
 	fs->posix_acl = o->posix_acl;
-	fs->network = o->network;
-	fs->network_arg = o->network_arg;
+	fs->answer = o->answer;
+	fs->answer_arg = o->answer_arg;
 	r = inodes_init(&fs->inodes, max_fds(), e);
 	if (r == 0) {
 		fs->trace = trace_new(o, e);

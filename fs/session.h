@@ -57,9 +57,9 @@ struct fs {
 	pthread_mutex_t refreshing; /* held while a notification uses se, and while that goes */
 	bool serving;		    /* se may be used for it; under `refreshing` */
 	struct fresh fresh;
-	bool can_expire;		   /* names, without being thrown out */
-	const char *(*network)(void *arg); /* see fs.h */
-	void *network_arg;
+	bool can_expire; /* names, without being thrown out */
+	const char *(*answer)(void *arg, const char *question); /* see fs.h */
+	void *answer_arg;
 	bool init_pending, killpriv_v2; /* protocol.c */
 	uint64_t counts[MAX_OPCODES];
 };

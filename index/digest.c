@@ -320,16 +320,20 @@ static int hash_path(const char *path, const struct stat *st, struct idx_digest 
 
 int idx_digest_file(struct idx *x, const char *path, const struct stat *st, struct fp *ret)
 {
+	struct stat below = *st;
 	struct idx_digest d;
 	struct err e;
-	int r;
+	int r = idx_below(x, path, true, &below);
 
-	if (idx_digest_get(x, st, ret) > 0)
+	if (r < 0)
+		return r;
+	if (idx_digest_get(x, &below, ret) > 0)
 		return 0;
 	r = hash_path(path, st, &d);
 	if (r < 0)
 		return r;
 	*ret = d.fp;
+	d.st = below;
 	if (!x->read_only && may_remember(x, &d) && pending_add(x->digests, &d) &&
 	    digests_flush(x, &e) < 0)
 		log_debug("%s", e.msg); /* they will be computed again */

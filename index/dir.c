@@ -229,6 +229,7 @@ int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e)
 {
 	struct idx *x = xcalloc(1, sizeof(*x));
 	auto_free char *index_dir = xasprintf("%s/index", dir);
+	char keys[4096];
 	int r;
 
 	x->dir = xstrdup(dir);
@@ -236,6 +237,7 @@ int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e)
 	x->read_only = read_only;
 	x->objects = objects_new();
 	x->digests = digests_new();
+	x->in_view = idx_ask_view(IDX_KEYS_XATTR, keys, sizeof(keys)) != -ENODATA;
 	r = open_dir(x, e);
 	if (r == 0)
 		r = kv_open(index_dir, read_only, &x->kv, e);

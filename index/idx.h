@@ -14,6 +14,7 @@ struct idx {
 	char *dir;
 	int dirfd; /* all but LMDB's files is reached through it, whatever happens to the path */
 	bool read_only;
+	bool in_view; /* this process lives in the view of an mlfs */
 	struct kv *kv;
 	struct objects *objects;
 	struct digests *digests;

@@ -102,6 +102,30 @@ int idx_digest_put(struct idx *x, const struct idx_digest *d, size_t n, struct e
 int idx_digest_file(struct idx *x, const char *path, const struct stat *st,
 		    struct fp *ret) must_check;
 
+/* ---- below.c: files of a view (fs/) seen from inside it ---- */
+
+/* Extended attributes that every file of a view has: "DEV INO SIZE MTIME CTIME" (decimal, times in ns) of the file below
+ * it. Asking for the second counts as reading the file. */
+#define IDX_BELOW_XATTR	 "user.mlfs.below"
+#define IDX_READ_XATTR	 "user.mlfs.read"
+#define IDX_BELOW_SIZE	 128
+/* The step keys that are being recorded around a process in a view, in hex, blanks between. */
+#define IDX_KEYS_XATTR	 "user.mlfs.keys"
+/* Asking for it says that the step did what depends on the state of a cache: its result is not stored. */
+#define IDX_LOOKED_XATTR "user.mlfs.looked"
+/* Was the cache opened by a process that lives in a view? */
+bool idx_in_view(const struct idx *x);
+/* A regular file that st describes, as lstat gave it: when it lies in a view, put the device and inode below into
+ * st. reading: what is remembered of its content is about to be used. x may be NULL. 1: so done; 0: not in a view;
+ * -ESTALE: st is not what the file is now. */
+int idx_below(const struct idx *x, const char *path, bool reading, struct stat *st) must_check;
+/* What a view answers. */
+void idx_below_tell(const char *path, const struct stat *st, bool reading,
+		    char text[IDX_BELOW_SIZE]);
+/* Ask the view that this process lives in for an extended attribute: its length (text is NUL-terminated), or
+ * -ENODATA: in none. */
+ssize_t idx_ask_view(const char *question, char *text, size_t n) must_check;
+
 /* May what was found at `at` (CLOCK_REALTIME ns) about the file with these times be believed as long as
  * the times stay the same? No while they are so fresh that a later change could leave them as they are
  * (the racy rule of idx_digest_put). */

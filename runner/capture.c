@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "capture.h"
@@ -59,6 +60,17 @@ size_t capture_find(const struct work *w, const char *path)
 	return w->n;
 }
 
+/* As lstat. In a view (mlfs in mlfs) the kernel may have kept attributes for a while: it is told to ask. */
+static int look_at(const struct work *w, const char *path, struct stat *ret)
+{
+	struct statx sx;
+
+	if (idx_in_view(w->c->idx))
+		(void)statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_SYMLINK_NOFOLLOW,
+			    STATX_BASIC_STATS, &sx);
+	return lstat(path, ret) < 0 ? errno : 0;
+}
+
 /* A directory comes before what is in it. Where it is none any more (a link, say) nothing is at the paths below. */
 static void look_now(struct work *w)
 {
@@ -80,8 +92,10 @@ static void look_now(struct work *w)
 		    (w->now_err[parent] == ENOENT ||
 		     (!w->now_err[parent] && !S_ISDIR(w->now[parent].st_mode))))
 			w->now_err[k] = ENOENT;
-		else if (lstat(path, &w->now[k]) < 0)
-			w->now_err[k] = errno == ENOTDIR ? ENOENT : errno;
+		else
+			w->now_err[k] = look_at(w, path, &w->now[k]);
+		if (w->now_err[k] == ENOTDIR)
+			w->now_err[k] = ENOENT;
 	}
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "inherited.h"
@@ -17,7 +18,8 @@ struct exec {
 	struct inherited *passed;
 	struct idx *idx;
 	struct idx_lock *lock;
-	char *cache; /* the cache directory's real path */
+	char *cache;	   /* the cache directory's real path */
+	char *other_cache; /* that of an mlfs which the command may run, or NULL */
 	sigset_t mask;
 	int64_t begun; /* mono_ns */
 	struct report rep;
@@ -285,6 +287,7 @@ static int run_recorded(struct exec *x)
 			       .passed = x->passed,
 			       .lock = x->lock,
 			       .cache_dir = x->cache,
+			       .other_cache = x->other_cache,
 			       .mask = x->mask};
 	struct outcome out = {0};
 	struct err e = {0};
@@ -308,13 +311,31 @@ static int run_recorded(struct exec *x)
 	return after_run(x, &out);
 }
 
+/*
+ * May the lock be waited for? In a step of another mlfs, which waits for this one and holds the lock of its own step,
+ * only when this key comes after all that are held around: then no waiting is ever in a circle. A step that runs itself is
+ * the simplest.
+ */
+static bool may_wait(const struct exec *x)
+{
+	char own[2 * sizeof(x->step.key.b) + 1], held[4096], *rest = held, *word;
+
+	hex(x->step.key.b, sizeof(x->step.key.b), own);
+	if (idx_ask_view(IDX_KEYS_XATTR, held, sizeof(held)) < 0)
+		return true;
+	while ((word = strsep(&rest, " ")))
+		if (*word && strcmp(own, word) <= 0)
+			return false;
+	return true;
+}
+
 /* The lock of this step: who waited for it looks again. Trouble with it is no reason not to run. */
 static int lock_step(struct exec *x, int *ret_status)
 {
 	struct err e = {0};
 	int r = idx_lock(x->idx, &x->step.key, false, &x->lock, &e);
 
-	if (r != -EWOULDBLOCK)
+	if (r != -EWOULDBLOCK || !may_wait(x))
 		return 0;
 	do
 		r = idx_lock(x->idx, &x->step.key, true, &x->lock, &e);
@@ -345,7 +366,11 @@ static int describe(struct exec *x, struct err *e)
 static int run_cached(struct exec *x)
 {
 	struct err e = {0};
+	char said[64];
 	int status = 0;
+
+	if (x->o.only_if_cached)
+		(void)!idx_ask_view(IDX_LOOKED_XATTR, said, sizeof(said));
 
 	if (describe(x, &e) < 0)
 		return run_uncached(x, e.msg);
@@ -371,6 +396,35 @@ static int run_cached(struct exec *x)
 	return run_recorded(x);
 }
 
+/*
+ * Does the directory, or where it would be made, lie in the view of another mlfs? LMDB shares memory with all who use
+ * the cache, and through a view one does not see the same as outside of it.
+ */
+static bool is_in_view(const char *dir)
+{
+	auto_free char *path = xstrdup(dir);
+	char keys[4096], *slash;
+
+	while (getxattr(path, IDX_KEYS_XATTR, keys, sizeof(keys)) < 0) {
+		slash = strrchr(path, '/');
+		if ((errno != ENOENT && errno != ENOTDIR) || !slash || !path[1])
+			return false;
+		slash[slash == path] = '\0';
+	}
+	return true;
+}
+
+/* Where the default cache is another one than this, an mlfs in the step will find it natively as well. */
+static void find_other_cache(struct exec *x)
+{
+	auto_free char *dir = default_cache();
+	auto_free char *real = dir ? realpath(dir, NULL) : NULL;
+	auto_free char *version = real ? xasprintf("%s/version", real) : NULL;
+
+	if (real && strcmp(real, x->cache) != 0 && access(version, F_OK) == 0)
+		x->other_cache = take(real);
+}
+
 static int run_exec(struct exec *x)
 {
 	struct err e = {0};
@@ -384,6 +438,14 @@ static int run_exec(struct exec *x)
 				 .started_ns = now_ns()};
 	if (x->o.no_cache)
 		return run_plain(x, "--no-cache");
+	if (is_in_view(x->o.cache_dir)) {
+		err_text(
+			&e, EXDEV,
+			"cannot use the cache %s in a step of another mlfs; set MLFS_CACHE to it for that one, "
+			"too",
+			x->o.cache_dir);
+		return run_uncached(x, e.msg);
+	}
 	if (idx_open(x->o.cache_dir, false, &x->idx, &e) < 0)
 		return run_uncached(x, e.msg);
 	x->cache = realpath(x->o.cache_dir, NULL);
@@ -391,6 +453,7 @@ static int run_exec(struct exec *x)
 		err_set(&e, errno, "cannot find the cache %s", x->o.cache_dir);
 		return run_uncached(x, e.msg);
 	}
+	find_other_cache(x);
 	return run_cached(x);
 }
 
@@ -415,6 +478,7 @@ int cmd_exec(int argc, char **argv)
 	step_free(&x.step);
 	free(x.why_miss);
 	free(x.cache);
+	free(x.other_cache);
 	exec_opts_free(&x.o);
 	return status;
 }

@@ -512,6 +512,11 @@ static char *find_cache(const char *given)
 	return home ? xasprintf("%s/.cache/mlfs", home) : NULL;
 }
 
+char *default_cache(void)
+{
+	return find_cache(NULL);
+}
+
 /* The settings of mlfs.conf. A file that was named must be there; the default one need not. */
 static int read_config(const struct exec_opts *words, struct exec_opts *ret)
 {

@@ -260,7 +260,9 @@ struct result *stamp_find(struct idx *x, const struct exec_opts *o, const struct
 	struct stamp stamp;
 	struct err e;
 
-	if (idx_stamp_get(x, &s->key, &stamp) <= 0 || !fp_eq(&options, &stamp.options) ||
+	/* The view around must see all that is looked at. */
+	if (idx_in_view(x) || idx_stamp_get(x, &s->key, &stamp) <= 0 ||
+	    !fp_eq(&options, &stamp.options) ||
 	    idx_result_get_brief(x, &stamp.input_key, &r, &e) <= 0)
 		return NULL;
 	if (fp_eq(&r->step_key, &s->key) && fp_eq(&r->path_set_id, &stamp.path_set_id) &&

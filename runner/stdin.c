@@ -68,14 +68,15 @@ static int digest_file(struct stdin_src *s, struct idx *x)
 {
 	for (int tries = 0; tries < 3; tries++) {
 		struct idx_digest d = {.hashed_at = now_ns()};
-		struct stat after;
+		struct stat after, below;
 		struct err why;
-		int r;
+		int r, known;
 
 		if (fstat(IN, &d.st) < 0)
 			return -errno;
-		s->st = d.st;
-		if (x && idx_digest_get(x, &d.st, &s->fp) == 1)
+		s->st = below = d.st;
+		known = idx_below(x, "/proc/self/fd/0", true, &below);
+		if (x && known >= 0 && idx_digest_get(x, &below, &s->fp) == 1)
 			return 0;
 		r = hash_fd(IN, 0, -1, &d.fp, NULL);
 		if (r < 0)
@@ -86,7 +87,8 @@ static int digest_file(struct stdin_src *s, struct idx *x)
 			continue;
 		s->fp = d.fp;
 		s->racy = is_racy(&d.st, d.hashed_at);
-		if (x && idx_digest_put(x, &d, 1, &why) < 0)
+		d.st = below;
+		if (x && known >= 0 && idx_digest_put(x, &d, 1, &why) < 0)
 			log_debug("the digest of stdin is not remembered: %s", why.msg);
 		return 0;
 	}

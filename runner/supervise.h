@@ -29,7 +29,8 @@ struct supervised {
 	struct inherited *passed;
 	struct idx_lock *lock; /* of the step key, or NULL */
 	const char *cache_dir;
-	sigset_t mask; /* the signal mask the command is to have */
+	const char *other_cache; /* of an mlfs that the command runs, when it is another; or NULL */
+	sigset_t mask;		 /* the signal mask the command is to have */
 };
 /* In the front: fork the supervisor, pass signals on, wait. -errno only when nothing was started. */
 int supervise(const struct supervised *s, struct outcome *ret, struct err *e) must_check;

@@ -18,7 +18,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,6 +51,7 @@ struct super {
 	char *untraced[8];
 	char *_Atomic network_unseen; /* why network use cannot be noticed, or NULL */
 	bool outer_watches;	      /* an mlfs around this one notices it for us */
+	char said[4096];	      /* the last answer of the server's thread */
 };
 
 /* ---- the step's process ---- */
@@ -94,6 +94,7 @@ static void step_main(const struct supervised *s, int sock, int in, int out, int
 	struct view v = {.kind = view_kind(),
 			 .mountpoint = mountpoint,
 			 .cache = s->cache_dir,
+			 .other_cache = s->other_cache,
 			 .cwd = s->step->cwd};
 	struct err e = {0};
 	char number[16];
@@ -195,37 +196,55 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-/* What an mlfs inside the view is told; see fs.h. */
-static const char *network_so_far(void *arg)
+static const char *network_so_far(struct super *s)
 {
-	struct super *s = arg;
 	const char *used = s->watch ? watch_network(s->watch) : NULL;
 
 	if (s->s->opts->allow_network)
 		return "the mlfs around this one allows network use and does not watch it";
+	if (s->outer_watches && idx_ask_view(FS_ASK_NETWORK, s->said, sizeof(s->said)) != 0)
+		return s->said;
 	return s->network_unseen ? s->network_unseen : used ? used : "";
 }
 
-/* The same, asked of an mlfs around this one. 1: it said something, 0: none was used, -errno: there is none. */
-static int ask_outer(char *text, size_t n)
+/* Its own and those around it. */
+static const char *keys_held(struct super *s)
 {
-	ssize_t got = lgetxattr("/", FS_NETWORK_XATTR, text, n - 1);
+	char digits[2 * sizeof(s->s->step->key.b) + 1],
+		around[sizeof(s->said) - sizeof(digits) - 1];
 
-	if (got < 0)
-		return -errno;
-	text[got] = '\0';
-	return got > 0;
+	hex(s->s->step->key.b, sizeof(s->s->step->key.b), digits);
+	if (idx_ask_view(IDX_KEYS_XATTR, around, sizeof(around)) < 0)
+		around[0] = '\0';
+	snprintf(s->said, sizeof(s->said), "%s %s", digits, around);
+	return s->said;
+}
+
+/* What an mlfs inside the view is told; see fs.h. */
+static const char *answer(void *arg, const char *question)
+{
+	struct super *s = arg;
+
+	if (strcmp(question, FS_ASK_NETWORK) == 0)
+		return network_so_far(s);
+	if (strcmp(question, IDX_KEYS_XATTR) == 0)
+		return keys_held(s);
+	if (strcmp(question, IDX_LOOKED_XATTR) == 0) { /* it is the same for those around */
+		(void)!idx_ask_view(question, s->said, sizeof(s->said));
+		return "";
+	}
+	return NULL;
 }
 
 /* There can be one watch only (mlfs in mlfs): then that one has to do. */
 static void watch_failed(struct super *s, const char *why)
 {
 	char text[512];
-	int r = ask_outer(text, sizeof(text));
+	ssize_t n = idx_ask_view(FS_ASK_NETWORK, text, sizeof(text));
 
-	s->outer_watches = r == 0;
-	if (r != 0)
-		s->network_unseen = xstrdup(r > 0 ? text : why);
+	s->outer_watches = n == 0;
+	if (n != 0)
+		s->network_unseen = xstrdup(n > 0 ? text : why);
 }
 
 static int start_server(struct super *s, int fuse_fd, struct err *e)
@@ -237,13 +256,15 @@ static int start_server(struct super *s, int fuse_fd, struct err *e)
 			       .ignore = s->s->opts->ignore.v,
 			       .n_ignore = s->s->opts->ignore.n,
 			       .untraced = s->untraced,
-			       .network = network_so_far,
-			       .network_arg = s};
+			       .answer = answer,
+			       .answer_arg = s};
 	int r;
 
 	for (const char *const *p = view_native(); *p; p++)
 		s->untraced[o.n_untraced++] = (char *)*p;
 	s->untraced[o.n_untraced++] = (char *)s->s->cache_dir;
+	if (s->s->other_cache)
+		s->untraced[o.n_untraced++] = (char *)s->s->other_cache;
 	r = fs_new(&o, &s->fs, e);
 	if (r < 0) {
 		close(fuse_fd);
@@ -454,7 +475,7 @@ static void finish(struct super *s)
 	why_not(&s->out, inherited_spoiled(s->s->passed));
 	if (!s->s->opts->allow_network) {
 		why_not(&s->out, s->watch ? watch_network(s->watch) : NULL);
-		if (s->outer_watches && ask_outer(outer, sizeof(outer)) != 0)
+		if (s->outer_watches && idx_ask_view(FS_ASK_NETWORK, outer, sizeof(outer)) != 0)
 			why_not(&s->out, outer);
 		if (s->network_unseen && !s->out.reason[0])
 			snprintf(

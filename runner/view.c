@@ -142,13 +142,14 @@ static int mount_fuse(const struct view *v, int *ret_fd, struct err *e)
 }
 
 /* Bind a directory at its own place below the mount point. One that is not there is passed over. */
-static int bind_native(const struct view *v, const char *dir, struct err *e)
+static int bind_native(const struct view *v, const char *dir, unsigned long recursive,
+		       struct err *e)
 {
 	auto_free char *to = xasprintf("%s%s", v->mountpoint, dir);
 
 	if (access(dir, F_OK) < 0)
 		return 0;
-	if (mount(dir, to, NULL, MS_BIND | MS_REC, NULL) < 0)
+	if (mount(dir, to, NULL, MS_BIND | recursive, NULL) < 0)
 		return err_set(e, errno, "cannot bind %s into the view", dir);
 	return 0;
 }
@@ -160,18 +161,31 @@ static bool is_below(const char *path, const char *dir)
 	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]);
 }
 
+static bool is_native(const char *path)
+{
+	for (const char *const *p = view_native(); *p; p++)
+		if (is_below(path, *p))
+			return true;
+	return false;
+}
+
+/* The mount of the view lies in the cache, and is not to be seen in itself. */
 static int bind_all(const struct view *v, struct err *e)
 {
-	bool cache_bound = false;
-	int r;
+	const char *caches[] = {v->cache, v->other_cache};
+	int r = 0;
 
-	for (const char *const *p = view_native(); *p; p++) {
-		cache_bound |= is_below(v->cache, *p);
-		r = bind_native(v, *p, e);
-		if (r < 0)
-			return r;
+	for (const char *const *p = view_native(); *p && r == 0; p++)
+		r = bind_native(v, *p, MS_REC, e);
+	for (int k = 0; k < 2 && r == 0; k++)
+		if (caches[k] && !is_native(caches[k]))
+			r = bind_native(v, caches[k], 0, e);
+	if (r == 0 && is_native(v->mountpoint)) {
+		auto_free char *again = xasprintf("%s%s", v->mountpoint, v->mountpoint);
+
+		(void)umount2(again, MNT_DETACH); /* it only looks odd */
 	}
-	return cache_bound ? 0 : bind_native(v, v->cache, e);
+	return r;
 }
 
 static int become_root(const char *mountpoint, struct err *e)
@@ -185,23 +199,6 @@ static int become_root(const char *mountpoint, struct err *e)
 		return err_set(e, errno, "cannot make the view the root");
 	}
 	return chdir("/") < 0 ? err_set(e, errno, "cannot enter the view") : 0;
-}
-
-/*
- * Large files are read in requests of 1 MB, the most that the protocol has, instead of the 128 KB of a new mount: only
- * root may say so, and only through sysfs. Without it reading is slower, nothing else.
- */
-static void raise_read_ahead(void)
-{
-	auto_free char *path = NULL;
-	struct stat st;
-	struct err e;
-
-	if (stat("/", &st) < 0)
-		return;
-	path = xasprintf("/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev), minor(st.st_dev));
-	if (write_text(path, "1024", &e) < 0)
-		log_debug("%s", e.msg);
 }
 
 int view_enter(const struct view *v, int sock, struct err *e)
@@ -231,7 +228,5 @@ int view_enter(const struct view *v, int sock, struct err *e)
 		return r;
 	if (chdir(v->cwd) < 0)
 		return err_set(e, errno, "cannot enter %s in the view", v->cwd);
-	if (v->kind == VIEW_ROOT)
-		raise_read_ahead();
 	return 0;
 }

@@ -17,8 +17,9 @@ const char *const *view_native(void);
 
 struct view {
 	enum view_kind kind;
-	const char *mountpoint; /* a directory of the cache */
-	const char *cache;	/* bound natively */
+	const char *mountpoint;	 /* a directory of the cache */
+	const char *cache;	 /* bound natively */
+	const char *other_cache; /* the same, or NULL */
 	const char *cwd;
 };
 /*
