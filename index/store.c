@@ -14,7 +14,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "hash.h"
+#include "copy.h"
 #include "objects.h"
 
 #define NAME_SIZE 80 /* "cas/xx/" and 62 digits */
@@ -57,64 +57,6 @@ static void drop_object(struct idx *x, const struct oid *o)
 }
 
 /* ---- copying ---- */
-
-static bool all_zero(const char *p, size_t n)
-{
-	return n && p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
-}
-
-static int pwrite_all(int fd, const char *p, size_t n, uint64_t at)
-{
-	while (n) {
-		ssize_t k = pwrite(fd, p, n, (off_t)at);
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return k < 0 ? -errno : -EIO;
-		p += k;
-		n -= (size_t)k;
-		at += (uint64_t)k;
-	}
-	return 0;
-}
-
-static bool has_holes(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size;
-}
-
-/* Copy all of `from` to the empty file `to` and hash what goes through; holes stay holes. */
-static int copy_hashed(int from, int to, struct hasher *h, uint64_t *ret_size)
-{
-	auto_free char *chunk = malloc(HASH_CHUNK);
-	bool sparse = has_holes(from);
-	uint64_t at = 0;
-	int r = 0;
-
-	if (!chunk)
-		return -ENOMEM;
-	for (;;) {
-		ssize_t n = pread_full(from, chunk, HASH_CHUNK, (off_t)at);
-
-		if (n < 0)
-			return (int)n;
-		r = hasher_update(h, chunk, (size_t)n);
-		if (r == 0 && !(sparse && all_zero(chunk, (size_t)n)))
-			r = pwrite_all(to, chunk, (size_t)n, at);
-		if (r < 0)
-			return r;
-		at += (uint64_t)n;
-		if ((size_t)n < HASH_CHUNK)
-			break;
-	}
-	if (sparse && ftruncate(to, (off_t)at) < 0)
-		return -errno;
-	*ret_size = at;
-	return 0;
-}
 
 /* Share the blocks when the file system can. */
 static bool cloned(int from, int to)

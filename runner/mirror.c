@@ -7,6 +7,14 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "wal.h"
+
+/* How that is held outside which is held in the view. */
+static enum hold outside(const struct mirror *m, int64_t start, int64_t end, enum hold hold)
+{
+	return hold == HOLD_READ && !m->flock && wal_in_use(m->fd, start, end) ? HOLD_WRITE : hold;
+}
+
 /* ---- the real lock ---- */
 
 static int real_flock(const struct mirror *m, enum hold hold)
@@ -92,25 +100,30 @@ static int make_writable(struct mirror *m)
 
 int mirror_raise(struct mirror *m, const struct lock_call *q, bool *ret_new)
 {
+	enum hold hold = outside(m, q->start, q->end, q->hold);
 	int64_t last;
 	int r;
 
 	*ret_new = !ranges_cover(&m->held, q->start, q->end, HOLD_READ);
-	if (ranges_cover(&m->held, q->start, q->end, q->hold))
+	if (ranges_cover(&m->held, q->start, q->end, hold))
 		return 0;
-	r = q->hold == HOLD_WRITE ? make_writable(m) : 0;
+	r = hold == HOLD_WRITE ? make_writable(m) : 0;
+	if (r < 0 && q->hold == HOLD_READ) { /* it may not be written: then only as it was asked */
+		hold = HOLD_READ;
+		r = 0;
+	}
 	if (r < 0)
 		return r;
-	if (m->flock && q->hold == HOLD_WRITE && !*ret_new)
+	if (m->flock && hold == HOLD_WRITE && !*ret_new)
 		return convert(m, m->n > (q->own_any ? 1u : 0u));
-	if (q->hold == HOLD_WRITE)
+	if (hold == HOLD_WRITE)
 		return real_set(m, q->start, q->end, HOLD_WRITE);
 	for (int64_t at = q->start;; at = last + 1) {
 		enum hold now = ranges_at(&m->held, at, &last);
 
 		if (last > q->end)
 			last = q->end;
-		r = now < q->hold ? real_set(m, at, last, q->hold) : 0;
+		r = now < hold ? real_set(m, at, last, hold) : 0;
 		if (r < 0 || last == q->end)
 			return r;
 	}
@@ -140,7 +153,8 @@ void mirror_lower(struct mirror *m)
 	auto_ranges struct ranges claimed = {0}, before = {0};
 
 	for (size_t k = 0; k < m->n; k++)
-		ranges_raise(&claimed, m->claims[k].start, m->claims[k].end, m->claims[k].hold);
+		ranges_raise(&claimed, m->claims[k].start, m->claims[k].end,
+			     outside(m, m->claims[k].start, m->claims[k].end, m->claims[k].hold));
 	for (size_t k = 0; k < m->held.n; k++)
 		ranges_set(&before, m->held.v[k].start, m->held.v[k].end, m->held.v[k].hold);
 	for (size_t k = 0; k < before.n; k++)

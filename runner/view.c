@@ -201,6 +201,23 @@ static int become_root(const char *mountpoint, struct err *e)
 	return chdir("/") < 0 ? err_set(e, errno, "cannot enter the view") : 0;
 }
 
+/*
+ * Large files are read in requests of 1 MB, the most that the protocol has, instead of the 128 KB of a new mount: only
+ * root may say so, and only through sysfs. Without it reading is slower, nothing else.
+ */
+static void raise_read_ahead(void)
+{
+	auto_free char *path = NULL;
+	struct stat st;
+	struct err e;
+
+	if (stat("/", &st) < 0)
+		return;
+	path = xasprintf("/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev), minor(st.st_dev));
+	if (write_text(path, "1024", &e) < 0)
+		log_debug("%s", e.msg);
+}
+
 int view_enter(const struct view *v, int sock, struct err *e)
 {
 	auto_close int fd = -1;
@@ -228,5 +245,7 @@ int view_enter(const struct view *v, int sock, struct err *e)
 		return r;
 	if (chdir(v->cwd) < 0)
 		return err_set(e, errno, "cannot enter %s in the view", v->cwd);
+	if (v->kind == VIEW_ROOT)
+		raise_read_ahead();
 	return 0;
 }

@@ -35,3 +35,8 @@ say "only looked at, never read: not hashed, still right"
 miss -- sh -c 'mark; stat -c %s big.in'
 hit -- sh -c 'mark; stat -c %s big.in'
 ran 4
+say "as root it is read in large pieces"
+if is_root && [ -w /sys/class/bdi ] && ! grep -q '^[^ ]* /sys [^ ]* ro[, ]' /proc/mounts; then
+	miss -- sh -c 'cat "/sys/class/bdi/$(mountpoint -d /)/read_ahead_kb"'
+	same "$(cat "$IO/out")" 1024
+fi

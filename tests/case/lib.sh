@@ -15,6 +15,7 @@
 #   skip REASON        ends the case with status 77
 #   await NAME         until somebody writes a line to the fifo $WITNESS/NAME, which is then in $line
 #   wait_for COMMAND…  until it succeeds, 20 seconds at most
+#   like_native SCRIPT PATH…  the script behaves in a view as it does natively, and is a hit the second time
 
 set -eu
 umask 022
@@ -150,6 +151,35 @@ tree()
 {
 	find "$@" -printf '%p %y %m %l %n\n' | sort
 	find "$@" -type f -print0 | sort -z | xargs -0r sha256sum
+}
+
+# The parts of what a program leaves that are the same each time; a case defines it anew where not all of it is.
+steady_tree()
+{
+	tree "$@"
+}
+
+# Run a script natively, as a step, and as a step again, each time without what it makes (the PATHs): what is printed,
+# the status and what is left are the same, and the second step is a hit.
+like_native()
+{
+	script=$1
+	shift
+	rm -rf "$@"
+	native_status=0
+	sh "$script" </dev/null >"$IO/native.out" 2>"$IO/native.err" || native_status=$?
+	same "$native_status" 0 "native status of $script, $(tail -n 5 "$IO/native.err")"
+	steady_tree "$@" >"$IO/native.tree"
+	for how in miss hit; do
+		rm -rf "$@"
+		$how -- sh "$script" </dev/null
+		steady_tree "$@" >"$IO/view.tree"
+		for what in out err tree; do
+			[ $what = tree ] || cp "$IO/$what" "$IO/view.$what"
+			diff "$IO/native.$what" "$IO/view.$what" >"$IO/diff" ||
+				fail "$how of $script, $what (< native, > in the view): $(head -n 40 "$IO/diff")"
+		done
+	done
 }
 
 # The text in a file, or on stdin, that the step printed.

@@ -102,6 +102,9 @@ static void test_sizes(void **state)
 	assert_int_equal(count_files("cas"), 1);
 	round_trip(262144);
 	round_trip(1000003);
+	/* hashed by a second thread */
+	round_trip(4 << 20);
+	round_trip((9 << 20) + 77);
 	assert_int_equal(count_files("tmp"), 0);
 	/* and once more from what is written */
 	assert_ok(store_flush(x, &the_err));
