@@ -226,17 +226,16 @@ int report_write(const char *path, const struct report *r, struct err *e) must_c
  * always, and with the reason. */
 void report_line(const struct report *r, int verbosity);
 
-/* ---- watch.c: network use and locks, through seccomp user notification ---- */
+/* ---- filter.c, watch.c: calls that are looked at before they happen, through seccomp user notification ---- */
 
 struct watch;
 struct fs;
 /* In the step's process, before exec, with CAP_SYS_ADMIN in its user namespace: install the filter; returns the
  * listener descriptor (close-on-exec), or -errno: -EBUSY when a listener is there already (mlfs in mlfs),
  * -EINVAL/-ENOSYS/-EACCES when it cannot be had.
- * network: false leaves out all but what concerns locks.
- * From now on this process must not lock files or call connect, listen, sendmsg, sendmmsg or sendto with an address until the
- * supervisor answers: it would wait for ever. Hand the listener over with watch_send, which the filter lets
- * pass, then close it. */
+ * network: false leaves out what concerns sockets.
+ * From now on this process must not make any call of the list in call.c until the supervisor answers: it would
+ * wait for ever. Hand the listener over with watch_send, which the filter lets pass, then close it. */
 int watch_install(bool network, struct err *e) must_check;
 /* Send the listener (one byte with SCM_RIGHTS) over the connected AF_UNIX socket. */
 int watch_send(int sock, int listener_fd, struct err *e) must_check;
@@ -244,8 +243,12 @@ int watch_send(int sock, int listener_fd, struct err *e) must_check;
  * command: a process in the view that fs (borrowed) serves; fs NULL: locks are left alone. */
 int watch_start(int listener_fd, pid_t command, struct fs *fs, struct watch **ret,
 		struct err *e) must_check;
-/* What network was used ("network was used: connect to 93.184.216.34:443 by curl"), or NULL. Valid until freed. */
-const char *watch_network(struct watch *w);
+/* No process of the step is left: ends the thread. Why the result must not be stored ("network was used: connect to
+ * 93.184.216.34:443 by curl"), or NULL. Valid until freed. */
+const char *watch_spoiled(struct watch *w);
+/* While the step runs, any thread: what a step within it must know, since it does not notice it itself: that
+ * sockets connected any two. Or NULL. */
+const char *watch_touched(struct watch *w);
 /* Ends the thread and closes the listener: with processes of the step still alive (daemons), their watched calls
  * fail with ENOSYS from then on, so keep the watch until they are gone. NULL is fine. */
 void watch_free(struct watch *w);

@@ -198,7 +198,7 @@ static void *serve(void *arg)
 
 static const char *network_so_far(struct super *s)
 {
-	const char *used = s->watch ? watch_network(s->watch) : NULL;
+	const char *used = s->watch ? watch_touched(s->watch) : NULL;
 
 	if (s->s->opts->allow_network)
 		return "the mlfs around this one allows network use and does not watch it";
@@ -473,8 +473,8 @@ static void finish(struct super *s)
 	if (stdin_finish(s->s->in, &used, &e) < 0)
 		why_not(&s->out, e.msg);
 	why_not(&s->out, inherited_spoiled(s->s->passed));
+	why_not(&s->out, s->watch ? watch_spoiled(s->watch) : NULL);
 	if (!s->s->opts->allow_network) {
-		why_not(&s->out, s->watch ? watch_network(s->watch) : NULL);
 		if (s->outer_watches && idx_ask_view(FS_ASK_NETWORK, outer, sizeof(outer)) != 0)
 			why_not(&s->out, outer);
 		if (s->network_unseen && !s->out.reason[0])

@@ -17,100 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "../../runner/runner.h"
-
-#define NO_FILTER 77
-
-static int receive_fd(int sock)
-{
-	char byte;
-	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	int fd = -1;
-
-	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&msg))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
-	return fd;
-}
-
-/* A child with the filter that runs `fn`; *ret_listener is -1 where a filter cannot be had. */
-static pid_t spawn(int (*fn)(void), int *ret_listener)
-{
-	int sock[2], status;
-	pid_t pid;
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct err e = {0};
-		int listener;
-
-		prctl(PR_SET_NAME, "stepper");
-		close(sock[0]);
-		if (geteuid() != 0 && unshare(CLONE_NEWUSER) < 0)
-			_exit(NO_FILTER);
-		listener = watch_install(true, &e);
-		if (listener < 0 || watch_send(sock[1], listener, &e) < 0)
-			_exit(NO_FILTER);
-		close(listener);
-		close(sock[1]);
-		_exit(fn());
-	}
-	close(sock[1]);
-	*ret_listener = receive_fd(sock[0]);
-	close(sock[0]);
-	if (*ret_listener < 0) {
-		assert_int_equal(waitpid(pid, &status, 0), pid);
-		assert_int_equal(WEXITSTATUS(status), NO_FILTER);
-	}
-	return pid;
-}
-
-/* Run fn watched; what was said of it (caller frees), or NULL. It must have returned 0. */
-static char *watched(int (*fn)(void))
-{
-	struct err e = {0};
-	struct watch *w;
-	const char *text;
-	char *copy;
-	int listener, status;
-	pid_t pid = spawn(fn, &listener);
-
-	if (listener < 0)
-		skip();
-	assert_int_equal(watch_start(listener, 0, NULL, &w, &e), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	text = watch_network(w);
-	copy = text ? xstrdup(text) : NULL;
-	watch_free(w);
-	return copy;
-}
-
-static void expect(int (*fn)(void), const char *want)
-{
-	auto_free char *got = watched(fn);
-
-	if (want) {
-		assert_non_null(got);
-		assert_string_equal(got, want);
-	} else {
-		assert_null(got);
-	}
-}
+#include "watch_util.h"
 
 /* ---- what the children do; 0 is good ---- */
 
@@ -134,20 +41,21 @@ static int connect_tcp(void)
 											       : 1;
 }
 
+/* In an address range that is for documents only. There may be no IPv6 here: it was tried. */
 static int connect_udp6(void)
 {
 	struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_port = htons(53)};
 	int fd = socket(AF_INET6, SOCK_DGRAM, 0);
 
-	inet_pton(AF_INET6, "::1", &sa.sin6_addr);
-	(void)!connect(fd, (void *)&sa, sizeof(sa)); /* there may be no IPv6 here: it was tried */
+	inet_pton(AF_INET6, "2001:db8::1", &sa.sin6_addr);
+	(void)!connect(fd, (void *)&sa, sizeof(sa));
 	return 0;
 }
 
 static int connect_mapped(void)
 {
-	struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_port = htons(53)};
-	int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+	struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_port = htons(9)};
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
 
 	inet_pton(AF_INET6, "::ffff:127.0.0.1", &sa.sin6_addr);
 	(void)!connect(fd, (void *)&sa, sizeof(sa));
@@ -210,14 +118,6 @@ static int send_messages(void)
 	return 0;
 }
 
-static int listen_tcp(void)
-{
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = local4.sin_addr};
-
-	return bind(fd, (void *)&sa, sizeof(sa)) == 0 && listen(fd, 1) == 0 ? 0 : 1;
-}
-
 static int ring(void)
 {
 	char params[256] = {0};
@@ -275,8 +175,8 @@ static void test_quiet(void **state)
 static void test_connect(void **state)
 {
 	expect(connect_tcp, "network was used: connect to 127.0.0.1:9 by stepper");
-	expect(connect_udp6, "network was used: connect to [::1]:53 by stepper");
-	expect(connect_mapped, "network was used: connect to 127.0.0.1:53 by stepper");
+	expect(connect_udp6, "network was used: connect to [2001:db8::1]:53 by stepper");
+	expect(connect_mapped, "network was used: connect to 127.0.0.1:9 by stepper");
 }
 
 static void test_first_is_kept(void **state)
@@ -297,14 +197,6 @@ static void test_send(void **state)
 	expect(send_messages, "network was used: send to 127.0.0.1:9 by stepper");
 }
 
-static void test_listen(void **state)
-{
-	auto_free char *text = watched(listen_tcp);
-
-	assert_non_null(text);
-	assert_int_equal(strncmp(text, "network was used: listen on 127.0.0.1:", 38), 0);
-}
-
 static void test_ring(void **state)
 {
 	expect(ring, "network was used: io_uring, which cannot be watched, by stepper");
@@ -322,7 +214,7 @@ static void test_killed(void **state)
 		if (listener < 0)
 			skip();
 		assert_int_equal(watch_start(listener, 0, NULL, &w, &e), 0);
-		while (i % 2 && !watch_network(w))
+		while (i % 2 && !watch_touched(w))
 			sched_yield();
 		kill(pid, SIGKILL);
 		assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -365,9 +257,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_quiet),	      cmocka_unit_test(test_connect),
 		cmocka_unit_test(test_first_is_kept), cmocka_unit_test(test_descendant),
-		cmocka_unit_test(test_send),	      cmocka_unit_test(test_listen),
-		cmocka_unit_test(test_ring),	      cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_free_early),    cmocka_unit_test(test_nested),
+		cmocka_unit_test(test_send),	      cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_killed),	      cmocka_unit_test(test_free_early),
+		cmocka_unit_test(test_nested),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
