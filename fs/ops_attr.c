@@ -111,9 +111,10 @@ static void note_times(struct fs *fs, struct inode *i, int to_set)
 	const int mtime = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_SIZE;
 	bool chosen = (to_set & FUSE_SET_ATTR_MTIME) && !(to_set & FUSE_SET_ATTR_MTIME_NOW);
 
-	if (to_set & mtime)
-		for (struct dentry *d = i->names; d; d = d->next_of_inode)
-			trace_mtime_set(dentry_trace(fs, d), chosen);
+	if (!(to_set & mtime))
+		return;
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		trace_mtime_set(dentry_trace(fs, d), chosen);
 	i->mtime_set = chosen;
 }
 

@@ -262,6 +262,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 		fuse_reply_err(req, errno);
 		return;
 	}
+	trace_mtime_set(trace_at(fs, &a), i->mtime_set);
 	make_entry(fs, inode_of(fs, newparent), newname, &a, &st, &e);
 	reply_entry(req, fs, &e);
 }
@@ -433,8 +434,20 @@ static void leave_one(struct fs *fs, const char *path, const char *to)
 
 static void arrive_one(struct fs *fs, const char *path, const char *to)
 {
-	(void)path;
-	trace_change(fs->trace, trace_get(fs->trace, to, strlen(to)), CHANGE_REPLACE);
+	const struct trace_path *from = trace_get(fs->trace, path, strlen(path));
+	struct trace_path *p = trace_get(fs->trace, to, strlen(to));
+
+	trace_change(fs->trace, p, CHANGE_REPLACE);
+	trace_mtime_set(p, from && from->mtime_set);
+}
+
+/* A time that the step chose goes along. */
+static void move_times(struct trace_path *from, struct trace_path *to, unsigned flags)
+{
+	bool chosen = to && to->mtime_set;
+
+	trace_mtime_set(to, from && from->mtime_set);
+	trace_mtime_set(from, (flags & RENAME_EXCHANGE) && chosen);
 }
 
 static bool is_dir(const struct dentry *d)
@@ -545,8 +558,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 				trace_kept(p);
 		}
 	}
-	if (r == 0)
+	if (r == 0) {
 		move_names(fs, olddir, name, newdir, newname, flags);
+		move_times(trace_at(fs, &a), p, flags);
+	}
 	fuse_reply_err(req, -r);
 }
 
