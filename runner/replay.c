@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "replay_times.h"
 #include "runner.h"
 
 /* What undoes one change; in the order made, undone from the last. */
@@ -316,74 +317,6 @@ static int prepare(struct replay *p)
 	return 1;
 }
 
-/* ---- times ---- */
-
-static struct timespec to_timespec(int64_t ns)
-{
-	int64_t sec = ns / 1000000000, rest = ns % 1000000000;
-
-	if (rest < 0) {
-		rest += 1000000000;
-		sec--;
-	}
-	return (struct timespec){.tv_sec = sec, .tv_nsec = rest};
-}
-
-static int by_mtime(const void *a, const void *b)
-{
-	const struct output *x = *(const struct output *const *)a;
-	const struct output *y = *(const struct output *const *)b;
-
-	if (x->mtime_ns != y->mtime_ns)
-		return x->mtime_ns < y->mtime_ns ? -1 : 1;
-	return strcmp(x->path, y->path);
-}
-
-/* The present time of a file that stays. */
-static int64_t kept_mtime(const struct output *out)
-{
-	struct stat st;
-
-	if (lstat(out->path, &st) < 0)
-		return INT64_MAX;
-	return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-}
-
-/*
- * Times for the files to be placed: now, a nanosecond apart in the order recorded, equal ones
- * equal; but before those of files that stay as they are and were written later, as if what is
- * restored had never been gone (else `make` would take what stayed for stale).
- */
-static void plan_times(struct replay *p)
-{
-	auto_free const struct output **order = xmalloc(p->r->n_outputs * sizeof(*order));
-	int64_t limit = INT64_MAX; /* the time of the next one */
-	size_t n = 0;
-
-	for (size_t i = 0; i < p->r->n_outputs; i++) {
-		const struct output *out = &p->r->outputs[i];
-
-		if (out->mtime_set)
-			p->items[i].mtime = to_timespec(out->mtime_ns);
-		else if (out->now.type == OUT_FILE)
-			order[n++] = out;
-	}
-	qsort(order, n, sizeof(*order), by_mtime);
-	for (size_t k = n; k-- > 0;) {
-		size_t i = (size_t)(order[k] - p->r->outputs);
-		int64_t t = p->began_ns - (int64_t)(n - 1 - k);
-
-		if (p->places[i].action == PLACE_KEEP)
-			t = kept_mtime(order[k]);
-		else if (k + 1 < n && order[k]->mtime_ns == order[k + 1]->mtime_ns)
-			t = limit;
-		else if (t >= limit)
-			t = limit - 1;
-		limit = t < limit ? t : limit;
-		p->items[i].mtime = to_timespec(limit);
-	}
-}
-
 /* ---- place ---- */
 
 static void note_parent_open(struct replay *p, const char *path)
@@ -612,10 +545,13 @@ static bool nothing_to_do(const struct decision *d)
 
 static int replay_in(struct replay *p)
 {
+	auto_free struct timespec *times = xcalloc(p->r->n_outputs, sizeof(*times));
 	sigset_t all, old;
 	int r;
 
-	plan_times(p);
+	replay_times(p->x, p->r, p->places, p->began_ns, times);
+	for (size_t i = 0; i < p->r->n_outputs; i++)
+		p->items[i].mtime = times[i];
 	r = prepare(p);
 	if (r <= 0) {
 		roll_back(p);
