@@ -35,7 +35,7 @@ ssize_t idx_ask_view(const char *question, char *text, size_t n)
 	return -ENODATA;
 }
 
-void idx_below_tell(const char *path, const struct stat *st, bool reading,
+void idx_below_tell(const char *path, const struct stat *st, bool reading, bool writer,
 		    char text[IDX_BELOW_SIZE])
 {
 	/* It may itself be a file of a view. */
@@ -45,10 +45,10 @@ void idx_below_tell(const char *path, const struct stat *st, bool reading,
 	if (n > 0)
 		text[n] = '\0';
 	else
-		(void)snprintf(text, IDX_BELOW_SIZE, "%llu %llu %lld %lld %lld",
+		(void)snprintf(text, IDX_BELOW_SIZE, "%llu %llu %lld %lld %lld %d",
 			       (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
 			       (long long)st->st_size, (long long)ns_of(st->st_mtim),
-			       (long long)ns_of(st->st_ctim)); /* five numbers fit */
+			       (long long)ns_of(st->st_ctim), writer); /* six numbers fit */
 }
 
 int idx_below(const struct idx *x, const char *path, bool reading, struct stat *st)

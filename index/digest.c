@@ -10,7 +10,9 @@
  * yet within the same tick of the file system's clock, keeps its times. So a digest is remembered
  * only when the times were older than the tick at the moment the hashing began. The tick is a jiffy
  * (10 ms at most) on the local file systems named below, up to 2 s on others (FAT). Linux 6.13's
- * multigrain times make the former finer still.
+ * multigrain times make the former finer still. It is the ctime that shows a change, since nobody can
+ * set it; a file system that keeps none (FAT) is never believed, and one not known only when the mtime
+ * is old as well. What somebody has open for writing is not remembered: see writers.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,9 +31,15 @@
 #define KEY_SIZE    16
 #define VALUE_SIZE  48
 
+/* What a change leaves in the times of a file. */
+enum times {
+	TIMES_FINE,   /* a ctime that moves with every jiffy */
+	TIMES_COARSE, /* not known: at worst every two seconds */
+	TIMES_NONE,   /* no ctime: nothing, when the mtime is set back */
+};
 struct device {
 	dev_t dev;
-	bool fine;
+	enum times times;
 };
 
 /* Gathered digests, found by hash chains of positions + 1. */
@@ -70,60 +78,81 @@ static int64_t ns_of(struct timespec t)
 
 /* ---- how fine are a file system's times? ---- */
 
-/* Is this device mounted as a file system whose clock ticks are jiffies? Unknown ones are not. */
-static bool device_is_fine(dev_t dev)
+static enum times times_of_type(const char *type)
 {
-	static const char *const types[] = {"ext4", "xfs",	"btrfs", "tmpfs",
-					    "f2fs", "bcachefs", "zfs"};
+	static const char *const fine[] = {"ext4", "xfs", "btrfs",    "tmpfs",
+					   "f2fs", "zfs", "bcachefs", NULL};
+	static const char *const none[] = {"vfat", "msdos", "exfat", NULL};
+
+	for (const char *const *t = fine; *t; t++)
+		if (strcmp(*t, type) == 0)
+			return TIMES_FINE;
+	for (const char *const *t = none; *t; t++)
+		if (strcmp(*t, type) == 0)
+			return TIMES_NONE;
+	return TIMES_COARSE;
+}
+
+static enum times device_times(dev_t dev)
+{
 	auto_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
 	auto_free char *line = NULL;
 	size_t cap = 0;
 
 	while (f && getline(&line, &cap, f) > 0) {
 		const char *dash = strstr(line, " - ");
+		char type[32];
 		unsigned ma, mi;
 
-		if (!dash || sscanf(line, "%*u %*u %u:%u", &ma, &mi) != 2 || makedev(ma, mi) != dev)
-			continue;
-		for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
-			size_t n = strlen(types[i]);
-
-			if (strncmp(dash + 3, types[i], n) == 0 && dash[3 + n] == ' ')
-				return true;
-		}
-		return false;
+		if (dash && sscanf(line, "%*u %*u %u:%u", &ma, &mi) == 2 && makedev(ma, mi) == dev)
+			return sscanf(dash, " - %31s", type) == 1 ? times_of_type(type)
+								  : TIMES_COARSE;
 	}
-	return false;
+	return TIMES_COARSE;
 }
 
-static bool device_fine_cached(struct digests *d, dev_t dev)
+static enum times device_times_cached(struct digests *d, dev_t dev)
 {
-	bool fine;
+	enum times times;
 
 	(void)pthread_mutex_lock(&d->mu);
 	for (unsigned i = 0; i < d->n_devices; i++)
 		if (d->devices[i].dev == dev) {
-			fine = d->devices[i].fine;
+			times = d->devices[i].times;
 			(void)pthread_mutex_unlock(&d->mu);
-			return fine;
+			return times;
 		}
-	fine = device_is_fine(dev);
+	times = device_times(dev);
 	if (d->n_devices < MAX_DEVICES)
-		d->devices[d->n_devices++] = (struct device){dev, fine};
+		d->devices[d->n_devices++] = (struct device){dev, times};
 	(void)pthread_mutex_unlock(&d->mu);
-	return fine;
+	return times;
+}
+
+static bool settled(enum times times, const struct stat *st, int64_t at)
+{
+	int64_t mtime = ns_of(st->st_mtim), ctime = ns_of(st->st_ctim);
+
+	switch (times) {
+	case TIMES_NONE:
+		return false;
+	case TIMES_FINE:
+		/* Whole seconds: an old ext4 with small inodes. */
+		return ctime <= at - (st->st_ctim.tv_nsec ? FINE_NS : COARSE_NS);
+	case TIMES_COARSE:
+		break;
+	}
+	return ctime <= at - COARSE_NS && mtime <= at - COARSE_NS;
 }
 
 bool idx_times_settled(struct idx *x, const struct stat *st, int64_t at)
 {
-	int64_t mtime = ns_of(st->st_mtim), ctime = ns_of(st->st_ctim);
-	int64_t newest = mtime > ctime ? mtime : ctime;
+	return settled(x ? device_times_cached(x->digests, st->st_dev) : TIMES_COARSE, st, at);
+}
 
-	if (newest <= at - COARSE_NS)
-		return true;
-	/* Whole seconds: an old ext4 with small inodes, or a file system that keeps no more. */
-	return newest <= at - FINE_NS && st->st_ctim.tv_nsec != 0 &&
-	       device_fine_cached(x->digests, st->st_dev);
+bool idx_times_settled_on(const char *type, const struct stat *st, int64_t at)
+{
+	return settled(times_of_type(type), st, at);
 }
 
 static bool may_remember(struct idx *x, const struct idx_digest *d)
@@ -295,7 +324,8 @@ int idx_digest_get(struct idx *x, const struct stat *st, struct fp *ret)
 
 /* ---- files ---- */
 
-static int hash_path(const char *path, const struct stat *st, struct idx_digest *ret)
+static int hash_path(const char *path, const struct stat *st, struct idx_digest *ret,
+		     bool *ret_writer)
 {
 	/* O_NONBLOCK: what stands there now may be a fifo. */
 	auto_close int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -309,6 +339,7 @@ static int hash_path(const char *path, const struct stat *st, struct idx_digest 
 		return -errno;
 	if (!S_ISREG(before.st_mode) || !same_file(&before, st))
 		return -ESTALE;
+	*ret_writer = fd_has_writer(fd); /* before the first byte is read */
 	r = hash_fd(fd, 0, -1, &ret->fp, NULL);
 	if (r < 0)
 		return r;
@@ -323,16 +354,19 @@ int idx_digest_file(struct idx *x, const char *path, const struct stat *st, stru
 	struct stat below = *st;
 	struct idx_digest d;
 	struct err e;
+	bool writer = false;
 	int r = idx_below(x, path, true, &below);
 
 	if (r < 0)
 		return r;
 	if (idx_digest_get(x, &below, ret) > 0)
 		return 0;
-	r = hash_path(path, st, &d);
+	r = hash_path(path, st, &d, &writer);
 	if (r < 0)
 		return r;
 	*ret = d.fp;
+	if (writer)
+		return 1;
 	d.st = below;
 	if (!x->read_only && may_remember(x, &d) && pending_add(x->digests, &d) &&
 	    digests_flush(x, &e) < 0)

@@ -91,21 +91,23 @@ struct idx_digest {
 /*
  * Remember n digests in one transaction. One whose mtime or ctime is not older than hashed_at by at
  * least 2 s is silently left out (git's racy rule: with coarse clocks a later write could leave the
- * same times), unless the file system's timestamps are known fine (then 20 ms will do; see
- * digest.c).
+ * same times), unless the file system's timestamps are known fine (then a ctime 20 ms old will do; see
+ * digest.c). Never one of a file system without ctime. The caller has seen to it that nobody had the
+ * file open for writing when hashing began (fd_has_writer).
  */
 int idx_digest_put(struct idx *x, const struct idx_digest *d, size_t n, struct err *e) must_check;
 /* The digest of the file at path whose lstat is *st: remembered, or read and hashed (O_NOFOLLOW;
  * -ESTALE when it is not the same (dev, inode, size, mtime, ctime) before and after) and
- * remembered (with the next writing of many: by idx_close at the latest).
+ * remembered (with the next writing of many: by idx_close at the latest). 1: somebody has it open for
+ * writing, so that it holds for this moment only.
  */
 int idx_digest_file(struct idx *x, const char *path, const struct stat *st,
 		    struct fp *ret) must_check;
 
 /* ---- below.c: files of a view (fs/) seen from inside it ---- */
 
-/* Extended attributes that every file of a view has: "DEV INO SIZE MTIME CTIME" (decimal, times in ns) of the file below
- * it. Asking for the second counts as reading the file. */
+/* Extended attributes that every file of a view has: "DEV INO SIZE MTIME CTIME WRITER" (decimal, times in ns) of the file below
+ * it; WRITER is 1 when somebody outside has it open for writing. Asking for the second counts as reading the file. */
 #define IDX_BELOW_XATTR	 "user.mlfs.below"
 #define IDX_READ_XATTR	 "user.mlfs.read"
 #define IDX_BELOW_SIZE	 128
@@ -120,7 +122,7 @@ bool idx_in_view(const struct idx *x);
  * -ESTALE: st is not what the file is now. */
 int idx_below(const struct idx *x, const char *path, bool reading, struct stat *st) must_check;
 /* What a view answers. */
-void idx_below_tell(const char *path, const struct stat *st, bool reading,
+void idx_below_tell(const char *path, const struct stat *st, bool reading, bool writer,
 		    char text[IDX_BELOW_SIZE]);
 /* Ask the view that this process lives in for an extended attribute: its length (text is NUL-terminated), or
  * -ENODATA: in none. */
@@ -128,8 +130,16 @@ ssize_t idx_ask_view(const char *question, char *text, size_t n) must_check;
 
 /* May what was found at `at` (CLOCK_REALTIME ns) about the file with these times be believed as long as
  * the times stay the same? No while they are so fresh that a later change could leave them as they are
- * (the racy rule of idx_digest_put). */
+ * (the racy rule of idx_digest_put). x NULL: as on a file system that is not known. */
 bool idx_times_settled(struct idx *x, const struct stat *st, int64_t at);
+/* The same for a type of file system, as /proc/self/mountinfo names it. */
+bool idx_times_settled_on(const char *type, const struct stat *st, int64_t at);
+
+/* ---- writers.c ---- */
+
+/* Has somebody, this process included, the file open for writing, so that a mapping may change its
+ * bytes without its times? Known of one's own files, or as root, on local file systems; elsewhere no. */
+bool fd_has_writer(int fd);
 
 /* ---- state.c: the state of one path ---- */
 
@@ -180,6 +190,9 @@ void state_of_facts(unsigned kinds, const struct facts *f, char *const *excluded
 /* Names and types of a directory sorted by name ("fname"), "." and ".." left out. Caller frees with
  * strv_free. */
 int list_dir(int dirfd_, char ***ret, size_t *ret_n) must_check;
+/* For who reads a directory by itself: one name as list_dir gives it (type: d_type), malloc'ed; and their order. */
+char *list_entry(int dirfd_, const char *name, unsigned char type);
+void list_sort(char **list, size_t n);
 void strv_free(char **v, size_t n);
 /* All extended attributes of path (not followed) as one canonical blob (sorted; security.selinux
  * and security.ima left out); empty when there are none or the file system has none. fd >= 0: of

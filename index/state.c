@@ -185,6 +185,8 @@ static int gather(struct idx *x, const char *path, unsigned kinds, const struct 
 			f->digest = *digest;
 		else
 			r = idx_digest_file(x, path, st, &f->digest);
+		if (r > 0)
+			r = 0; /* of this moment, as all the rest */
 	}
 	if (r == 0 && kinds & OBS_LINK && S_ISLNK(st->st_mode)) {
 		r = read_target(path, (uint64_t)st->st_size, &g->target);
@@ -232,15 +234,26 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(char *const *)a + 1, *(char *const *)b + 1);
 }
 
-static char entry_type(int fd, const struct dirent *de)
+static char entry_type(int fd, const char *name, unsigned char type)
 {
 	struct stat st;
 
-	if (de->d_type != DT_UNKNOWN)
-		return type_char(DTTOIF(de->d_type));
+	if (type != DT_UNKNOWN)
+		return type_char(DTTOIF(type));
 	/* Some file systems do not say. One that is gone meanwhile gets a type that equals nothing
 	 * recorded. */
-	return fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? type_char(st.st_mode) : '?';
+	return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? type_char(st.st_mode) : '?';
+}
+
+char *list_entry(int dirfd_, const char *name, unsigned char type)
+{
+	return xasprintf("%c%s", entry_type(dirfd_, name, type), name);
+}
+
+void list_sort(char **list, size_t n)
+{
+	if (n)
+		qsort(list, n, sizeof(*list), by_name);
 }
 
 static int read_entries(DIR *d, char ***ret, size_t *ret_n)
@@ -256,7 +269,7 @@ static int read_entries(DIR *d, char ***ret, size_t *ret_n)
 			cap = cap ? cap * 2 : 32;
 			v = xrealloc(v, cap * sizeof(*v));
 		}
-		v[n++] = xasprintf("%c%s", entry_type(dirfd(d), de), de->d_name);
+		v[n++] = list_entry(dirfd(d), de->d_name, de->d_type);
 	}
 	if (errno) {
 		int r = -errno;
@@ -264,8 +277,7 @@ static int read_entries(DIR *d, char ***ret, size_t *ret_n)
 		strv_free(v, n);
 		return r;
 	}
-	if (n)
-		qsort(v, n, sizeof(*v), by_name);
+	list_sort(v, n);
 	*ret = v;
 	*ret_n = n;
 	return 0;

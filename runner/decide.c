@@ -52,6 +52,7 @@ struct look {
 	char *reason;  /* why a result that was found could not be used; the first is kept */
 	bool reading;  /* one snapshot of the index for the whole lookup */
 	bool beyond;   /* the outcome also depends on paths that the result does not name */
+	bool passing;  /* ... on something that may change with no change in its times */
 	int64_t begun; /* CLOCK_REALTIME, before anything was looked at */
 };
 
@@ -140,6 +141,8 @@ static int node_digest(struct look *l, struct node *n)
 {
 	if (!n->digested) {
 		n->digest_err = idx_digest_file(l->x, n->path, &n->st, &n->digest);
+		if (n->digest_err > 0)
+			l->passing = true; /* being written to: its times prove nothing */
 		n->digested = true;
 	}
 	return n->digest_err < 0 ? n->digest_err : 0;
@@ -609,7 +612,7 @@ static void keep_stamp(struct look *l, const struct path_set *set, const struct 
 	for (size_t i = 0; i < r->n_outputs; i++)
 		if (d->places[i].action != PLACE_KEEP)
 			return;
-	if (!l->beyond)
+	if (!l->beyond && !l->passing)
 		stamp_keep(l->x, l->o, l->s, set, r, l->begun, facts_of, l);
 }
 

@@ -152,7 +152,9 @@ const char *inherited_spoiled(struct inherited *h)
 
 		if (fstat(h->files[k].fd, &b) < 0 || a->st_size != b.st_size ||
 		    a->st_mtim.tv_sec != b.st_mtim.tv_sec ||
-		    a->st_mtim.tv_nsec != b.st_mtim.tv_nsec)
+		    a->st_mtim.tv_nsec != b.st_mtim.tv_nsec ||
+		    a->st_ctim.tv_sec != b.st_ctim.tv_sec ||
+		    a->st_ctim.tv_nsec != b.st_ctim.tv_nsec)
 			h->spoiled = xasprintf("a file passed as descriptor %d was written to",
 					       h->files[k].fd);
 	}

@@ -18,8 +18,6 @@
 #include "stream.h"
 
 #define IN	       STDIN_FILENO
-/* Times of files are not to be trusted closer than this (index.h, idx_digest_put). */
-#define RACY_NS	       2000000000
 /* How long to wait for recorded input that does not come, where its sender may be waiting for
  * our output. */
 #define SILENCE_MIN_MS 2000
@@ -54,17 +52,17 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       same_times(&a->st_ctim, &b->st_ctim);
 }
 
-static bool is_racy(const struct stat *st, int64_t at)
+/* Asked of a description of our own: fd 0 is also the caller's. */
+static bool written_by_others(void)
 {
-	int64_t m = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
-	int64_t c = (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
+	auto_close int fd = open("/proc/self/fd/0", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
-	return (m > c ? m : c) > at - RACY_NS;
+	return fd >= 0 && fd_has_writer(fd);
 }
 
 /* The digest of the whole file behind fd 0, which need not have a name. 0 or -errno; -ESTALE: it
  * keeps changing. */
-static int digest_file(struct stdin_src *s, struct idx *x)
+static int digest_file(struct stdin_src *s, struct idx *x, bool remember)
 {
 	for (int tries = 0; tries < 3; tries++) {
 		struct idx_digest d = {.hashed_at = now_ns()};
@@ -86,9 +84,9 @@ static int digest_file(struct stdin_src *s, struct idx *x)
 		if (!same_file(&d.st, &after))
 			continue;
 		s->fp = d.fp;
-		s->racy = is_racy(&d.st, d.hashed_at);
+		s->racy = !idx_times_settled(x, &d.st, d.hashed_at);
 		d.st = below;
-		if (x && known >= 0 && idx_digest_put(x, &d, 1, &why) < 0)
+		if (x && remember && known >= 0 && idx_digest_put(x, &d, 1, &why) < 0)
 			log_debug("the digest of stdin is not remembered: %s", why.msg);
 		return 0;
 	}
@@ -97,8 +95,10 @@ static int digest_file(struct stdin_src *s, struct idx *x)
 
 static void open_file(struct stdin_src *s, struct idx *x, int access)
 {
+	bool writer = access == O_RDONLY && written_by_others(); /* before it is read */
+
 	s->off = lseek(IN, 0, SEEK_CUR);
-	if (s->off < 0 || digest_file(s, x) < 0) {
+	if (s->off < 0 || digest_file(s, x, !writer) < 0) {
 		s->type = IN_DEVICE;
 		s->spoiled = "stdin could not be read as a file";
 		return;
@@ -106,6 +106,8 @@ static void open_file(struct stdin_src *s, struct idx *x, int access)
 	s->type = IN_FILE;
 	if (access != O_RDONLY)
 		s->spoiled = "stdin is a file open for writing";
+	else if (writer)
+		s->spoiled = "stdin is a file that another process has open for writing";
 }
 
 static void open_char_device(struct stdin_src *s, dev_t dev, int access)

@@ -166,6 +166,15 @@ m -- sh -c 'mark; cat' <file >"$IO/out"
 was miss
 ran 3
 
+say "a file that somebody is still writing"
+exec 7>>file
+echo l5 >&7
+not_stored '*another process has open for writing*' -- sh -c 'mark; cat' <file 7>&-
+exec 7>&-
+miss -- sh -c 'mark; cat' <file
+hit -- sh -c 'mark; cat' <file
+ran 5
+
 say "/dev/null, closed"
 reset
 m -- sh -c 'mark; cat' </dev/null

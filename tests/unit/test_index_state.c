@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* test_index_state.c - states of paths, listings, extended attributes, remembered digests. */
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <time.h>
 
 #include "index_util.h"
+#include "tick.h"
+
+static char *tick_dir;
 
 static char *dir, *cache;
 static struct idx *x;
@@ -325,6 +329,13 @@ static struct idx_digest digest_of(const char *name, int64_t hashed_after)
 	return d;
 }
 
+static void wait_ns(int64_t ns)
+{
+	struct timespec t = {ns / 1000000000, ns % 1000000000};
+
+	(void)nanosleep(&t, NULL);
+}
+
 static void test_racy(void **state)
 {
 	struct idx_digest d;
@@ -346,9 +357,114 @@ static void test_racy(void **state)
 	d.hashed_at += 100000000;
 	assert_ok(idx_digest_put(x, &d, 1, &the_err));
 	assert_int_equal(idx_digest_get(x, &d.st, &fp), 1);
-	d.st.st_mtim.tv_sec = d.st.st_ctim.tv_sec + 10; /* a time in the future */
+	/* A time in the future says nothing; a change in the future does. */
+	d.st.st_mtim.tv_sec = d.st.st_ctim.tv_sec + 10;
+	d.fp = fp_n(2);
+	d.hashed_at += INT64_C(2000000000);
+	assert_ok(idx_digest_put(x, &d, 1, &the_err));
+	assert_int_equal(idx_digest_get(x, &d.st, &fp), idx_times_settled(x, &d.st, d.hashed_at));
+	d.st.st_ctim.tv_sec += 100;
 	assert_ok(idx_digest_put(x, &d, 1, &the_err));
 	assert_int_equal(idx_digest_get(x, &d.st, &fp), 0);
+}
+
+static struct stat times(int64_t mtime, int64_t ctime)
+{
+	return (struct stat){.st_mtim = {mtime / 1000000000, mtime % 1000000000},
+			     .st_ctim = {ctime / 1000000000, ctime % 1000000000}};
+}
+
+/* By what is known of a type of file system. */
+static void test_settled(void **state)
+{
+	static const int64_t ms = 1000000, s = 1000 * ms, at = 1000 * s;
+	static const char *const fine[] = {"ext4", "xfs", "btrfs", "tmpfs", "zfs"};
+	static const char *const coarse[] = {"ext3", "ext2", "nfs4", "fuse.sshfs", "overlay", ""};
+	static const char *const none[] = {"vfat", "msdos", "exfat"};
+	struct stat st;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(fine) / sizeof(*fine); i++) {
+		st = times(at - 21 * ms, at - 21 * ms);
+		assert_true(idx_times_settled_on(fine[i], &st, at));
+		st = times(at - 10 * s, at - 10 * ms); /* the mtime was set back */
+		assert_false(idx_times_settled_on(fine[i], &st, at));
+		st = times(at + 10 * s, at - 21 * ms); /* ... or forward */
+		assert_true(idx_times_settled_on(fine[i], &st, at));
+		st = times(at - s, at - s); /* whole seconds only, it seems */
+		assert_false(idx_times_settled_on(fine[i], &st, at));
+		st = times(at - 2 * s, at - 2 * s);
+		assert_true(idx_times_settled_on(fine[i], &st, at));
+		st = times(at - 10 * s, at + 10 * s); /* the clock was set back */
+		assert_false(idx_times_settled_on(fine[i], &st, at));
+	}
+	for (size_t i = 0; i < sizeof(coarse) / sizeof(*coarse); i++) {
+		st = times(at - 1900 * ms, at - 10 * s);
+		assert_false(idx_times_settled_on(coarse[i], &st, at));
+		st = times(at - 10 * s, at - 1900 * ms);
+		assert_false(idx_times_settled_on(coarse[i], &st, at));
+		st = times(at - 2 * s, at - 2 * s);
+		assert_true(idx_times_settled_on(coarse[i], &st, at));
+	}
+	for (size_t i = 0; i < sizeof(none) / sizeof(*none); i++) {
+		st = times(s, s);
+		assert_false(idx_times_settled_on(none[i], &st, at));
+	}
+}
+
+/* Two writes that leave the same times: the digest asked for is that of the bytes, each time. */
+static void test_equal_times(void **state)
+{
+	auto_free char *path = in(tick_dir, "f");
+	struct fp a = fp_of("A", 1), b = fp_of("B", 1), fp;
+	int equal = 0;
+
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		struct stat first, second;
+
+		write_file(path, "A", 1);
+		assert_int_equal(lstat(path, &first), 0);
+		assert_ok(idx_digest_file(x, path, &first, &fp));
+		assert_true(fp_eq(&fp, &a));
+		assert_int_equal(tick_poke(path, "B"), 0);
+		assert_int_equal(lstat(path, &second), 0);
+		equal += tick_same(&first, &second);
+		assert_ok(idx_digest_file(x, path, &second, &fp));
+		assert_true(fp_eq(&fp, &b));
+	}
+	print_message("%d of 200 pairs had the same times\n", equal);
+	assert_true(equal > 0);
+}
+
+static void test_writers(void **state)
+{
+	auto_free char *f = in(dir, "f");
+	struct stat st, after;
+	struct fp fp, want;
+	char *map;
+	int fd;
+
+	(void)state;
+	make("f", "A");
+	set_mtime("f", 1000);
+	fd = open(f, O_RDWR | O_CLOEXEC);
+	map = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	close(fd);
+	map[0] = 'A';
+	wait_ns(30000000); /* until its times would be trusted */
+	assert_int_equal(lstat(f, &st), 0);
+	assert_true(idx_times_settled_on("ext4", &st, now_ns()));
+	assert_int_equal(idx_digest_file(x, f, &st, &fp), 1);
+	map[0] = 'B';
+	assert_int_equal(lstat(f, &after), 0);
+	assert_true(tick_same(&st, &after)); /* else this is no test */
+	assert_int_equal(idx_digest_file(x, f, &st, &fp), 1);
+	want = fp_of("B", 1);
+	assert_true(fp_eq(&fp, &want));
+	munmap(map, 1);
+	assert_int_equal(idx_digest_file(x, f, &st, &fp), 0);
 }
 
 static void test_digest_keys(void **state)
@@ -380,13 +496,6 @@ static void test_digest_keys(void **state)
 	changed = d;
 	changed.st.st_mode = S_IFDIR;
 	assert_int_equal(idx_digest_get(x, &changed.st, &fp), 0);
-}
-
-static void wait_ns(int64_t ns)
-{
-	struct timespec t = {ns / 1000000000, ns % 1000000000};
-
-	(void)nanosleep(&t, NULL);
 }
 
 static void test_digest_file(void **state)
@@ -478,10 +587,21 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_file_kinds),  T(test_types_differ), T(test_links), T(test_listing),
-		T(test_facts_agree), T(test_xattrs),	   T(test_racy),  T(test_digest_keys),
-		T(test_digest_file), T(test_digest_speed), T(test_batch),
+		T(test_file_kinds),   T(test_types_differ), T(test_links),
+		T(test_listing),      T(test_facts_agree),  T(test_xattrs),
+		T(test_racy),	      T(test_settled),	    T(test_equal_times),
+		T(test_writers),      T(test_digest_keys),  T(test_digest_file),
+		T(test_digest_speed), T(test_batch),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int r;
+
+	tick_dir = tick_mount();
+	if (!tick_dir) {
+		print_error("cannot mount ramfs: %s\n", strerror(errno));
+		return 1;
+	}
+	r = cmocka_run_group_tests(tests, NULL, NULL);
+	tick_unmount(tick_dir);
+	return r;
 }
