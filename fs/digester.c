@@ -76,6 +76,8 @@ static int digest(const struct trace_path *p, struct idx_digest *ret)
 		return -errno;
 	if (!same_file(p, &ret->st))
 		return -ESTALE;
+	if (fd_has_writer(fd))
+		return -EBUSY; /* its bytes may change with no change in its times */
 	r = hash_fd(fd, 0, -1, &ret->fp, NULL);
 	if (r < 0)
 		return r;

@@ -59,7 +59,7 @@ void fs_free(struct fs *fs);
 struct trace_path {
 	const char *path;
 	struct stat st;	  /* as first seen; st_mode 0 when nothing was there */
-	int64_t seen_ns;  /* CLOCK_REALTIME when st was taken */
+	int64_t seen_ns;  /* CLOCK_REALTIME before st was taken */
 	int err;	  /* errno of looking, when neither present nor absent */
 	uint8_t obs;	  /* enum obs bits learned from the earlier state */
 	bool changed : 1; /* the step changed what is here */
@@ -68,8 +68,9 @@ struct trace_path {
 	bool relinked : 1; /* the step changed its link count or name only: ctime moved */
 	bool mtime_set : 1;
 	bool unhashable : 1;
-	char *target; /* symlink: earlier target, when changed */
-	char **list;  /* directory: earlier listing, when OBS_LIST ("fname", sorted by name) */
+	bool guarded : 1; /* watched, since its times would not show a change; see fs/guard.c */
+	char *target;	  /* symlink: earlier target, when it was read or changed */
+	char **list;	  /* directory: earlier listing, when OBS_LIST ("fname", sorted by name) */
 	size_t n_list;
 	void *xattrs; /* earlier xattrs, when OBS_XATTR */
 	size_t n_xattrs;
@@ -92,6 +93,10 @@ void trace_settle(struct trace *t);
 int trace_digest(struct trace *t, struct trace_path *p, struct fp *ret) must_check;
 /* Is it still as the step first saw it? (identity, size, mode, times; only mode for directories) */
 bool trace_same(const struct trace_path *p, const struct stat *now, int now_err);
+/* The first name that others brought, took away or changed in directory p since its listing was kept, by the listing
+ * now; NULL: none. Borrowed from either. */
+const char *trace_listing_differs(const struct trace *t, const struct trace_path *p,
+				  char *const *list, size_t n);
 /* Why a result must not be stored, or NULL. */
 const char *trace_spoiled(const struct trace *t);
 /* Digests computed, for idx_digest_put. */

@@ -231,6 +231,7 @@ static void release_if_unused(struct inodes *t, struct inode *i)
 	i->children = 1; /* not to be released from within */
 	while (i->names)
 		dentry_free(t, i->names);
+	listing_free(i->listing);
 	free(i);
 }
 
@@ -554,6 +555,7 @@ void inodes_free(struct inodes *t)
 			in = i->next;
 			close_fds(t, i);
 			base_close(&i->pfd);
+			listing_free(take(i->listing));
 			if (i != &t->root)
 				free(i);
 		}

@@ -16,6 +16,7 @@
 #include "trace.h"
 
 struct inode;
+struct listing;
 
 struct dentry {
 	struct inode *parent, *inode;
@@ -43,6 +44,7 @@ struct inode {
 	int rfd, wfd, pfd; /* reading, writing, O_PATH of one that has no name any more; -1 */
 	struct dentry *names;
 	struct trace_path *last_trace; /* of its last name, once that is gone */
+	struct listing *listing;       /* of a directory that is being listed; listing.c */
 	struct inode *next;	       /* hash chain */
 	struct inode *lru_prev, *lru_next;
 };
@@ -59,6 +61,9 @@ struct inodes {
 	pthread_mutex_t
 		mutex; /* of `table`, for inode_known: held where the one thread changes it */
 };
+
+/* listing.c */
+void listing_free(struct listing *l);
 
 int inodes_init(struct inodes *t, unsigned max_fds, struct err *e) must_check;
 void inodes_free(struct inodes *t);

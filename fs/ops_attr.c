@@ -22,6 +22,8 @@ static void reply_attr(fuse_req_t req, struct inode *i)
 		fuse_reply_err(req, -r);
 		return;
 	}
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		trace_shown(fs->trace, dentry_trace(fs, d), &st);
 	r = fs->own_ids_only ? at_inode(&fs->inodes, i, &a) : -1;
 	ids_show(fs, r == 0 ? &a : NULL, &st);
 	fresh_told(fs, NULL, NULL, i, &st);
@@ -35,8 +37,12 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct stat st;
 
 	(void)fi;
-	if (i == &fs->inodes.root && lstat("/", &st) == 0)
-		trace_looked(fs->trace, trace_get(fs->trace, "/", 1), &st, 0);
+	if (i == &fs->inodes.root) {
+		int64_t at = now_ns();
+
+		if (lstat("/", &st) == 0)
+			trace_looked(fs->trace, trace_get(fs->trace, "/", 1), &st, 0, at);
+	}
 	reply_attr(req, i);
 }
 

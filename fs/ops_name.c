@@ -119,15 +119,17 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct fuse_entry_param e = {0};
 	struct dentry *d;
 	struct stat st;
+	int64_t at;
 	int r = at_child(&fs->inodes, dir, name, &a), err = 0;
 
 	if (r < 0) { /* nothing is in a directory that was removed */
 		fuse_reply_err(req, r == -ESTALE && !dir->names ? ENOENT : -r);
 		return;
 	}
+	at = now_ns();
 	if (fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = errno;
-	trace_looked(fs->trace, trace_at(fs, &a), &st, err);
+	trace_looked(fs->trace, trace_at(fs, &a), &st, err, at);
 	if (!err) {
 		make_entry(fs, dir, name, &a, &st, &e);
 		reply_entry(req, fs, &e);
@@ -528,8 +530,7 @@ static int refuse_rename(struct fs *fs, const struct inode *olddir, const struct
 	fd = openat(b->dirfd, b->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || list_dir(fd, &list, &n) < 0)
 		return 0; /* the file system below decides */
-	trace_list(fs->trace, trace_at(fs, b), fd);
-	strv_free(list, n);
+	trace_listed(fs->trace, trace_at(fs, b), list, n);
 	return n ? -ENOTEMPTY : 0;
 }
 
@@ -567,46 +568,13 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 
 /* ---- listing and links ---- */
 
-struct kernel_dirent {
-	uint64_t ino;
-	int64_t off;
-	unsigned short reclen;
-	unsigned char type;
-	char name[];
-};
-
-/* Fill buf (size bytes) with entries from offset off on. Returns the bytes, or -errno. */
-static ssize_t list_from(fuse_req_t req, struct fs *fs, struct inode *dir, int fd, char *buf,
-			 size_t size, off_t off)
-{
-	char raw[32768];
-	size_t used = 0;
-	long n;
-
-	if (lseek(fd, off, SEEK_SET) < 0)
-		return -errno;
-	while ((n = syscall(SYS_getdents64, fd, raw, sizeof(raw))) > 0)
-		for (long k = 0; k < n;) {
-			struct kernel_dirent *d = (struct kernel_dirent *)(raw + k);
-			struct stat st = {.st_ino = ids_ino(fs, dir->dev, d->ino),
-					  .st_mode = (mode_t)d->type << 12};
-			size_t need = fuse_add_direntry(req, buf + used, size - used, d->name, &st,
-							d->off);
-
-			if (need > size - used)
-				return (ssize_t)used;
-			used += need;
-			k += d->reclen;
-		}
-	return n < 0 && !used ? -errno : (ssize_t)used;
-}
-
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		       struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
 	int fd = inode_rfd(&fs->inodes, i);
+	struct trace_path *p = NULL;
 	ssize_t n;
 
 	(void)fi;
@@ -615,12 +583,12 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		return;
 	}
 	if (i->names)
-		trace_list(fs->trace, dentry_trace(fs, i->names), fd);
+		p = dentry_trace(fs, i->names);
 	else if (i == &fs->inodes.root)
-		trace_list(fs->trace, trace_get(fs->trace, "/", 1), fd);
+		p = trace_get(fs->trace, "/", 1);
 	if (size > IO_MAX)
 		size = IO_MAX;
-	n = list_from(req, fs, i, fd, fs->io, size, off);
+	n = listing_serve(req, fs, i, p, fd, size, off);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else
@@ -636,8 +604,6 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	ssize_t n;
 	int r = at_inode(&fs->inodes, i, &a);
 
-	for (struct dentry *d = i->names; d; d = d->next_of_inode)
-		trace_readlink(fs->trace, dentry_trace(fs, d));
 	if (r == 0)
 		n = readlinkat(a.dirfd, a.name, target, sizeof(target) - 1);
 	else if (i->pfd >= 0)
@@ -649,6 +615,8 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 		return;
 	}
 	target[n] = '\0';
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		trace_readlink(fs->trace, dentry_trace(fs, d), target);
 	fuse_reply_readlink(req, target);
 }
 

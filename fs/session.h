@@ -103,6 +103,11 @@ int ids_give(struct fs *fs, const struct fuse_ctx *c, const struct at *a);
 /* Take the caller's umask for the creation that follows. */
 void ids_umask(struct fs *fs, const struct fuse_ctx *c);
 
+/* listing.c: the entries of dir (open as fd) from offset off on, in fs->io. Returns the bytes, 0 at the end, -errno. p: the
+ * directory's record, or NULL. */
+ssize_t listing_serve(fuse_req_t req, struct fs *fs, struct inode *dir, struct trace_path *p,
+		      int fd, size_t size, off_t off) must_check;
+
 /* ops_*.c: the handlers */
 void ops_name_init(struct fuse_lowlevel_ops *o);
 void ops_attr_init(struct fuse_lowlevel_ops *o);

@@ -17,7 +17,9 @@
 #define REPLACED_MAX  (64u << 20)
 
 struct trace {
+	struct idx *idx; /* borrowed, or NULL */
 	struct digester *digester;
+	struct guard *guard;
 	struct trace_path **table;
 	size_t n, mask;
 	char *const *ignore;
@@ -39,6 +41,8 @@ struct trace *trace_new(const struct fs_options *o, struct err *e)
 	t->untraced = o->untraced;
 	t->n_untraced = o->n_untraced;
 	t->strict = o->strict;
+	t->idx = o->idx;
+	t->guard = guard_new();
 	t->digester = digester_new(o->idx);
 	if (!t->digester) {
 		err_set(e, errno, "cannot start the hashing thread");
@@ -67,6 +71,7 @@ void trace_free(struct trace *t)
 			next = p->next;
 			path_free(p);
 		}
+	guard_free(t->guard);
 	free(t->table);
 	free(t->spoiled);
 	free(t);
@@ -123,14 +128,23 @@ static void grow(struct trace *t)
 	t->mask = mask;
 }
 
-struct trace_path *trace_get(struct trace *t, const char *path, size_t len)
+static struct trace_path *find(const struct trace *t, const char *path, size_t len, uint32_t hash)
 {
-	uint32_t hash = (uint32_t)XXH3_64bits(path, len);
 	struct trace_path *p;
 
 	for (p = t->table[hash & t->mask]; p; p = p->next)
 		if (p->hash == hash && memcmp(p->path, path, len + 1) == 0)
 			return p;
+	return NULL;
+}
+
+struct trace_path *trace_get(struct trace *t, const char *path, size_t len)
+{
+	uint32_t hash = (uint32_t)XXH3_64bits(path, len);
+	struct trace_path *p = find(t, path, len, hash);
+
+	if (p)
+		return p;
 	if (not_traced(t, path, len))
 		return NULL;
 	if (t->n > t->mask)
@@ -146,12 +160,20 @@ struct trace_path *trace_get(struct trace *t, const char *path, size_t len)
 	return p;
 }
 
-void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, int err)
+/* Seen before and not changed by the step: any difference is somebody else's doing. */
+static void changed_by_others(struct trace *t, const struct trace_path *p, const struct stat *st,
+			      int err)
+{
+	if (!trace_same(p, st, err))
+		trace_spoil(t, "%s was changed by another process while the step ran", p->path);
+}
+
+void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, int err, int64_t at)
 {
 	if (!p || p->changed)
 		return;
 	if (p->err == -1) {
-		p->seen_ns = now_ns();
+		p->seen_ns = at;
 		p->err = err;
 		if (!err)
 			p->st = *st;
@@ -162,9 +184,13 @@ void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, 
 			digester_add(t->digester, p, false);
 		return;
 	}
-	/* Seen before and not changed by the step: any difference is somebody else's doing. */
-	if (!trace_same(p, st, err))
-		trace_spoil(t, "%s was changed by another process while the step ran", p->path);
+	changed_by_others(t, p, st, err);
+}
+
+void trace_shown(struct trace *t, const struct trace_path *p, const struct stat *st)
+{
+	if (p && !p->changed && p->err != -1)
+		changed_by_others(t, p, st, 0);
 }
 
 bool trace_same(const struct trace_path *p, const struct stat *now, int now_err)
@@ -185,11 +211,29 @@ bool trace_same(const struct trace_path *p, const struct stat *now, int now_err)
 			       p->st.st_ctim.tv_nsec == now->st_ctim.tv_nsec);
 }
 
+/* Its times will not show whether it changes from now on: so it is watched. */
+static void guard(struct trace *t, struct trace_path *p)
+{
+	int r;
+
+	if (p->err || !S_ISREG(p->st.st_mode) || idx_times_settled(t->idx, &p->st, p->seen_ns))
+		return;
+	r = guard_add(t->guard, p);
+	if (r == -ESTALE || r == -ENOENT)
+		trace_spoil(t, "%s was changed by another process while the step ran", p->path);
+	else if (r < 0)
+		trace_spoil(t,
+			    "%s had just been changed when it was read, and cannot be watched: %s",
+			    p->path, strerror(-r));
+}
+
 void trace_read(struct trace *t, struct trace_path *p)
 {
 	if (!p || p->replaced || (p->obs & OBS_CONTENT))
 		return;
 	p->obs |= OBS_CONTENT;
+	if (!p->changed)
+		guard(t, p);
 	if (!p->changed && p->hash_state != HASH_DONE)
 		digester_add(t->digester, p, true);
 	/* Changed in part already: the digest was taken before that; see trace_change. */
@@ -197,45 +241,115 @@ void trace_read(struct trace *t, struct trace_path *p)
 		p->unhashable = true;
 }
 
-void trace_readlink(struct trace *t, struct trace_path *p)
+void trace_written(struct trace *t, const struct trace_path *p)
 {
-	(void)t;
 	if (p && !p->changed)
-		p->obs |= OBS_LINK;
+		trace_spoil(t, "%s was read while another process had it open for writing",
+			    p->path);
+}
+
+void trace_readlink(struct trace *t, struct trace_path *p, const char *target)
+{
+	if (!p || p->changed)
+		return;
+	p->obs |= OBS_LINK;
+	if (!p->target)
+		p->target = xstrdup(target);
+	else if (strcmp(p->target, target) != 0)
+		trace_spoil(t, "%s was changed by another process while the step ran", p->path);
 }
 
 void trace_xattr(struct trace *t, struct trace_path *p)
 {
 	auto_buf struct buf b = {0};
+	bool first = p && !(p->obs & OBS_XATTR);
 
-	if (!p || p->changed || (p->obs & OBS_XATTR))
+	/* Of all but directories the ctime tells. */
+	if (!p || p->changed || (!first && !S_ISDIR(p->st.st_mode)))
 		return;
 	p->obs |= OBS_XATTR;
 	if (xattr_blob(p->path, -1, &b) < 0) {
 		trace_spoil(t, "the extended attributes of %s cannot be read", p->path);
 		return;
 	}
+	if (!first) {
+		if (b.len != p->n_xattrs || (b.len && memcmp(b.data, p->xattrs, b.len) != 0))
+			trace_spoil(t, "%s was changed by another process while the step ran",
+				    p->path);
+		return;
+	}
 	p->n_xattrs = b.len;
 	p->xattrs = take(b.data);
 }
 
+/* ---- listings ---- */
+
+static bool changed_here(const struct trace *t, const char *dir, const char *name)
+{
+	auto_free char *path = xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
+	size_t len = strlen(path);
+	const struct trace_path *p = find(t, path, len, (uint32_t)XXH3_64bits(path, len));
+
+	return p && p->changed;
+}
+
+const char *trace_listing_differs(const struct trace *t, const struct trace_path *p,
+				  char *const *list, size_t n)
+{
+	for (size_t i = 0, j = 0; i < n || j < p->n_list;) {
+		int c = i == n ? 1 : j == p->n_list ? -1 : strcmp(list[i] + 1, p->list[j] + 1);
+		const char *name = (c <= 0 ? list[i] : p->list[j]) + 1;
+
+		if ((c != 0 || list[i][0] != p->list[j][0]) && !changed_here(t, p->path, name))
+			return name;
+		i += c <= 0;
+		j += c >= 0;
+	}
+	return NULL;
+}
+
+void trace_listed(struct trace *t, struct trace_path *p, char **list, size_t n)
+{
+	const char *name;
+
+	if (p && !p->replaced && !(p->obs & OBS_LIST)) {
+		p->obs |= OBS_LIST;
+		p->list = list;
+		p->n_list = n;
+		return;
+	}
+	name = p && !p->replaced ? trace_listing_differs(t, p, list, n) : NULL;
+	if (name)
+		trace_spoil(t, "%s/%s came, went or changed by another process while the step ran",
+			    strcmp(p->path, "/") ? p->path : "", name);
+	strv_free(list, n);
+}
+
 void trace_list(struct trace *t, struct trace_path *p, int dirfd_)
 {
+	char **list;
+	size_t n;
 	int r;
 
-	if (!p || p->replaced || (p->obs & OBS_LIST))
+	if (!p || p->replaced)
 		return;
-	p->obs |= OBS_LIST;
-	r = list_dir(dirfd_, &p->list, &p->n_list);
-	if (r < 0)
+	r = list_dir(dirfd_, &list, &n);
+	if (r < 0) {
+		p->obs |= OBS_LIST;
 		trace_spoil(t, "the listing of %s cannot be kept: %s", p->path, strerror(-r));
+		return;
+	}
+	trace_listed(t, p, list, n);
 }
 
 static void keep_target(struct trace *t, struct trace_path *p)
 {
 	char target[PATH_MAX];
-	ssize_t n = readlink(p->path, target, sizeof(target) - 1);
+	ssize_t n;
 
+	if (p->target)
+		return;
+	n = readlink(p->path, target, sizeof(target) - 1);
 	if (n < 0) {
 		trace_spoil(t, "the link %s cannot be read: %s", p->path, strerror(errno));
 		return;
@@ -260,13 +374,13 @@ static void keep_earlier(struct trace *t, struct trace_path *p, enum change c)
 	struct stat st;
 
 	if (p->err == -1) {
+		p->seen_ns = now_ns();
 		if (lstat(p->path, &st) == 0) {
 			p->st = st;
 			p->err = 0;
 		} else {
 			p->err = errno == ENOTDIR ? ENOENT : errno;
 		}
-		p->seen_ns = now_ns();
 	}
 	if (p->err)
 		return;
@@ -280,6 +394,7 @@ void trace_change(struct trace *t, struct trace_path *p, enum change c)
 {
 	if (!p)
 		return;
+	guard_drop(t, t->guard, p);
 	if (c == CHANGE_LINK) {
 		if (!p->changed)
 			trace_read(t, p);
@@ -344,6 +459,7 @@ struct trace_path **trace_sorted(struct trace *t, size_t *ret_n)
 void trace_settle(struct trace *t)
 {
 	digester_drain(t->digester);
+	guard_look(t, t->guard);
 }
 
 int trace_digest(struct trace *t, struct trace_path *p, struct fp *ret)

@@ -12,14 +12,22 @@ void trace_free(struct trace *t);
 
 /* The record of a path, made when it is new; NULL when the path is not traced. */
 struct trace_path *trace_get(struct trace *t, const char *path, size_t len);
-/* Looking it up found st (err 0), nothing (ENOENT) or failed (err). */
-void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, int err);
-/* Its content was read; its target was read; its xattrs were asked for. p may be NULL everywhere. */
+/* Looking it up found st (err 0), nothing (ENOENT) or failed (err). at: CLOCK_REALTIME ns from before that. */
+void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, int err,
+		  int64_t at);
+/* It was looked at before and is shown again; what is shown must be what was kept. */
+void trace_shown(struct trace *t, const struct trace_path *p, const struct stat *st);
+/* Its content is about to be read (the first time, from the file system below); its target was read; its xattrs were
+ * asked for. p may be NULL everywhere. */
 void trace_read(struct trace *t, struct trace_path *p);
-void trace_readlink(struct trace *t, struct trace_path *p);
+/* ... while somebody else has it open for writing: nothing tells what was read. */
+void trace_written(struct trace *t, const struct trace_path *p);
+void trace_readlink(struct trace *t, struct trace_path *p, const char *target);
 void trace_xattr(struct trace *t, struct trace_path *p);
 /* It is about to be listed: the earlier listing is kept. */
 void trace_list(struct trace *t, struct trace_path *p, int dirfd_);
+/* This is being listed ("fname", sorted by name): kept as the earlier listing, or compared with it. Takes list. */
+void trace_listed(struct trace *t, struct trace_path *p, char **list, size_t n);
 
 /* How a path is about to change. Call before the change; harmless if the change then fails. */
 enum change {
@@ -36,6 +44,16 @@ void trace_kept(struct trace_path *p);
 void trace_mtime_set(struct trace_path *p, bool set);
 /* Something could not be recorded: the result is not stored. The first reason is kept. */
 void trace_spoil(struct trace *t, const char *fmt, ...) printf_like(2, 3);
+
+/* ---- guard.c ---- */
+struct guard *guard_new(void);
+void guard_free(struct guard *g);
+/* Watch p's file, which must be as p->st says. -errno: it cannot be watched. */
+int guard_add(struct guard *g, struct trace_path *p) must_check;
+/* Whatever others did to a watched file spoils the trace. */
+void guard_look(struct trace *t, struct guard *g);
+/* From now on the step may do it. */
+void guard_drop(struct trace *t, struct guard *g, struct trace_path *p);
 
 /* ---- digester.c ---- */
 struct digester *digester_new(struct idx *idx); /* idx may be NULL */

@@ -8,10 +8,6 @@
 
 #include "capture.h"
 
-/* Timestamps closer than this to the moment of looking say nothing about a change right after it (a jiffy is up
- * to 10 ms on the coarsest kernels). */
-#define RACY_NS INT64_C(20000000)
-
 static int by_dir(const void *a, const void *b)
 {
 	const struct made *x = a, *y = b;
@@ -204,54 +200,69 @@ static char **earlier_list(const struct work *w, const struct trace_path *dir, s
 	return list;
 }
 
-static bool was_changed_by_step(const struct work *w, const char *dir, const char *name)
-{
-	auto_free char *path = xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
-	size_t k = capture_find(w, path);
-
-	return k < w->n && w->v[k]->changed;
-}
-
 /* Is the listing as the step saw it, apart from what the step itself changed there? */
 static int check_listing(struct work *w, const struct trace_path *p)
 {
 	auto_close int fd = open(p->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	const char *name;
 	char **list = NULL;
-	size_t n = 0, i = 0, j = 0;
+	size_t n = 0;
 	int r = fd < 0 ? -errno : list_dir(fd, &list, &n);
 
 	if (r < 0)
 		return capture_refuse(w, "%s can no longer be listed: %s", p->path, strerror(-r));
-	while (r == 0 && (i < n || j < p->n_list)) {
-		int c = i == n ? 1 : j == p->n_list ? -1 : strcmp(list[i] + 1, p->list[j] + 1);
-		const char *name = (c <= 0 ? list[i] : p->list[j]) + 1;
-
-		if ((c != 0 || list[i][0] != p->list[j][0]) &&
-		    !was_changed_by_step(w, p->path, name))
-			r = capture_refuse(
-				w,
-				"%s/%s came, went or changed by another process while the step ran",
-				p->path, name);
-		i += c <= 0;
-		j += c >= 0;
-	}
+	name = trace_listing_differs(w->c->trace, p, list, n);
+	if (name)
+		r = capture_refuse(
+			w, "%s/%s came, went or changed by another process while the step ran",
+			strcmp(p->path, "/") ? p->path : "", name);
 	strv_free(list, n);
 	return r;
 }
 
-/* Looked at so soon after its last change that times prove nothing: the bytes must. */
-static int check_racy(struct work *w, struct trace_path *p)
+/* The step's own links moved its ctime, so that only the bytes tell. */
+static int check_relinked(struct work *w, const struct trace_path *p)
 {
-	int64_t changed = ns_of(p->st.st_ctim);
 	auto_close int fd = -1;
 	struct fp fp;
 
-	if (p->hash_state != HASH_DONE || !S_ISREG(p->st.st_mode) || changed < p->seen_ns - RACY_NS)
+	if (!p->relinked)
 		return 0;
 	fd = open(p->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || hash_fd(fd, 0, -1, &fp, NULL) < 0 || !fp_eq(&fp, &p->fp))
 		return capture_refuse(w, "%s was changed by another process while the step ran",
 				      p->path);
+	return 0;
+}
+
+/* The ctime of a directory moves with every name in it. */
+static int check_dir_xattrs(struct work *w, const struct trace_path *p)
+{
+	auto_buf struct buf b = {0};
+
+	if (!S_ISDIR(p->st.st_mode))
+		return 0;
+	if (xattr_blob(p->path, -1, &b) < 0 || b.len != p->n_xattrs ||
+	    (b.len && memcmp(b.data, p->xattrs, b.len) != 0))
+		return capture_refuse(w, "%s was changed by another process while the step ran",
+				      p->path);
+	return 0;
+}
+
+/* A link that was not read is as it is now, which must be what was looked at. */
+static int read_link(struct work *w, struct trace_path *p)
+{
+	char target[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+
+	if (p->target)
+		return 0;
+	n = readlink(p->path, target, sizeof(target) - 1);
+	if (n < 0 || lstat(p->path, &st) < 0 || !trace_same(p, &st, 0))
+		return capture_refuse(w, "%s was changed by another process while the step ran",
+				      p->path);
+	p->target = xstrndup(target, (size_t)n);
 	return 0;
 }
 
@@ -271,48 +282,52 @@ static void state_of_listed(const struct work *w, const struct trace_path *p, un
 	strv_free(list, n);
 }
 
-static int add_unchanged(struct work *w, size_t k, unsigned kinds, char *const *excluded,
-			 size_t n_excluded, struct buf *state)
+static int check_unchanged(struct work *w, size_t k, unsigned kinds)
 {
 	struct trace_path *p = w->v[k];
-	const struct fp *fp = NULL;
-	struct facts f;
-	int r;
+	struct fp ignored;
+	int r = 0;
 
 	if (!trace_same(p, &w->now[k], w->now_err[k]))
 		return capture_refuse(w, "%s was changed by another process while the step ran",
 				      p->path);
 	if ((kinds & OBS_CONTENT) && p->st.st_size) {
-		struct fp ignored;
-
 		if (trace_digest(w->c->trace, p, &ignored) < 0)
 			return capture_refuse(
 				w,
 				"%s was read and could not be digested: another process changed it, "
 				"or it cannot be opened",
 				p->path);
-		fp = &p->fp;
-		r = check_racy(w, p);
-		if (r < 0)
-			return r;
+		r = check_relinked(w, p);
 	}
-	if (kinds & (OBS_LIST | OBS_XATTR)) {
-		if ((kinds & OBS_LIST) && check_listing(w, p) < 0)
-			return -ECANCELED;
-		f = facts_of(p);
-		if ((kinds & OBS_CONTENT) && !p->st.st_size)
-			f.digest = fp_of("", 0);
-		if (kinds & OBS_LINK)
-			goto live; /* the target was not kept */
-		state_of_listed(w, p, kinds, &f, excluded, n_excluded, state);
-		return 0;
+	if (r == 0 && (kinds & OBS_LIST))
+		r = check_listing(w, p);
+	if (r == 0 && (kinds & OBS_XATTR))
+		r = check_dir_xattrs(w, p);
+	return r == 0 && (kinds & OBS_LINK) ? read_link(w, p) : r;
+}
+
+/* Never what is there now: others may be changing it since. */
+static int add_unchanged(struct work *w, size_t k, unsigned kinds, char *const *excluded,
+			 size_t n_excluded, struct buf *state)
+{
+	struct trace_path *p = w->v[k];
+	struct facts f;
+	int r = check_unchanged(w, k, kinds);
+
+	if (r < 0)
+		return r;
+	if (p->err && p->err != ENOENT) {
+		r = state_of(w->c->idx, p->path, kinds, NULL, p->err, NULL, NULL, 0, state);
+		return r < 0 ? capture_refuse(w, "the state of %s cannot be told: %s", p->path,
+					      strerror(-r))
+			     : 0;
 	}
-live:
-	r = state_of(w->c->idx, p->path, kinds, w->now_err[k] ? NULL : &w->now[k], w->now_err[k],
-		     fp, excluded, n_excluded, state);
-	return r < 0 ? capture_refuse(w, "the state of %s cannot be told: %s", p->path,
-				      strerror(-r))
-		     : 0;
+	f = facts_of(p);
+	if ((kinds & OBS_CONTENT) && !p->st.st_size)
+		f.digest = fp_of("", 0);
+	state_of_listed(w, p, kinds, &f, excluded, n_excluded, state);
+	return 0;
 }
 
 static int add_changed(struct work *w, struct trace_path *p, unsigned kinds, char *const *excluded,

@@ -13,6 +13,9 @@
 #include <cmocka.h>
 
 #include "../../fs/inode.h"
+#include "tick.h"
+
+static char *tick_dir;
 
 struct world {
 	char dir[64];
@@ -69,9 +72,11 @@ static struct trace_path *get(const struct world *w, const char *name)
 static struct trace_path *look(const struct world *w, const char *name)
 {
 	struct trace_path *p = get(w, name);
+	int64_t at = now_ns();
 	struct stat st;
+	int err = lstat(p->path, &st) < 0 ? errno : 0;
 
-	trace_looked(w->t, p, &st, lstat(p->path, &st) < 0 ? errno : 0);
+	trace_looked(w->t, p, &st, err, at);
 	return p;
 }
 
@@ -213,7 +218,7 @@ static void a_link_target_is_kept(void **state)
 
 	assert_int_equal(symlink("there", path), 0);
 	p = look(w, "l");
-	trace_readlink(w->t, p);
+	trace_readlink(w->t, p, "there");
 	trace_change(w->t, p, CHANGE_REMOVE);
 	assert_true(p->obs & OBS_LINK);
 	assert_string_equal(p->target, "there");
@@ -252,7 +257,7 @@ static void untraced_and_ignored(void **state)
 	assert_null(trace_get(t, below, strlen(below)));
 	assert_null(trace_get(t, "/a/b.log", 8));
 	assert_non_null(trace_get(t, beside, strlen(beside)));
-	trace_looked(t, NULL, NULL, 0);
+	trace_looked(t, NULL, NULL, 0, 0);
 	trace_read(t, NULL);
 	trace_change(t, NULL, CHANGE_PART);
 	trace_free(t);
@@ -273,6 +278,172 @@ static void many_paths_come_sorted(void **state)
 	assert_int_equal(n, 20000);
 	for (size_t i = 1; i < n; i++)
 		assert_true(strcmp(v[i - 1]->path, v[i]->path) < 0);
+}
+
+/* ---- changed with no change in the times ---- */
+
+/* A file that was looked at and is read, then whatever `meanwhile` does. Again until that has left the times as they
+ * were. Returns whether the trace is spoiled. */
+static bool spoiled_by(void (*meanwhile)(struct trace *t, struct trace_path *p))
+{
+	auto_free char *path = xasprintf("%s/f", tick_dir);
+
+	for (int tries = 0; tries < 1000; tries++) {
+		struct world w = {0};
+		struct trace_path *p;
+		struct fs_options o = {0};
+		struct stat st;
+		struct err e;
+		bool spoiled;
+
+		w.t = trace_new(&o, &e);
+		strcpy(w.dir, tick_dir);
+		put(&w, "f", "A");
+		p = look(&w, "f");
+		trace_read(w.t, p);
+		meanwhile(w.t, p);
+		assert_int_equal(lstat(path, &st), 0);
+		trace_settle(w.t);
+		spoiled = trace_spoiled(w.t) != NULL;
+		if (tick_same(&st, &p->st)) {
+			trace_free(w.t);
+			return spoiled;
+		}
+		trace_free(w.t);
+	}
+	fail_msg("no two writes left the same times");
+	return false;
+}
+
+static void nobody(struct trace *t, struct trace_path *p)
+{
+	(void)t;
+	(void)p;
+}
+
+static void somebody(struct trace *t, struct trace_path *p)
+{
+	(void)t;
+	assert_int_equal(tick_poke(p->path, "B"), 0);
+}
+
+static void there_and_back(struct trace *t, struct trace_path *p)
+{
+	(void)t;
+	assert_int_equal(tick_poke(p->path, "B"), 0);
+	assert_int_equal(tick_poke(p->path, "A"), 0);
+}
+
+static void the_step(struct trace *t, struct trace_path *p)
+{
+	trace_change(t, p, CHANGE_PART);
+	assert_int_equal(tick_poke(p->path, "B"), 0);
+}
+
+static void somebody_and_the_step(struct trace *t, struct trace_path *p)
+{
+	assert_int_equal(tick_poke(p->path, "B"), 0);
+	the_step(t, p);
+}
+
+static void a_change_within_a_tick_spoils(void **state)
+{
+	(void)state;
+	assert_false(spoiled_by(nobody));
+	assert_true(spoiled_by(somebody));
+	assert_true(spoiled_by(there_and_back));
+	assert_false(spoiled_by(the_step));
+	assert_true(spoiled_by(somebody_and_the_step));
+}
+
+static void only_doubtful_times_are_watched(void **state)
+{
+	struct world *w = *state;
+	struct trace_path *p, *q;
+	struct stat st;
+
+	put(w, "old", "x");
+	put(w, "new", "x");
+	p = get(w, "old");
+	assert_int_equal(lstat(p->path, &st), 0);
+	trace_looked(w->t, p, &st, 0, now_ns() + INT64_C(3000000000));
+	q = look(w, "new");
+	trace_read(w->t, p);
+	trace_read(w->t, q);
+	assert_false(p->guarded);
+	assert_true(q->guarded);
+}
+
+static void being_written_is_no_input(void **state)
+{
+	struct world *w = *state;
+	auto_free char *path = in(w, "f");
+	auto_close int fd = -1;
+	struct trace_path *p;
+	struct fp fp;
+
+	put(w, "f", "x");
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	p = look(w, "f");
+	assert_int_equal(trace_digest(w->t, p, &fp), -ESTALE);
+	assert_null(trace_spoiled(w->t)); /* not read */
+	trace_written(w->t, p);
+	assert_non_null(trace_spoiled(w->t));
+}
+
+/* ---- shown twice ---- */
+
+static void what_is_shown_again_must_be_the_same(void **state)
+{
+	struct world *w = *state;
+	struct trace_path *p;
+	struct stat st;
+
+	p = get(w, "d");
+	assert_int_equal(mkdir(p->path, 0755), 0);
+	look(w, "d");
+	assert_int_equal(lstat(p->path, &st), 0);
+	trace_shown(w->t, p, &st);
+	assert_null(trace_spoiled(w->t));
+	st.st_mode = S_IFDIR | 0700;
+	trace_change(w->t, p, CHANGE_PART);
+	trace_shown(w->t, p, &st); /* the step's own doing */
+	assert_null(trace_spoiled(w->t));
+	p->changed = false;
+	trace_shown(w->t, p, &st);
+	assert_non_null(trace_spoiled(w->t));
+}
+
+static void a_link_read_twice_must_be_the_same(void **state)
+{
+	struct world *w = *state;
+	auto_free char *path = in(w, "l");
+	struct trace_path *p;
+
+	assert_int_equal(symlink("there", path), 0);
+	p = look(w, "l");
+	trace_readlink(w->t, p, "there");
+	trace_readlink(w->t, p, "there");
+	assert_null(trace_spoiled(w->t));
+	trace_readlink(w->t, p, "elsewhere");
+	assert_non_null(trace_spoiled(w->t));
+}
+
+static void a_listing_seen_twice_must_be_the_same(void **state)
+{
+	struct world *w = *state;
+	auto_close int fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct trace_path *p = trace_get(w->t, w->dir, strlen(w->dir));
+
+	put(w, "a", "");
+	trace_list(w->t, p, fd);
+	trace_change(w->t, look(w, "own"), CHANGE_CREATE);
+	put(w, "own", "");
+	trace_list(w->t, p, fd);
+	assert_null(trace_spoiled(w->t));
+	put(w, "b", "");
+	trace_list(w->t, p, fd);
+	assert_non_null(trace_spoiled(w->t));
 }
 
 /* ---- inodes and names ---- */
@@ -380,10 +551,25 @@ int main(void)
 		T(the_first_listing_is_kept),
 		T(untraced_and_ignored),
 		T(many_paths_come_sorted),
+		cmocka_unit_test(a_change_within_a_tick_spoils),
+		T(only_doubtful_times_are_watched),
+		T(being_written_is_no_input),
+		T(what_is_shown_again_must_be_the_same),
+		T(a_link_read_twice_must_be_the_same),
+		T(a_listing_seen_twice_must_be_the_same),
 		cmocka_unit_test(paths_follow_renames),
 		cmocka_unit_test(another_type_is_another_inode),
 		cmocka_unit_test(long_paths_go_by_pieces),
 	};
 
-	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);
+	int r;
+
+	tick_dir = tick_mount();
+	if (!tick_dir) {
+		print_error("cannot mount ramfs: %s\n", strerror(errno));
+		return 1;
+	}
+	r = cmocka_run_group_tests_name("trace", tests, NULL, NULL);
+	tick_unmount(tick_dir);
+	return r;
 }
