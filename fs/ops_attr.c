@@ -220,7 +220,7 @@ static void reply_below(fuse_req_t req, struct fs *fs, struct inode *i, bool rea
 	const char *path;
 	char proc[32], text[IDX_BELOW_SIZE];
 	struct stat st;
-	int r = inode_path(&fs->inodes, i, &a, proc, &path);
+	int fd, r = inode_path(&fs->inodes, i, &a, proc, &path);
 
 	if (r == 0)
 		r = inode_stat(&fs->inodes, i, &st);
@@ -228,9 +228,12 @@ static void reply_below(fuse_req_t req, struct fs *fs, struct inode *i, bool rea
 		fuse_reply_err(req, -r);
 		return;
 	}
+	fd = S_ISREG(st.st_mode) ? inode_rfd(&fs->inodes, i) : -1;
+	if (reading && fd >= 0)
+		note_writers(fs, i, fd);
 	if (reading)
 		note_read(fs, i);
-	idx_below_tell(path, &st, reading, text);
+	idx_below_tell(path, &st, reading, fd >= 0 && i->wfd < 0 && fd_has_writer(fd), text);
 	reply_text(req, text, size);
 }
 

@@ -35,11 +35,11 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fuse_reply_err(req, ENOSYS);
 }
 
-/* Before the first byte is read: is somebody writing to it? We are, where the step has written. */
-static void note_writers(struct fs *fs, struct inode *i, int fd)
+/* We are writing where the step has written. */
+void note_writers(struct fs *fs, struct inode *i, int fd)
 {
 	struct trace_path *p;
-	int writer = i->wfd >= 0 ? 0 : -1; /* not known yet */
+	int writer = i->wfd >= 0 || i->read_noted ? 0 : -1; /* not known yet */
 
 	for (struct dentry *d = i->names; d && writer; d = d->next_of_inode) {
 		p = dentry_trace(fs, d);
@@ -66,8 +66,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_err(req, -fd);
 		return;
 	}
-	if (!i->read_noted)
-		note_writers(fs, i, fd);
+	note_writers(fs, i, fd);
 	note_read(fs, i);
 	if (size >= SPLICE_MIN) {
 		bv.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
@@ -144,7 +143,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
 
 	(void)fi_in;
 	(void)fi_out;
-	if (!from->read_noted && rfd >= 0)
+	if (rfd >= 0)
 		note_writers(fs, from, rfd);
 	note_read(fs, from);
 	note_write(fs, to);

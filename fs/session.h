@@ -122,6 +122,8 @@ static inline double timeout_of(const struct inode *i)
 
 /* Set-user-id bits go when somebody without the right to keep them changes the file's bytes. */
 void drop_suid(struct fs *fs, uid_t caller, struct inode *i, int fd);
+/* Before the first byte is read: is somebody else writing to it? fd: open for reading. */
+void note_writers(struct fs *fs, struct inode *i, int fd);
 /* The inode's earlier content is read / changes. */
 void note_read(struct fs *fs, struct inode *i);
 void note_change(struct fs *fs, struct inode *i, enum change c);

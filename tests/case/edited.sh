@@ -235,6 +235,8 @@ printed A
 store B
 being_stored -- sh step.sh read:w/f
 printed B
+being_stored -- mlfs exec --report "$WITNESS/inner" -- sh step.sh read:w/f
+grep -q 'another process had it open for writing' "$WITNESS/inner" || fail "an mlfs inside did not notice: $(cat "$WITNESS/inner")"
 miss -- sh step.sh stat:w/f 8>&- 9<&- # which says nothing of its content
 store A
 hit -- sh step.sh stat:w/f 8>&- 9<&-
