@@ -738,7 +738,7 @@ static int read_only(int fd)
 
 static void test_file(void **state)
 {
-	int fd = file_with("one\ntwo\nthree\n");
+	int fd = file_with("one\ntwo\nthree\n"), ro = read_only(fd);
 	struct fp fp = fp_of("one\ntwo\nthree\n", 14);
 	struct result hit = {.stdin_kind = STDIN_BYTES, .stdin_len = 4};
 	struct stdin_src *s;
@@ -746,7 +746,8 @@ static void test_file(void **state)
 	struct ran r;
 
 	(void)state;
-	put_at_0(read_only(fd));
+	close(fd);
+	put_at_0(ro);
 	assert_int_equal(lseek(0, 4, SEEK_SET), 4);
 	s = opened();
 	assert_int_equal(stdin_type(s), IN_FILE);
@@ -761,7 +762,6 @@ static void test_file(void **state)
 	assert_int_equal(stdin_consume(s, &hit, &e), 0);
 	assert_int_equal(lseek(0, 0, SEEK_CUR), 8);
 	stdin_free(s);
-	close(fd);
 }
 
 static void test_file_changes(void **state)
@@ -769,16 +769,27 @@ static void test_file_changes(void **state)
 	int fd = file_with("one\ntwo\n"), ro = read_only(fd);
 	struct stdin_src *s;
 	struct stdin_used used;
+	char path[64];
 	struct err e;
 
 	(void)state;
-	put_at_0(ro);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", ro);
+	close(fd);
+	put_at_0(dup(ro));
 	s = opened();
 	close(stdin_child_fd(s, &e));
+	fd = open(path, O_RDWR | O_CLOEXEC);
 	assert_int_equal(pwrite(fd, "X", 1, 0), 1);
 	assert_int_equal(stdin_finish(s, &used, &e), 0);
 	assert_string_equal(used.spoiled, "stdin was changed while the command ran");
 	stdin_free(s);
+	put_at_0(dup(ro));
+	s = opened();
+	assert_int_equal(stdin_finish(s, &used, &e), 0);
+	assert_string_equal(used.spoiled,
+			    "stdin is a file that another process has open for writing");
+	stdin_free(s);
+	close(ro);
 	put_at_0(fd);
 	s = opened();
 	assert_int_equal(stdin_type(s), IN_FILE);
