@@ -27,7 +27,7 @@
 	}
 
 static const struct call_rule native[] = {
-	NET(CONNECT, __NR_connect),
+	ANY(CONNECT, __NR_connect),
 	NET(BIND, __NR_bind),
 	NET(LISTEN, __NR_listen),
 	NET(ACCEPT, __NR_accept),
@@ -64,7 +64,7 @@ static const struct call_rule narrow[] = {
 	NET_IF(CONNECT, SOCKETCALL, ONE_OF, 0, LIST(1, 2, 3, 4, 5, 11, 16, 18, 20)),
 	NET_IF(SOCKET, 359, ODD, 0, NULL, 0),
 	NET(BIND, 361),
-	NET(CONNECT, 362),
+	ANY(CONNECT, 362),
 	NET(LISTEN, 363),
 	NET(ACCEPT, 364),
 	NET_IF(SENDTO, 369, SET, 4, NULL, 0),
@@ -88,7 +88,7 @@ static const struct call_rule narrow[] = {
 static const struct call_rule narrow[] = {
 	NET_IF(SOCKET, 281, ODD, 0, NULL, 0),
 	NET(BIND, 282),
-	NET(CONNECT, 283),
+	ANY(CONNECT, 283),
 	NET(LISTEN, 284),
 	NET(ACCEPT, 285),
 	NET(ACCEPT, 366),

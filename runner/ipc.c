@@ -3,6 +3,7 @@
 #include "ipc.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/ipc.h>
 
@@ -32,6 +33,7 @@ struct ipc {
 	pid_t *creators; /* processes of the step that may have made shared memory */
 	size_t n_creators;
 	char text[160];
+	_Atomic bool touched;
 };
 
 static int read_table(enum what w, struct table *ret)
@@ -122,6 +124,7 @@ void ipc_ask(struct ipc *i, const struct call *c)
 	struct table now;
 	pid_t pid = target_process(c->tid);
 
+	atomic_store(&i->touched, true);
 	if (c->kind == CALL_MQ_OPEN) {
 		if (!i->text[0])
 			snprintf(i->text, sizeof(i->text), "a POSIX message queue was opened");
@@ -171,6 +174,12 @@ const char *ipc_spoiled(struct ipc *i)
 		free(now.v);
 	}
 	return i->text[0] ? i->text : NULL;
+}
+
+const char *ipc_touched(struct ipc *i)
+{
+	return atomic_load(&i->touched) ? "memory or queues were shared in the step around this one"
+					: NULL;
 }
 
 struct ipc *ipc_new(void)

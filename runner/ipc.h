@@ -18,4 +18,7 @@ void ipc_ask(struct ipc *i, const struct call *c);
 /* The step is gone: why its result must not be stored, or NULL. Valid until freed. */
 const char *ipc_spoiled(struct ipc *i);
 
+/* While it runs, any thread: was any of it used? Or NULL. */
+const char *ipc_touched(struct ipc *i);
+
 #endif

@@ -46,7 +46,7 @@ void net_note(const struct ask *a, const char *fmt, ...)
 	va_list ap;
 
 	net_touch(a->n);
-	if (a->n->text[0])
+	if (a->n->allowed || a->n->text[0])
 		return;
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
@@ -464,6 +464,7 @@ enum net_answer net_ask(struct net *n, const struct seccomp_notif *req, const st
 	/* Most steps never come here. Without it nothing is found, and everything counts as use. */
 	if (!n->peer && peer_new(&n->peer) < 0)
 		n->peer = NULL;
+	n->done = false;
 	switch (c->kind) {
 	case CALL_CONNECT:
 	case CALL_SENDTO:
@@ -500,7 +501,10 @@ enum net_answer net_ask(struct net *n, const struct seccomp_notif *req, const st
 	}
 	if (r < 0 && r != -ESRCH)
 		net_blind(n, req);
-	return NET_CONTINUE;
+	if (!n->done)
+		return NET_CONTINUE;
+	*ret_error = n->error;
+	return n->error ? NET_ERROR : NET_DONE;
 }
 
 /* ---- at the end ---- */
@@ -523,6 +527,8 @@ static void settle_udp(struct net *n)
 
 const char *net_spoiled(struct net *n)
 {
+	if (n->allowed)
+		return NULL;
 	if (!n->text[0] && n->n_absent)
 		snprintf(n->text, sizeof(n->text), "%s", n->absent[0].text);
 	settle_udp(n);
@@ -535,12 +541,13 @@ const char *net_touched(struct net *n)
 					: NULL;
 }
 
-struct net *net_new(int listener, pid_t command)
+struct net *net_new(int listener, pid_t command, bool allowed)
 {
 	struct net *n = xcalloc(1, sizeof(*n));
 
 	n->listener = listener;
 	n->command = command;
+	n->allowed = allowed;
 	return n;
 }
 

@@ -18,12 +18,14 @@
 #include "peer.h"
 
 struct net;
-/* listener: where calls are answered; command: a process in the view, or 0; both borrowed. */
-struct net *net_new(int listener, pid_t command);
+/* listener: where calls are answered; command: a process in the view, or 0; both borrowed.
+ * allowed: nothing is noted. */
+struct net *net_new(int listener, pid_t command, bool allowed);
 void net_free(struct net *n);
 
 enum net_answer {
 	NET_CONTINUE, /* let the call happen */
+	NET_DONE,     /* it has succeeded */
 	NET_ERROR,    /* it fails with *ret_error (positive) */
 	NET_ANSWERED, /* it has been answered, or will be by net_retry */
 };
@@ -77,7 +79,10 @@ struct net {
 	struct held *held;
 	size_t n_held;
 	int64_t retried_ns;
-	unsigned eager;	    /* so often the next looks come soon */
+	unsigned eager; /* so often the next looks come soon */
+	bool allowed;
+	bool done; /* the call of the moment was made in the caller's place, with `error` (0: it succeeded) */
+	int error;
 	bool udp, entered;  /* udp_start is valid; a network namespace that was there was entered */
 	uint64_t datagrams; /* sent by the step to itself, as far as they were seen */
 	struct udp_counts udp_start;

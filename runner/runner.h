@@ -233,21 +233,22 @@ struct fs;
 /* In the step's process, before exec, with CAP_SYS_ADMIN in its user namespace: install the filter; returns the
  * listener descriptor (close-on-exec), or -errno: -EBUSY when a listener is there already (mlfs in mlfs),
  * -EINVAL/-ENOSYS/-EACCES when it cannot be had.
- * network: false leaves out what concerns sockets.
+ * network: false leaves out what is about noticing network use.
  * From now on this process must not make any call of the list in call.c until the supervisor answers: it would
  * wait for ever. Hand the listener over with watch_send, which the filter lets pass, then close it. */
 int watch_install(bool network, struct err *e) must_check;
 /* Send the listener (one byte with SCM_RIGHTS) over the connected AF_UNIX socket. */
 int watch_send(int sock, int listener_fd, struct err *e) must_check;
 /* In the supervisor: a thread answers notifications until the step is gone. Takes listener_fd on success.
- * command: a process in the view that fs (borrowed) serves; fs NULL: locks are left alone. */
-int watch_start(int listener_fd, pid_t command, struct fs *fs, struct watch **ret,
+ * command: a process in the view that fs (borrowed) serves; fs NULL: locks are left alone.
+ * network: as for watch_install. */
+int watch_start(int listener_fd, pid_t command, struct fs *fs, bool network, struct watch **ret,
 		struct err *e) must_check;
 /* No process of the step is left: ends the thread. Why the result must not be stored ("network was used: connect to
  * 93.184.216.34:443 by curl"), or NULL. Valid until freed. */
 const char *watch_spoiled(struct watch *w);
 /* While the step runs, any thread: what a step within it must know, since it does not notice it itself: that
- * sockets connected any two. Or NULL. */
+ * sockets or memory connected any two. Or NULL. */
 const char *watch_touched(struct watch *w);
 /* Ends the thread and closes the listener: with processes of the step still alive (daemons), their watched calls
  * fail with ENOSYS from then on, so keep the watch until they are gone. NULL is fine. */

@@ -312,7 +312,8 @@ static int set_up(struct super *s)
 			}
 			break;
 		case '\0': /* watch_send's */
-			if (watch_start(m.fd, s->command, s->fs, &w, &e) < 0)
+			if (watch_start(m.fd, s->command, s->fs, !s->s->opts->allow_network, &w,
+					&e) < 0)
 				watch_failed(s, e.msg);
 			s->watch = w;
 			break;

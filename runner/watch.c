@@ -69,6 +69,8 @@ static bool net_call(struct watch *w, const struct call *c)
 	case NET_ERROR:
 		w->resp->error = -error;
 		return true;
+	case NET_DONE:
+		return true;
 	case NET_ANSWERED:
 		break;
 	}
@@ -159,7 +161,8 @@ static int buffers_alloc(struct watch *w, struct err *e)
 	return 0;
 }
 
-int watch_start(int listener_fd, pid_t command, struct fs *fs, struct watch **ret, struct err *e)
+int watch_start(int listener_fd, pid_t command, struct fs *fs, bool network, struct watch **ret,
+		struct err *e)
 {
 	struct watch *w = xcalloc(1, sizeof(*w));
 	sigset_t all, old;
@@ -179,7 +182,7 @@ int watch_start(int listener_fd, pid_t command, struct fs *fs, struct watch **re
 	(void)ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
 	if (fs)
 		w->locks = locks_new(listener_fd, command, fs);
-	w->net = net_new(listener_fd, command);
+	w->net = net_new(listener_fd, command, !network);
 	w->ipc = ipc_new();
 	/* Signals are the main thread's. */
 	sigfillset(&all);
@@ -221,7 +224,9 @@ const char *watch_spoiled(struct watch *w)
 
 const char *watch_touched(struct watch *w)
 {
-	return net_touched(w->net);
+	const char *why = net_touched(w->net);
+
+	return why ? why : ipc_touched(w->ipc);
 }
 
 void watch_free(struct watch *w)
