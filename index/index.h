@@ -341,6 +341,9 @@ int idx_result_touch(struct idx *x, const struct result *r, struct err *e) must_
 int idx_result_drop(struct idx *x, const struct fp *input_key, struct err *e) must_check;
 /* Has some recorded step left exactly this at path? 1 / 0 / -errno */
 int idx_left_known(struct idx *x, const char *path, const struct left *l) must_check;
+/* Note that a recorded step left these n outputs so, though its result is not stored (absent and unknown ones are left
+ * out). */
+int idx_left_add(struct idx *x, const struct output *v, size_t n, struct err *e) must_check;
 /* Does what l describes equal? (unknown equals nothing) */
 bool left_eq(const struct left *a, const struct left *b);
 
@@ -402,6 +405,12 @@ int store_get_fd(struct idx *x, const struct oid *o, uint64_t size, int out,
 /* The object in memory (checked); caller frees. */
 int store_get_mem(struct idx *x, const struct oid *o, void **ret, size_t *ret_n,
 		  struct err *e) must_check;
+/*
+ * A descriptor to read the object's bytes from (the caller closes it), for those that are not to be in memory at
+ * once. They are not compared with its name: ask store_check. -ENOENT when missing, -EUCLEAN when it has another
+ * length.
+ */
+int store_open(struct idx *x, const struct oid *o, uint64_t size, struct err *e) must_check;
 /* Small objects gather in memory (found by the gets all the same) and are written in one
  * transaction: when there are 4 MB of them, by idx_result_put in its own, by idx_close, or here. */
 int store_flush(struct idx *x, struct err *e) must_check;

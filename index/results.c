@@ -192,23 +192,42 @@ static int put_left(struct kv_txn *t, const uint8_t *key, int64_t when, struct e
 	return kv_put(t, TAB_LEFT, key, LEFT_KEY_SIZE, value.data, value.len, e);
 }
 
-static int put_lefts(struct kv_txn *t, const struct result *r, struct err *e)
+static int put_lefts(struct kv_txn *t, const struct output *v, size_t n_v, int64_t when,
+		     struct err *e)
 {
-	auto_free uint8_t *keys = r->n_outputs ? malloc(r->n_outputs * LEFT_KEY_SIZE) : NULL;
+	auto_free uint8_t *keys = n_v ? malloc(n_v * LEFT_KEY_SIZE) : NULL;
 	size_t n = 0;
 	int k = 0;
 
-	if (r->n_outputs && !keys)
+	if (n_v && !keys)
 		return err_set(e, ENOMEM, "cannot store a result");
-	for (size_t i = 0; i < r->n_outputs; i++)
-		if (r->outputs[i].now.type != OUT_ABSENT && !r->outputs[i].now.unknown)
-			left_key(r->outputs[i].path, &r->outputs[i].now,
-				 keys + LEFT_KEY_SIZE * n++);
+	for (size_t i = 0; i < n_v; i++)
+		if (v[i].now.type != OUT_ABSENT && !v[i].now.unknown)
+			left_key(v[i].path, &v[i].now, keys + LEFT_KEY_SIZE * n++);
 	if (n)
 		qsort(keys, n, LEFT_KEY_SIZE, by_key);
 	for (size_t i = 0; k >= 0 && i < n; i++)
-		k = put_left(t, keys + LEFT_KEY_SIZE * i, r->stored_ns, e);
+		k = put_left(t, keys + LEFT_KEY_SIZE * i, when, e);
 	return k;
+}
+
+struct lefts {
+	const struct output *v;
+	size_t n;
+};
+
+static int add_lefts(void *arg, struct kv_txn *t, struct err *e)
+{
+	const struct lefts *l = arg;
+
+	return put_lefts(t, l->v, l->n, now_ns(), e);
+}
+
+int idx_left_add(struct idx *x, const struct output *v, size_t n, struct err *e)
+{
+	struct lefts l = {v, n};
+
+	return kv_write(x->kv, add_lefts, &l, e);
 }
 
 int idx_left_known(struct idx *x, const char *path, const struct left *l)
@@ -331,7 +350,7 @@ static int put_in(void *arg, struct kv_txn *t, struct err *e)
 		r = step_promote(t, &p->r->base_key, &p->r->input_key, true, e);
 	if (r >= 0)
 		r = put_used(t, &p->r->input_key, p->r->stored_ns, e);
-	return r < 0 ? r : put_lefts(t, p->r, e);
+	return r < 0 ? r : put_lefts(t, p->r->outputs, p->r->n_outputs, p->r->stored_ns, e);
 }
 
 int idx_result_put(struct idx *x, const struct result *r, const struct path_set *s, struct err *e)

@@ -12,6 +12,7 @@
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "copy.h"
@@ -378,4 +379,36 @@ int store_get_mem(struct idx *x, const struct oid *o, void **ret, size_t *ret_n,
 	if (r != 0)
 		return r < 0 ? r : 0;
 	return get_big_mem(x, o, ret, ret_n, e);
+}
+
+/* ---- open ---- */
+
+static int open_small(struct idx *x, const void *p, size_t n, struct err *e)
+{
+	auto_close int fd = memfd_create("mlfs-object", MFD_CLOEXEC);
+	int r = fd < 0 ? -errno : pwrite_all(fd, p, n, 0);
+
+	return r < 0 ? err_set(e, r, "cannot read an object of the cache %s", x->dir)
+		     : take_fd(&fd);
+}
+
+int store_open(struct idx *x, const struct oid *o, uint64_t size, struct err *e)
+{
+	auto_free void *p = NULL;
+	auto_close int fd = -1;
+	uint64_t there = 0;
+	size_t n = 0;
+	int r = get_small(x, o, &p, &n, e);
+
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		fd = open_object(x, o, &there, e);
+		if (fd < 0)
+			return fd;
+	}
+	if ((r > 0 ? n : there) != size)
+		return err_text(e, EUCLEAN, "an object of the cache %s is not as long as recorded",
+				x->dir);
+	return r > 0 ? open_small(x, p, n, e) : take_fd(&fd);
 }

@@ -278,6 +278,28 @@ static bool temporary_name(const struct guess_in *in, struct guess *ret)
 	return guess_token(in, scan_temporary, "the name of a temporary file", ret);
 }
 
+/* Of the name of a file: letters and digits that differ in one run, the rest being the same. */
+static bool drawn_name(const struct guess_in *in, struct guess *ret)
+{
+	size_t n = in->then.n, run = 0;
+
+	if (!in->name || n != in->now.n)
+		return false;
+	for (size_t i = in->at; i < n; i++)
+		if (in->then.p[i] != in->now.p[i]) {
+			if (!guess_is_word(in->then.p[i]) || !guess_is_word(in->now.p[i]))
+				return false;
+			run = i - in->at + 1;
+		}
+	if (run < 4 ||
+	    !(looks_drawn(in->then.p + in->at, run) || looks_drawn(in->now.p + in->at, run)))
+		return false;
+	ret->cause = "a random name";
+	guess_quote(in->then.p, n, ret->then);
+	guess_quote(in->now.p, n, ret->now);
+	return true;
+}
+
 /* ---- what the machine and the process are called ---- */
 
 static bool host_name(const struct guess_in *in, struct guess *ret)
@@ -458,9 +480,7 @@ static bool written(const struct guess_in *in, struct guess *ret)
 	if (guess_token(in, scan_hex_address, address_cause, ret) ||
 	    guess_token(in, scan_decimal_address, address_cause, ret))
 		return true;
-	if (temporary_name(in, ret) || host_name(in, ret))
-		return true;
-	return false;
+	return temporary_name(in, ret) || host_name(in, ret) || drawn_name(in, ret);
 }
 
 /* What needs the text around it to be believed. */
@@ -485,7 +505,7 @@ void guess_at(const struct guess_in *in, struct guess *ret)
 {
 	bool text = is_text(&in->then, in->at) && is_text(&in->now, in->at);
 
-	*ret = (struct guess){0};
+	*ret = (struct guess){.text = text};
 	if (in->at > in->then.n || in->at > in->now.n ||
 	    (in->at == in->then.n && in->at == in->now.n))
 		return;

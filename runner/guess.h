@@ -33,6 +33,7 @@ struct guess {
 	const char *cause; /* "a timestamp", or NULL; static */
 	/* What stands there: `"10:42:07"`, a date for binary ones, bytes in hex; printable, "" at an end. */
 	char then[GUESS_TEXT], now[GUESS_TEXT];
+	bool text; /* both are text around there */
 };
 void guess_at(const struct guess_in *in, struct guess *ret);
 
@@ -56,8 +57,8 @@ struct guess_order {
 	uint64_t differing; /* places with another byte */
 };
 void guess_order_add(struct guess_order *o, const void *then, const void *now, size_t n);
-/* "an ordering: the same lines in another order", or NULL. Once, at the end. */
-const char *guess_order_cause(struct guess_order *o);
+/* "an ordering: the same lines in another order", or NULL. Once, at the end. bytes: look at single bytes as well. */
+const char *guess_order_cause(struct guess_order *o, bool bytes);
 
 /* ---- private to guess*.c ---- */
 

@@ -98,9 +98,9 @@ static bool reordered(struct guess_bag *a, struct guess_bag *b)
 	       a->in_order != b->in_order;
 }
 
-const char *guess_order_cause(struct guess_order *o)
+const char *guess_order_cause(struct guess_order *o, bool bytes)
 {
-	bool same = o->differing >= MOVED_BYTES;
+	bool same = bytes && o->differing >= MOVED_BYTES;
 
 	if (reordered(&o->then.lines, &o->now.lines))
 		return "an ordering: the same lines in another order";

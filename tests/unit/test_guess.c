@@ -411,6 +411,27 @@ static void test_names(void **state)
 	NOTHING("[120] ready\n", "[131] ready\n");
 }
 
+static struct guess guess_name(const char *then, const char *now)
+{
+	struct guess_in in = input(then, strlen(then), now, strlen(now));
+	struct guess g;
+
+	in.name = true;
+	guess_at(&in, &g);
+	return g;
+}
+
+static void test_file_names(void **state)
+{
+	(void)state;
+	assert_string_equal(guess_name("part-a8f3.txt", "part-b7c2.txt").cause, "a random name");
+	assert_string_equal(guess_name("run-1795257726.log", "run-1795344190.log").cause,
+			    "a timestamp");
+	assert_null(guess_name("part-one.txt", "part-two.txt").cause);
+	assert_null(guess_name("alpha.txt", "omega.txt").cause);
+	assert_null(guess_name("a1b2c3", "a1b2c3d4").cause);
+}
+
 static void test_measured(void **state)
 {
 	(void)state;
@@ -459,7 +480,7 @@ static const char *order(const char *then, const char *now, size_t piece)
 	assert_int_equal(n, strlen(now));
 	for (size_t i = 0; i < n; i += piece)
 		guess_order_add(&o, then + i, now + i, n - i < piece ? n - i : piece);
-	return guess_order_cause(&o);
+	return guess_order_cause(&o, true);
 }
 
 static void test_order(void **state)
@@ -525,8 +546,8 @@ int main(void)
 		cmocka_unit_test(test_random_tokens), cmocka_unit_test(test_random_numbers),
 		cmocka_unit_test(test_rounding),      cmocka_unit_test(test_random_bytes),
 		cmocka_unit_test(test_names),	      cmocka_unit_test(test_measured),
-		cmocka_unit_test(test_shown),	      cmocka_unit_test(test_order),
-		cmocka_unit_test(test_any_bytes),
+		cmocka_unit_test(test_file_names),    cmocka_unit_test(test_shown),
+		cmocka_unit_test(test_order),	      cmocka_unit_test(test_any_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

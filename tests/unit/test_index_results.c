@@ -190,6 +190,23 @@ static void test_left_known(void **state)
 	assert_int_equal(idx_left_known(x, "/out/file5", &file), 1);
 }
 
+/* What was left without a result being stored. */
+static void test_left_add(void **state)
+{
+	struct left file = {.type = OUT_FILE, .mode = 0644, .size = 3, .fp = fp_n(3)}, gone = {0};
+	struct output v[] = {{.path = (char *)"/w/a", .now = file},
+			     {.path = (char *)"/w/b", .now = gone},
+			     {.path = (char *)"/w/c", .now = file}};
+
+	(void)state;
+	v[2].now.unknown = true;
+	assert_ok(idx_left_add(x, v, 3, &the_err));
+	assert_ok(idx_left_add(x, v, 0, &the_err));
+	assert_int_equal(idx_left_known(x, "/w/a", &file), 1);
+	assert_int_equal(idx_left_known(x, "/w/b", &file), 0);
+	assert_int_equal(idx_left_known(x, "/w/c", &file), 0);
+}
+
 /* A result takes the small objects it speaks of with it. */
 static void test_objects_with_result(void **state)
 {
@@ -491,6 +508,7 @@ int main(void)
 		T(test_order),
 		T(test_bounded),
 		T(test_left_known),
+		T(test_left_add),
 		T(test_objects_with_result),
 		T(test_results),
 		T(test_runs),

@@ -196,6 +196,35 @@ static void test_damage(void **state)
 	close(out);
 }
 
+static void test_open(void **state)
+{
+	static const size_t sizes[] = {0, 1, STORE_INLINE_MAX, STORE_INLINE_MAX + 1, 300000};
+	auto_free uint8_t *data = xmalloc(300000), *back = xmalloc(300001);
+	struct oid oid, missing = {{7}};
+
+	(void)state;
+	fill_random(data, 300000, 5);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		auto_close int fd = -1;
+
+		assert_ok(store_put_mem(x, data, sizes[i], &oid, &the_err));
+		fd = store_open(x, &oid, sizes[i], &the_err);
+		assert_ok(fd);
+		assert_int_equal(pread_full(fd, back, 300001, 0), sizes[i]);
+		assert_memory_equal(back, data, sizes[i]);
+		assert_int_equal(store_open(x, &oid, sizes[i] + 1, &the_err), -EUCLEAN);
+	}
+	assert_int_equal(store_open(x, &missing, 5, &the_err), -ENOENT);
+	/* Damage is for store_check to find: what is there is seen. */
+	damage(&oid, 1000);
+	auto_close int fd = store_open(x, &oid, 300000, &the_err);
+	assert_ok(fd);
+	assert_int_equal(pread_full(fd, back, 300001, 0), 300000);
+	assert_memory_equal(back, data, 1000);
+	assert_int_not_equal(back[1000], data[1000]);
+	assert_int_equal(store_check(x, &oid, 300000), 0);
+}
+
 static void test_sparse(void **state)
 {
 	enum { N = 64 << 20 };
@@ -321,6 +350,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sizes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mode_and_missing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sparse, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_small, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
