@@ -250,7 +250,9 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 			return;
 		}
 		if (strcmp(name, IDX_LOOKED_XATTR) == 0)
-			trace_spoil(fs->trace, "an mlfs in it used --only-if-cached");
+			trace_spoil(
+				fs->trace,
+				"what an mlfs in it told depends on its cache: --verify or --only-if-cached");
 		text = fs->answer ? fs->answer(fs->answer_arg, name) : NULL;
 	}
 	if (text)

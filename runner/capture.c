@@ -221,6 +221,41 @@ static int may_store(struct work *w)
 	return 0;
 }
 
+static int store(struct work *w)
+{
+	int r = may_store(w);
+
+	if (r == 0)
+		r = capture_inputs(w);
+	w->ret->inputs = w->set.n;
+	if (r == 0) {
+		compute_key(w);
+		r = capture_outputs(w);
+	}
+	if (r == 0)
+		r = add_console(w);
+	if (r == 0)
+		r = add_stdin(w);
+	if (r == 0)
+		r = put(w);
+	w->ret->stored = r == 0;
+	return r;
+}
+
+/* --verify: a run that could not have been stored proves nothing, but what it left is compared all the same. */
+static int compare(struct work *w)
+{
+	const char *spoiled = w->ret->reason[0]	  ? w->ret->reason
+			      : w->c->in->spoiled ? w->c->in->spoiled
+						  : trace_spoiled(w->c->trace);
+	int r = spoiled ? capture_refuse(w, "%s", spoiled) : 0;
+
+	if (r == 0)
+		r = capture_inputs(w);
+	verify_run(w, r == 0 ? VERIFY_ALL : VERIFY_OUTPUTS);
+	return r;
+}
+
 void capture(const struct capture *c, struct outcome *ret)
 {
 	struct work w = {.c = c, .ret = ret, .r = xcalloc(1, sizeof(*w.r))};
@@ -230,21 +265,7 @@ void capture(const struct capture *c, struct outcome *ret)
 	w.v = trace_sorted(c->trace, &w.n);
 	look_now(&w);
 	describe(&w);
-	r = may_store(&w);
-	if (r == 0)
-		r = capture_inputs(&w);
-	ret->inputs = w.set.n;
-	if (r == 0) {
-		compute_key(&w);
-		r = capture_outputs(&w);
-	}
-	if (r == 0)
-		r = add_console(&w);
-	if (r == 0)
-		r = add_stdin(&w);
-	if (r == 0)
-		r = put(&w);
-	ret->stored = r == 0;
+	r = c->expected ? compare(&w) : store(&w);
 	if (r < 0)
 		snprintf(ret->reason, sizeof(ret->reason), "%s", w.cannot);
 	free(w.v);

@@ -48,6 +48,21 @@ bool capture_is_own(const struct work *w, const struct trace_path *p);
 /* Its place among the sorted paths; w->n when it is none of them. */
 size_t capture_find(const struct work *w, const char *path);
 
+/* Open an output to read it; one that its owner may not read is made readable for an instant. -1 and errno. */
+int capture_open(const char *path, const struct stat *st) must_check;
+/* What stands at a path, for idx_left_add. False: it cannot be told. The caller frees it by left_free. */
+bool capture_describe_left(struct idx *x, const char *path, const struct stat *st,
+			   struct left *ret);
+
+/* verify.c: compare the run with c->expected and write the verdict to c->verdict_fd. w->cannot: why the run could not
+ * have been stored. */
+enum verify_what {
+	VERIFY_ALL,
+	VERIFY_OUTPUTS, /* its inputs are not known in full */
+	VERIFY_RUNNING, /* processes of it are alive: neither its console nor what it wrote elsewhere */
+};
+void verify_run(struct work *w, enum verify_what what);
+
 /* capture_inputs.c: the path set and the state of each path in it. 0, or -ECANCELED. */
 int capture_inputs(struct work *w) must_check;
 /* capture_outputs.c: what was left, into the store. 0, or -ECANCELED. */

@@ -38,8 +38,7 @@ static void before_of(const struct trace_path *p, struct left *l)
 	}
 }
 
-/* One that its owner may not read is made readable for an instant. -1 and errno. */
-static int open_output(const char *path, const struct stat *st)
+int capture_open(const char *path, const struct stat *st)
 {
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
@@ -55,7 +54,7 @@ static int open_output(const char *path, const struct stat *st)
 
 static int capture_file(struct work *w, const char *path, const struct stat *st, struct output *o)
 {
-	auto_close int fd = open_output(path, st);
+	auto_close int fd = capture_open(path, st);
 	struct idx_digest *d = &w->digests[w->n_digests];
 	struct stat before, after;
 	struct err e = {0};
@@ -89,6 +88,34 @@ static int capture_link(struct work *w, const char *path, struct output *o)
 		return capture_refuse(w, "cannot read the link %s: %s", path, strerror(errno));
 	o->now.target = xstrndup(target, (size_t)n);
 	return 0;
+}
+
+bool capture_describe_left(struct idx *x, const char *path, const struct stat *st, struct left *ret)
+{
+	char target[PATH_MAX];
+	ssize_t n;
+
+	*ret = (struct left){.mode = st->st_mode & 07777};
+	switch (st->st_mode & S_IFMT) {
+	case S_IFREG:
+		ret->type = OUT_FILE;
+		ret->size = (uint64_t)st->st_size;
+		return idx_digest_file(x, path, st, &ret->fp) >= 0;
+	case S_IFDIR:
+		ret->type = OUT_DIR;
+		return true;
+	case S_IFIFO:
+		ret->type = OUT_FIFO;
+		return true;
+	case S_IFLNK:
+		ret->type = OUT_LINK;
+		n = readlink(path, target, sizeof(target) - 1);
+		if (n >= 0)
+			ret->target = xstrndup(target, (size_t)n);
+		return n >= 0;
+	default:
+		return false;
+	}
 }
 
 /* How it was left: type, mode, content. */

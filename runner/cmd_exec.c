@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -10,6 +11,7 @@
 
 #include "inherited.h"
 #include "supervise.h"
+#include "verdict.h"
 
 struct exec {
 	struct exec_opts o;
@@ -191,6 +193,15 @@ static int64_t bytes_of(const struct result *r)
 	return (int64_t)n;
 }
 
+static void fill_hit(struct exec *x, const struct result *r)
+{
+	x->rep.result = "hit";
+	x->rep.input_key = &r->input_key;
+	x->rep.inputs = r->n_inputs;
+	x->rep.outputs = r->n_outputs;
+	x->rep.output_bytes = (uint64_t)bytes_of(r);
+}
+
 /* 1: served (*ret_status). 0: it could not be; the step is to run, *why says why. */
 static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, char **why)
 {
@@ -215,16 +226,12 @@ static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, 
 	}
 	if (stdin_consume(x->in, r, &e) < 0)
 		log_warn("%s", e.msg);
-	x->rep.result = "hit";
-	x->rep.input_key = &r->input_key;
+	fill_hit(x, r);
 	x->rep.exit_status = *ret_status = r->exit_status;
 	x->rep.wall_seconds = (double)(mono_ns() - x->begun) / 1e9;
 	x->rep.saved_seconds = (double)r->wall_ns / 1e9 - x->rep.wall_seconds;
 	if (x->rep.saved_seconds < 0)
 		x->rep.saved_seconds = 0;
-	x->rep.inputs = r->n_inputs;
-	x->rep.outputs = r->n_outputs;
-	x->rep.output_bytes = (uint64_t)bytes_of(r);
 	if (console_replay(console, n, r->chunks, r->n_chunks, &e) < 0) {
 		if (e.code == EPIPE)
 			raise(SIGPIPE); /* as the command would have been told */
@@ -279,7 +286,44 @@ static int after_run(struct exec *x, const struct outcome *out)
 	return out->exit_status;
 }
 
-static int run_recorded(struct exec *x)
+/* The run of a hit: what was found is told, and is the exit status when it is a difference. */
+static int after_verify(struct exec *x, const struct result *expected, int fd,
+			const struct outcome *out)
+{
+	auto_free char *reason = NULL;
+	struct verdict v = {0};
+	struct err e = {0};
+	char said[64];
+	int status;
+
+	if (verdict_read(fd, &v, &e) < 0)
+		v.unsure = xstrdup(e.msg);
+	reason = verdict_reason(&v, x->rep.cwd);
+	status = v.total ? EXIT_MLFS : out->exit_status;
+	if (v.total) /* a status that nothing the step read accounts for */
+		(void)!idx_ask_view(IDX_LOOKED_XATTR, said, sizeof(said));
+	fill_hit(x, expected);
+	x->rep.verdict = &v;
+	x->rep.reason = reason;
+	x->rep.exit_status = status;
+	x->rep.started_ns = out->started_ns;
+	x->rep.wall_seconds = (double)out->wall_ns / 1e9;
+	verdict_tell(&v, &x->rep, x->o.verbosity);
+	write_report(x);
+	if (idx_open(x->cache, false, &x->idx, &e) == 0) {
+		if (!v.total && idx_result_touch(x->idx, expected, &e) < 0)
+			log_debug("%s", e.msg);
+		note_run(x);
+	}
+	x->rep.verdict = NULL;
+	x->rep.reason = NULL;
+	x->rep.input_key = NULL;
+	verdict_free(&v);
+	return status;
+}
+
+/* expected: see struct supervised; with it, after_verify tells of the run. */
+static int run_recorded(struct exec *x, const struct result *expected, int verdict_fd)
 {
 	struct supervised s = {.opts = &x->o,
 			       .step = &x->step,
@@ -288,7 +332,9 @@ static int run_recorded(struct exec *x)
 			       .lock = x->lock,
 			       .cache_dir = x->cache,
 			       .other_cache = x->other_cache,
-			       .mask = x->mask};
+			       .mask = x->mask,
+			       .expected = expected,
+			       .verdict_fd = verdict_fd};
 	struct outcome out = {0};
 	struct err e = {0};
 
@@ -308,7 +354,7 @@ static int run_recorded(struct exec *x)
 	if (!out.ran)
 		return run_uncached(x,
 				    out.failure[0] ? out.failure : "the step cannot be recorded");
-	return after_run(x, &out);
+	return expected ? after_verify(x, expected, verdict_fd, &out) : after_run(x, &out);
 }
 
 /*
@@ -329,20 +375,40 @@ static bool may_wait(const struct exec *x)
 	return true;
 }
 
-/* The lock of this step: who waited for it looks again. Trouble with it is no reason not to run. */
-static int lock_step(struct exec *x, int *ret_status)
+/* The lock of this step. True: it had to be waited for. Trouble with it is no reason not to run. */
+static bool lock_step(struct exec *x)
 {
 	struct err e = {0};
 	int r = idx_lock(x->idx, &x->step.key, false, &x->lock, &e);
 
 	if (r != -EWOULDBLOCK || !may_wait(x))
-		return 0;
+		return false;
 	do
 		r = idx_lock(x->idx, &x->step.key, true, &x->lock, &e);
 	while (r == -EINTR);
-	if (x->o.refresh)
-		return 0;
-	return try_hit(x, ret_status);
+	return true;
+}
+
+/* ---- a hit that is run all the same ---- */
+
+/* 1: it was a hit, and was run. 0: x->why_miss says why not. */
+static int try_verify(struct exec *x, int *ret_status)
+{
+	auto_close int fd = memfd_create("mlfs-verdict", MFD_CLOEXEC);
+	struct decision d = {0};
+	bool hit;
+
+	decide(x->idx, &x->o, &x->step, x->in, &d);
+	hit = d.hit;
+	if (hit && fd < 0) {
+		*ret_status = run_uncached(x, "cannot verify: there is no memory for it");
+	} else if (hit) {
+		*ret_status = run_recorded(x, d.result, fd);
+	} else {
+		x->why_miss = xstrdup(d.reason ? d.reason : "not seen before");
+	}
+	decision_free(&d);
+	return hit;
 }
 
 /* The step key: what is to be run, and what the caller passes on beside the standard streams. */
@@ -377,9 +443,12 @@ static int run_cached(struct exec *x)
 	x->rep.name = x->step.name;
 	x->rep.step_key = &x->step.key;
 	x->rep.cwd = x->step.cwd;
+	/* Nobody else is to write the outputs while they are compared. */
+	if (x->o.verify)
+		(void)lock_step(x);
 	if (x->o.refresh)
 		x->why_miss = xstrdup("--refresh");
-	else if (try_hit(x, &status))
+	else if (x->o.verify ? try_verify(x, &status) : try_hit(x, &status))
 		return status;
 	x->rep.result = "miss";
 	if (x->o.only_if_cached) {
@@ -389,11 +458,14 @@ static int run_cached(struct exec *x)
 		write_report(x);
 		return EXIT_MLFS;
 	}
-	if (x->o.read_only) /* nothing is to be stored, so nothing needs to be seen */
+	if (x->o.read_only) { /* nothing is to be stored, so nothing needs to be seen */
+		idx_unlock(take(x->lock));
 		return run_plain(x, x->why_miss);
-	if (lock_step(x, &status))
+	}
+	/* Who waited for the lock looks again. */
+	if (!x->o.verify && lock_step(x) && !x->o.refresh && try_hit(x, &status))
 		return status;
-	return run_recorded(x);
+	return run_recorded(x, NULL, -1);
 }
 
 /*
@@ -435,7 +507,8 @@ static int run_exec(struct exec *x)
 				 .argv = x->o.argv,
 				 .cwd = cwd,
 				 .name = x->o.name ? x->o.name : x->o.argv[0],
-				 .started_ns = now_ns()};
+				 .started_ns = now_ns(),
+				 .verify = x->o.verify};
 	if (x->o.no_cache)
 		return run_plain(x, "--no-cache");
 	if (is_in_view(x->o.cache_dir)) {
@@ -464,11 +537,6 @@ int cmd_exec(int argc, char **argv)
 
 	if (r)
 		return r < 0 ? EXIT_MLFS : r - 1;
-	if (x.o.verify) { /* better refused than taken for done */
-		log_warn("cannot verify: --verify is not in this version yet");
-		exec_opts_free(&x.o);
-		return EXIT_MLFS;
-	}
 	sigprocmask(SIG_SETMASK, NULL, &x.mask);
 	status = run_exec(&x);
 	idx_unlock(x.lock);

@@ -187,20 +187,9 @@ static const struct view *view_get(struct look *l, const struct path_entry *p)
 
 /* ---- sentences ---- */
 
-/* Paths below the working directory are said relative to it. */
 static const char *shown(const struct look *l, const char *path)
 {
-	size_t n = l->s->cwd ? strlen(l->s->cwd) : 0;
-
-	if (n > 1 && strncmp(path, l->s->cwd, n) == 0) {
-		if (path[n] == '\0')
-			return ".";
-		if (path[n] == '/')
-			return path + n + 1;
-	}
-	if (n == 1 && path[0] == '/' && path[1])
-		return path + 1;
-	return path;
+	return shown_path(l->s->cwd, path);
 }
 
 /* Keeps the first reason: path sets come with the most recently useful one first. Takes `text`. */

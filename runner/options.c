@@ -61,7 +61,8 @@ static const struct option_def options[] = {
 	 "store results with a non-zero status too"},
 	{"salt", 0, K_TEXT, AT(salt), 0, false, "TEXT", "part of the key: change it to start over"},
 	{"name", 0, K_WORD, AT(name), 0, false, "NAME", "what this step is called"},
-	{"verify", 0, K_FLAG, AT(verify), 0, false, NULL, "not in this version yet: refused"},
+	{"verify", 0, K_FLAG, AT(verify), 0, false, NULL,
+	 "on a hit run it all the same and compare"},
 	{"report", 0, K_WORD, AT(report), 0, false, "FILE", "write a JSON object about this run"},
 	{"max-size", 0, K_SIZE, AT(max_size), 0, false, "SIZE",
 	 "not in this version yet: not enforced"},
@@ -451,25 +452,44 @@ static int parse_words(struct words *w, struct exec_opts *o)
 	return 0;
 }
 
-/* Words that contradict each other on one command line (mlfs.conf is overruled by it instead). */
-static int check_together(const struct exec_opts *o)
-{
-	const struct {
-		bool a, b;
-		const char *text;
-	} pairs[] = {
-		{o->no_cache, o->only_if_cached, "'--no-cache' and '--only-if-cached'"},
-		{o->no_cache, o->refresh, "'--no-cache' and '--refresh'"},
-		{o->no_cache, o->verify, "'--no-cache' and '--verify'"},
-		{o->refresh, o->only_if_cached, "'--refresh' and '--only-if-cached'"},
-		{o->refresh, o->read_only, "'--refresh' and '--read-only'"},
-		{o->verify, o->only_if_cached, "'--verify' and '--only-if-cached'"},
-	};
+/* Flags that contradict each other; the first is the one that holds where mlfs.conf sets both. */
+static const struct {
+	size_t holds, yields;
+	const char *text;
+} exclusive[] = {
+	{AT(no_cache), AT(only_if_cached), "'--no-cache' and '--only-if-cached'"},
+	{AT(no_cache), AT(refresh), "'--no-cache' and '--refresh'"},
+	{AT(no_cache), AT(verify), "'--no-cache' and '--verify'"},
+	{AT(only_if_cached), AT(refresh), "'--refresh' and '--only-if-cached'"},
+	{AT(read_only), AT(refresh), "'--refresh' and '--read-only'"},
+	{AT(refresh), AT(verify), "'--refresh' and '--verify'"},
+	{AT(only_if_cached), AT(verify), "'--verify' and '--only-if-cached'"},
+};
+#define N_EXCLUSIVE (sizeof(exclusive) / sizeof(*exclusive))
 
-	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++)
-		if (pairs[i].a && pairs[i].b)
-			return usage(xasprintf("%s exclude each other", pairs[i].text));
+static bool *flag(struct exec_opts *o, size_t offset)
+{
+	return (bool *)((char *)o + offset);
+}
+
+/* On one command line they are a mistake. */
+static int check_together(struct exec_opts *words)
+{
+	for (size_t i = 0; i < N_EXCLUSIVE; i++)
+		if (*flag(words, exclusive[i].holds) && *flag(words, exclusive[i].yields))
+			return usage(xasprintf("%s exclude each other", exclusive[i].text));
 	return 0;
+}
+
+/* A word of the command line overrules what mlfs.conf says against it. */
+static void settle_together(struct exec_opts *words, struct exec_opts *o)
+{
+	for (size_t i = 0; i < N_EXCLUSIVE; i++) {
+		bool *holds = flag(o, exclusive[i].holds), *yields = flag(o, exclusive[i].yields);
+
+		if (*holds && *yields)
+			*(*flag(words, exclusive[i].yields) ? holds : yields) = false;
+	}
 }
 
 /* ---- where things are ---- */
@@ -547,6 +567,7 @@ static int read_config(const struct exec_opts *words, struct exec_opts *ret)
 static int parse_both(struct words *w, struct exec_opts *first, struct exec_opts *ret)
 {
 	int r = parse_words(w, first);
+	bool settings; /* some were read */
 
 	if (r < 0)
 		return r;
@@ -564,7 +585,11 @@ static int parse_both(struct words *w, struct exec_opts *first, struct exec_opts
 	r = read_config(first, ret);
 	if (r < 0)
 		return r;
-	return parse_words(w, ret);
+	settings = ret->config != NULL;
+	r = parse_words(w, ret);
+	if (r == 0 && settings)
+		settle_together(first, ret);
+	return r;
 }
 
 int exec_opts_parse(int argc, char **argv, struct exec_opts *ret)

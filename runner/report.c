@@ -7,8 +7,9 @@
 #include <unistd.h>
 
 #include "runner.h"
+#include "verdict.h"
 
-/* ---- the JSON object of the contract (shared/cli.md): these fields, in this order ---- */
+/* ---- the JSON object of the contract: these fields, in this order; --verify adds its own ---- */
 
 static void put_text(struct buf *b, const char *name, const char *text)
 {
@@ -59,7 +60,10 @@ static void put_report(struct buf *b, const struct report *r)
 	buf_addf(b, "\"inputs\": %llu, ", (unsigned long long)r->inputs);
 	buf_addf(b, "\"outputs\": %llu, ", (unsigned long long)r->outputs);
 	buf_addf(b, "\"output_bytes\": %llu, ", (unsigned long long)r->output_bytes);
-	buf_addf(b, "\"started\": \"%s\"}\n", rfc3339(r->started_ns, started, sizeof(started)));
+	buf_addf(b, "\"started\": \"%s\"", rfc3339(r->started_ns, started, sizeof(started)));
+	if (r->verify)
+		verdict_json(r->verdict, b);
+	buf_addf(b, "}\n");
 }
 
 /* ---- where it goes ---- */

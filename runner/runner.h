@@ -75,6 +75,8 @@ struct step {
 int step_describe(const struct exec_opts *o, enum stdin_type in, const struct fp *stdin_file_fp,
 		  int64_t stdin_off, struct step *ret, struct err *e) must_check;
 void step_free(struct step *s);
+/* A path as it is said to people who are in cwd (NULL: nowhere): relative when below. Points into path, or is ".". */
+const char *shown_path(const char *cwd, const char *path);
 
 /* ---- stdin.c: what of fd 0 the command reads ---- */
 
@@ -207,6 +209,7 @@ int replay_outputs(struct idx *x, const struct decision *d, struct err *e) must_
 
 /* ---- report.c ---- */
 
+struct verdict;
 struct report {
 	const char *result; /* "hit", "miss", "uncached" */
 	bool stored;
@@ -219,6 +222,8 @@ struct report {
 	double wall_seconds, saved_seconds;
 	uint64_t inputs, outputs, output_bytes;
 	int64_t started_ns;
+	bool verify;		       /* --verify: verdict.h's fields are in it as well */
+	const struct verdict *verdict; /* or NULL: there was nothing to compare with */
 };
 /* Write the JSON object to path ("-": stdout), atomically for a regular file. */
 int report_write(const char *path, const struct report *r, struct err *e) must_check;

@@ -491,3 +491,18 @@ void step_free(struct step *s)
 	free(s->env_note);
 	*s = (struct step){0};
 }
+
+const char *shown_path(const char *cwd, const char *path)
+{
+	size_t n = cwd ? strlen(cwd) : 0;
+
+	if (n > 1 && strncmp(path, cwd, n) == 0) {
+		if (path[n] == '\0')
+			return ".";
+		if (path[n] == '/')
+			return path + n + 1;
+	}
+	if (n == 1 && path[0] == '/' && path[1])
+		return path + 1;
+	return path;
+}

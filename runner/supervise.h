@@ -31,6 +31,9 @@ struct supervised {
 	const char *cache_dir;
 	const char *other_cache; /* of an mlfs that the command runs, when it is another; or NULL */
 	sigset_t mask;		 /* the signal mask the command is to have */
+	/* --verify: not stored, but compared with this result; the verdict (verdict.h) goes to this memfd */
+	const struct result *expected;
+	int verdict_fd;
 };
 /* In the front: fork the supervisor, pass signals on, wait. -errno only when nothing was started. */
 int supervise(const struct supervised *s, struct outcome *ret, struct err *e) must_check;
@@ -50,11 +53,18 @@ struct capture {
 	const struct console_record *console;
 	const struct stdin_used *in;
 	const struct outcome *out; /* exit status and times */
+	pid_t command;
+	const struct result *expected; /* as in struct supervised */
+	int verdict_fd;
 };
 /*
  * Decide whether the run may be stored, capture its outputs and store the result. Fills ret's counts and key;
  * ret->stored, or ret->reason. Trouble is a reason, never an error.
+ * With c->expected nothing is stored: the run is compared with that, and the reason says why it could not have been.
  */
 void capture(const struct capture *c, struct outcome *ret);
+/* verify.c: the same while processes of the step are still alive (ret->reason says so): only its outputs and status are
+ * compared, the trace, console and stdin are not looked at. */
+void verify_running(const struct capture *c, struct outcome *ret);
 
 #endif

@@ -467,7 +467,10 @@ static void finish(struct super *s)
 			    .trace = fs_trace(s->fs),
 			    .console = &rec,
 			    .in = &used,
-			    .out = &s->out};
+			    .out = &s->out,
+			    .command = s->command,
+			    .expected = s->s->expected,
+			    .verdict_fd = s->s->verdict_fd};
 
 	join_server(s);
 	console_finish(s->console, &rec);
@@ -485,6 +488,21 @@ static void finish(struct super *s)
 				s->network_unseen);
 	}
 	capture(&c, &s->out);
+}
+
+/* --verify: processes of the step are alive, so that its trace and console are not settled. */
+static void compare_running(struct super *s)
+{
+	struct capture c = {.idx = s->idx,
+			    .opts = s->s->opts,
+			    .step = s->s->step,
+			    .out = &s->out,
+			    .command = s->command,
+			    .expected = s->s->expected,
+			    .verdict_fd = s->s->verdict_fd};
+
+	if (c.expected)
+		verify_running(&c, &s->out);
 }
 
 static void debug_figures(struct super *s)
@@ -579,6 +597,7 @@ static void run(struct super *s)
 	if (stdin_finish(s->s->in, &used, &e) < 0)
 		why_not(&s->out, e.msg);
 	console_flush(s->console);
+	compare_running(s);
 	idx_unlock(s->s->lock);
 	tell_front(s);
 	run_until(s, true, -1);

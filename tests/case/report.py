@@ -27,6 +27,20 @@ if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", 
     sys.exit(f"started is {report['started']!r}")
 if report["result"] == "hit" and report["input_key"] is None:
     sys.exit("a hit without a key")
+if "verified" in report:  # --verify
+    FIELDS.update(verified=(bool, type(None)), outputs_written=int, differences=list, notes=list)
+    for field in ("verified", "outputs_written", "differences", "notes"):
+        if field not in report or not isinstance(report[field], FIELDS[field]):
+            sys.exit(f"field {field} is {report.get(field)!r}")
+    for d in report["differences"]:
+        if set(d) != {"path", "what", "offset", "cause", "text"} or not isinstance(d["offset"], (int, type(None))):
+            sys.exit(f"a difference is {d!r}")
+    if (report["verified"] is False) != bool(report["differences"]):
+        sys.exit("verified and differences contradict each other")
+    # One line each, for the shell.
+    report["differences"] = "\n".join(
+        "|".join(str(d[k]) for k in ("path", "what", "offset", "cause", "text")) for d in report["differences"])
+    report["notes"] = "\n".join(report["notes"])
 for field in FIELDS:
     value = report[field]
     if isinstance(value, bool):

@@ -241,6 +241,12 @@ static void test_usage_errors(void **state)
 	bad(WORDS("--env", "=1", "x"), "mlfs: option '--env': '=1' has no name\n");
 	bad(WORDS("--refresh", "--only-if-cached", "x"),
 	    "mlfs: '--refresh' and '--only-if-cached' exclude each other\n");
+	bad(WORDS("--verify", "--refresh", "x"),
+	    "mlfs: '--refresh' and '--verify' exclude each other\n");
+	bad(WORDS("--verify", "--only-if-cached", "x"),
+	    "mlfs: '--verify' and '--only-if-cached' exclude each other\n");
+	bad(WORDS("--verify", "--no-cache", "x"),
+	    "mlfs: '--no-cache' and '--verify' exclude each other\n");
 	bad(WORDS("-q"), "mlfs: no command to run: mlfs exec [OPTIONS] [--] COMMAND [ARG...]\n");
 	bad(WORDS("--"), "mlfs: no command to run: mlfs exec [OPTIONS] [--] COMMAND [ARG...]\n");
 	bad(WORDS("--config", "/no/such/file", "x"),
@@ -387,6 +393,36 @@ static void test_config(void **state)
 	exec_opts_free(&o);
 }
 
+/* Flags that exclude each other: the command line wins, between two of the file the safer one. */
+static void test_config_exclusive(void **state)
+{
+	auto_free char *conf = in_dir("mlfs.conf");
+	struct exec_opts o;
+
+	(void)state;
+	write_text(conf, "verify = yes\nread-only = yes\n");
+	good(WORDS("x"), &o);
+	assert_true(o.verify && o.read_only);
+	exec_opts_free(&o);
+	good(WORDS("--refresh", "x"), &o);
+	assert_true(o.refresh && !o.verify && !o.read_only);
+	exec_opts_free(&o);
+	good(WORDS("--only-if-cached", "x"), &o);
+	assert_true(o.only_if_cached && !o.verify && o.read_only);
+	exec_opts_free(&o);
+	write_text(conf, "no-cache = yes\n");
+	good(WORDS("--verify", "x"), &o);
+	assert_true(o.verify && !o.no_cache);
+	exec_opts_free(&o);
+	good(WORDS("--verify=no", "x"), &o);
+	assert_true(!o.verify && o.no_cache);
+	exec_opts_free(&o);
+	write_text(conf, "refresh = yes\nverify = yes\nonly-if-cached = yes\n");
+	good(WORDS("x"), &o);
+	assert_true(o.only_if_cached && !o.refresh && !o.verify);
+	exec_opts_free(&o);
+}
+
 static void test_config_errors(void **state)
 {
 	static const struct {
@@ -434,6 +470,9 @@ static void test_config_unreadable(void **state)
 	assert_true(o.no_cache);
 	assert_non_null(strstr(said, "running without the cache"));
 	exec_opts_free(&o);
+	assert_int_equal(parse(WORDS("--verify", "x"), &o), 0);
+	assert_true(o.no_cache); /* no word of the file: what it would have said is not known */
+	exec_opts_free(&o);
 	assert_int_equal(rmdir(conf), 0);
 }
 
@@ -460,6 +499,7 @@ int main(void)
 		cmocka_unit_test_setup(test_ignore, no_config),
 		cmocka_unit_test_setup(test_cache_dir, no_config),
 		cmocka_unit_test_setup(test_config, no_config),
+		cmocka_unit_test_setup(test_config_exclusive, no_config),
 		cmocka_unit_test_setup(test_config_errors, no_config),
 		cmocka_unit_test_setup(test_config_unreadable, no_config),
 		cmocka_unit_test(test_nearest),
