@@ -35,9 +35,10 @@ struct fs_options {
 };
 /* Questions are extended attributes of any file of the view. Besides these there are those of index/below.c. */
 #define FS_ASK_PREFIX  "user.mlfs."
-#define FS_ASK_NETWORK "user.mlfs.network" /* the network use noticed so far; "": none */
-#define FS_ASK_MOUNTS \
-	"user.mlfs.mounts" /* the mounting noticed so far that no result may rest on; "": none */
+/* the network use noticed so far; "": none */
+#define FS_ASK_NETWORK "user.mlfs.network"
+/* the mounting noticed so far that no result may rest on; "": none */
+#define FS_ASK_MOUNTS  "user.mlfs.mounts"
 
 int fs_new(const struct fs_options *o, struct fs **ret, struct err *e) must_check;
 /* Serve the mount behind the /dev/fuse descriptor until it is unmounted. Takes ownership of fuse_fd. */

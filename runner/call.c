@@ -11,6 +11,10 @@
 
 #include "target.h"
 
+#ifndef __NR_mount_setattr /* Linux 5.12 */
+#define __NR_mount_setattr 442
+#endif
+
 #define LIST(...) \
 	(const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)
 #define NET(kind, nr)                                          \
@@ -34,7 +38,14 @@ static const struct call_rule native[] = {
 	NET(ACCEPT, __NR_accept4),
 	NET(SENDMMSG, __NR_sendmmsg),
 	NET(RING, __NR_io_uring_setup),
-	NET(SETNS, __NR_setns),
+	ANY(SETNS, __NR_setns),
+	ANY(MOUNT, __NR_mount),
+	ANY(MOUNT_CHANGE, __NR_umount2),
+	ANY(MOUNT_CHANGE, __NR_pivot_root),
+	ANY(MOUNT_CHANGE, __NR_move_mount),
+	ANY(MOUNT_CHANGE, __NR_mount_setattr),
+	ANY(FSOPEN, __NR_fsopen),
+	ANY(HANDLE, __NR_open_by_handle_at),
 	NET_IF(SENDTO, __NR_sendto, SET, 4, NULL, 0),
 	NET_IF(SENDMSG, __NR_sendmsg, NOT, 2, LIST(CALL_SEND_FLAGS)),
 	NET_IF(SOCKET, __NR_socket, ODD, 0, NULL, 0),
@@ -71,7 +82,15 @@ static const struct call_rule narrow[] = {
 	NET(SENDMSG, 370),
 	NET(SENDMMSG, 345),
 	NET(RING, 425),
-	NET(SETNS, 346),
+	ANY(SETNS, 346),
+	ANY(MOUNT, 21),
+	ANY(MOUNT_CHANGE, 22), /* umount */
+	ANY(MOUNT_CHANGE, 52),
+	ANY(MOUNT_CHANGE, 217),
+	ANY(MOUNT_CHANGE, 429),
+	ANY(MOUNT_CHANGE, 442),
+	ANY(FSOPEN, 430),
+	ANY(HANDLE, 342),
 	/* semget, msgget, shmat, shmget: linux/ipc.h */
 	{CALL_SHMGET, IPC, WHEN_ONE_OF, 0, LIST(2, 13, 21, 23), false},
 	ANY(SEMGET, 393),
@@ -96,7 +115,14 @@ static const struct call_rule narrow[] = {
 	NET(SENDMSG, 296),
 	NET(SENDMMSG, 374),
 	NET(RING, 425),
-	NET(SETNS, 375),
+	ANY(SETNS, 375),
+	ANY(MOUNT, 21),
+	ANY(MOUNT_CHANGE, 52),
+	ANY(MOUNT_CHANGE, 218),
+	ANY(MOUNT_CHANGE, 429),
+	ANY(MOUNT_CHANGE, 442),
+	ANY(FSOPEN, 430),
+	ANY(HANDLE, 371),
 	ANY(SEMGET, 299),
 	ANY(MSGGET, 303),
 	ANY(SHMAT, 305),

@@ -25,6 +25,10 @@ enum call_kind {
 	CALL_SENDMMSG,
 	CALL_RING, /* io_uring_setup */
 	CALL_SETNS,
+	CALL_MOUNT,
+	CALL_MOUNT_CHANGE, /* umount2, pivot_root, move_mount, mount_setattr */
+	CALL_FSOPEN,
+	CALL_HANDLE, /* open_by_handle_at */
 	CALL_SHMGET,
 	CALL_SHMAT,
 	CALL_SEMGET,

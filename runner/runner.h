@@ -245,10 +245,13 @@ int watch_install(bool network, struct err *e) must_check;
 /* Send the listener (one byte with SCM_RIGHTS) over the connected AF_UNIX socket. */
 int watch_send(int sock, int listener_fd, struct err *e) must_check;
 /* In the supervisor: a thread answers notifications until the step is gone. Takes listener_fd on success.
- * command: a process in the view that fs (borrowed) serves; fs NULL: locks are left alone.
+ * command: a process in the view that fs (borrowed) serves; fs NULL: locks are left alone. view: that view's mount
+ * namespace, from mounts_namespace (mounts.h).
  * network: as for watch_install. */
-int watch_start(int listener_fd, pid_t command, struct fs *fs, bool network, struct watch **ret,
-		struct err *e) must_check;
+int watch_start(int listener_fd, pid_t command, unsigned long view, struct fs *fs, bool network,
+		struct watch **ret, struct err *e) must_check;
+/* What was mounted that no result may rest on, or NULL. Any thread; valid until freed. */
+const char *watch_mounts(struct watch *w);
 /* No process of the step is left: ends the thread. Why the result must not be stored ("network was used: connect to
  * 93.184.216.34:443 by curl"), or NULL. Valid until freed. */
 const char *watch_spoiled(struct watch *w);

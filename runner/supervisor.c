@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "inherited.h"
+#include "mounts.h"
 #include "view.h"
 
 /* What is still running when the command has ended gets so long to end as well: `> >(tee log)` and the like. */
@@ -38,6 +39,7 @@ struct super {
 	int step;    /* to the step's process; -1 when closed */
 	int signals;
 	pid_t command;
+	unsigned long view_ns; /* see mounts.h */
 	struct console *console;
 	struct watch *_Atomic watch;
 	struct idx *idx;
@@ -207,6 +209,15 @@ static const char *network_so_far(struct super *s)
 	return s->network_unseen ? s->network_unseen : used ? used : "";
 }
 
+static const char *mounts_so_far(struct super *s)
+{
+	const char *seen = s->watch ? watch_mounts(s->watch) : NULL;
+
+	if (!s->watch && idx_ask_view(FS_ASK_MOUNTS, s->said, sizeof(s->said)) > 0)
+		return s->said;
+	return seen ? seen : "";
+}
+
 /* Its own and those around it. */
 static const char *keys_held(struct super *s)
 {
@@ -227,6 +238,8 @@ static const char *answer(void *arg, const char *question)
 
 	if (strcmp(question, FS_ASK_NETWORK) == 0)
 		return network_so_far(s);
+	if (strcmp(question, FS_ASK_MOUNTS) == 0)
+		return mounts_so_far(s);
 	if (strcmp(question, IDX_KEYS_XATTR) == 0)
 		return keys_held(s);
 	if (strcmp(question, IDX_LOOKED_XATTR) == 0) { /* it is the same for those around */
@@ -250,8 +263,9 @@ static void watch_failed(struct super *s, const char *why)
 static int start_server(struct super *s, int fuse_fd, struct err *e)
 {
 	struct fs_options o = {.idx = s->idx,
-			       .own_ids_only = view_kind() == VIEW_USER,
-			       .posix_acl = view_kind() == VIEW_ROOT,
+			       .own_ids_only = view_kind() == VIEW_USER || view_user_ids() == 1,
+			       .posix_acl =
+				       view_kind() == VIEW_ROOT && view_user_ids() == VIEW_ALL_IDS,
 			       .strict = s->s->opts->strict,
 			       .ignore = s->s->opts->ignore.v,
 			       .n_ignore = s->s->opts->ignore.n,
@@ -306,14 +320,16 @@ static int set_up(struct super *s)
 	while ((r = message_recv(s->step, &m, &e)) > 0) {
 		switch (m.tag) {
 		case 'F':
+			/* It waits for the server now. Later, the command may already be in another. */
+			s->view_ns = mounts_namespace(s->command);
 			if (start_server(s, m.fd, &e) < 0) {
 				snprintf(s->out.failure, sizeof(s->out.failure), "%s", e.msg);
 				return 0;
 			}
 			break;
 		case '\0': /* watch_send's */
-			if (watch_start(m.fd, s->command, s->fs, !s->s->opts->allow_network, &w,
-					&e) < 0)
+			if (watch_start(m.fd, s->command, s->view_ns, s->fs,
+					!s->s->opts->allow_network, &w, &e) < 0)
 				watch_failed(s, e.msg);
 			s->watch = w;
 			break;
@@ -460,6 +476,7 @@ static void finish(struct super *s)
 	struct console_record rec = {0};
 	struct stdin_used used = {0};
 	char outer[512] = "network use could not be noticed";
+	const char *mounted;
 	struct err e = {0};
 	struct capture c = {.idx = s->idx,
 			    .opts = s->s->opts,
@@ -477,6 +494,8 @@ static void finish(struct super *s)
 	if (stdin_finish(s->s->in, &used, &e) < 0)
 		why_not(&s->out, e.msg);
 	why_not(&s->out, inherited_spoiled(s->s->passed));
+	mounted = mounts_so_far(s);
+	why_not(&s->out, *mounted ? mounted : NULL);
 	why_not(&s->out, s->watch ? watch_spoiled(s->watch) : NULL);
 	if (!s->s->opts->allow_network) {
 		if (s->outer_watches && idx_ask_view(FS_ASK_NETWORK, outer, sizeof(outer)) != 0)

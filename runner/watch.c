@@ -2,7 +2,8 @@
 /*
  * watch.c - some calls of the step are seen before they happen. A seccomp filter in the step (filter.c, from the
  * list in call.c) hands them to the supervisor, where a thread decides about each (seccomp_unotify(2)): those that
- * use sockets are for net.c, other shared memory and queues for ipc.c, those that lock files for locks.c.
+ * use sockets are for net.c, other shared memory and queues for ipc.c, those that lock files for locks.c, those that mount
+ * for mounts.c.
  */
 #include <errno.h>
 #include <poll.h>
@@ -17,6 +18,7 @@
 #include "runner.h"
 #include "ipc.h"
 #include "locks.h"
+#include "mounts.h"
 #include "net.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS /* Linux 6.6 */
@@ -32,6 +34,7 @@ struct watch {
 	struct locks *locks; /* NULL: not to be had */
 	struct net *net;
 	struct ipc *ipc;
+	struct mounts *mounts;
 	struct seccomp_notif *req;
 	struct seccomp_notif_resp *resp;
 	size_t req_size, resp_size;
@@ -77,6 +80,13 @@ static bool net_call(struct watch *w, const struct call *c)
 	return false;
 }
 
+static bool still_waits(void *arg)
+{
+	struct watch *w = arg;
+
+	return ioctl(w->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &w->req->id) == 0;
+}
+
 /* False: it is answered already, or later. */
 static bool decide_call(struct watch *w)
 {
@@ -101,6 +111,16 @@ static bool decide_call(struct watch *w)
 		ipc_ask(w->ipc, &c);
 		w->resp->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
 		return true;
+	case CALL_MOUNT:
+	case CALL_MOUNT_CHANGE:
+	case CALL_FSOPEN:
+	case CALL_HANDLE:
+		mounts_ask(w->mounts, &c, still_waits, w);
+		w->resp->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+		return true;
+	case CALL_SETNS:
+		mounts_ask(w->mounts, &c, still_waits, w);
+		return net_call(w, &c);
 	default:
 		return net_call(w, &c);
 	}
@@ -161,8 +181,8 @@ static int buffers_alloc(struct watch *w, struct err *e)
 	return 0;
 }
 
-int watch_start(int listener_fd, pid_t command, struct fs *fs, bool network, struct watch **ret,
-		struct err *e)
+int watch_start(int listener_fd, pid_t command, unsigned long view, struct fs *fs, bool network,
+		struct watch **ret, struct err *e)
 {
 	struct watch *w = xcalloc(1, sizeof(*w));
 	sigset_t all, old;
@@ -184,6 +204,7 @@ int watch_start(int listener_fd, pid_t command, struct fs *fs, bool network, str
 		w->locks = locks_new(listener_fd, command, fs);
 	w->net = net_new(listener_fd, command, !network);
 	w->ipc = ipc_new();
+	w->mounts = mounts_new(command, view);
 	/* Signals are the main thread's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -222,6 +243,11 @@ const char *watch_spoiled(struct watch *w)
 	return why ? why : ipc_spoiled(w->ipc);
 }
 
+const char *watch_mounts(struct watch *w)
+{
+	return mounts_spoiled(w->mounts);
+}
+
 const char *watch_touched(struct watch *w)
 {
 	const char *why = net_touched(w->net);
@@ -237,6 +263,7 @@ void watch_free(struct watch *w)
 	locks_free(w->locks);
 	net_free(w->net);
 	ipc_free(w->ipc);
+	mounts_free(w->mounts);
 	base_close(&w->listener);
 	base_close(&w->stop);
 	free(w->req);

@@ -83,7 +83,7 @@ static inline char *watched(int (*fn)(void))
 
 	if (listener < 0)
 		skip();
-	assert_int_equal(watch_start(listener, 0, NULL, true, &w, &e), 0);
+	assert_int_equal(watch_start(listener, 0, 0, NULL, true, &w, &e), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
