@@ -174,7 +174,9 @@ int state_of(struct idx *x, const char *path, unsigned kinds, const struct stat 
  * xattr_blob. */
 struct facts {
 	bool present;
-	mode_t mode;   /* st_mode */
+	mode_t mode; /* st_mode */
+	uid_t uid;
+	gid_t gid;
 	uint64_t size; /* regular files */
 	int64_t mtime_ns;
 	struct fp digest;   /* OBS_CONTENT */
@@ -187,6 +189,8 @@ struct facts {
 };
 void state_of_facts(unsigned kinds, const struct facts *f, char *const *excluded, size_t n_excluded,
 		    struct buf *out);
+/* owner.c: the part of a state that says whose it is; nothing when it is one's own. */
+void owner_put(mode_t mode, uid_t uid, gid_t gid, struct buf *out);
 /* Names and types of a directory sorted by name ("fname"), "." and ".." left out. Caller frees with
  * strv_free. */
 int list_dir(int dirfd_, char ***ret, size_t *ret_n) must_check;

@@ -91,6 +91,8 @@ void state_of_facts(unsigned kinds, const struct facts *f, char *const *excluded
 		buf_u8(out, 'M');
 		buf_varint(out, f->mode & 07777);
 	}
+	if (kinds & (OBS_ATTR | OBS_CONTENT | OBS_LIST | OBS_LINK))
+		owner_put(f->mode, f->uid, f->gid, out);
 	if (type == S_IFREG)
 		encode_file(kinds, f, out);
 	if (kinds & (OBS_ATTR | OBS_CONTENT) && (type == S_IFCHR || type == S_IFBLK)) {
@@ -176,6 +178,8 @@ static int gather(struct idx *x, const char *path, unsigned kinds, const struct 
 	*f = (struct facts){
 		.present = true,
 		.mode = st->st_mode,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
 		.size = (uint64_t)st->st_size,
 		.mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
 		.rdev = st->st_rdev,

@@ -126,6 +126,8 @@ static struct facts facts_of(const struct trace_path *p)
 	return (struct facts){
 		.present = was_there(p),
 		.mode = p->st.st_mode,
+		.uid = p->st.st_uid,
+		.gid = p->st.st_gid,
 		.size = (uint64_t)p->st.st_size,
 		.mtime_ns = ns_of(p->st.st_mtim),
 		.rdev = p->st.st_rdev,

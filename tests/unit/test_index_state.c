@@ -245,6 +245,8 @@ static void test_facts_agree(void **state)
 		if (lstat(path, &st) == 0) {
 			f = (struct facts){.present = true,
 					   .mode = st.st_mode,
+					   .uid = st.st_uid,
+					   .gid = st.st_gid,
 					   .size = (uint64_t)st.st_size,
 					   .mtime_ns = st.st_mtim.tv_sec * 1000000000L +
 						       st.st_mtim.tv_nsec,
