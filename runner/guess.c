@@ -139,7 +139,8 @@ static bool binary_address(const struct guess_in *in, struct guess *ret)
 			continue;
 		memcpy(&then, in->then.p + b, 8); /* as this machine writes them */
 		memcpy(&now, in->now.p + b, 8);
-		if (!is_address(then) || !is_address(now) || then == now)
+		/* Chance moves them far; bytes that only look like one differ anywhere. */
+		if (!is_address(then) || !is_address(now) || (then ^ now) >> 24 == 0)
 			continue;
 		ret->cause = address_cause;
 		(void)snprintf(ret->then, GUESS_TEXT, "0x%llx", (unsigned long long)then);
@@ -200,17 +201,33 @@ static size_t scan_mixed_token(const uint8_t *p, size_t n, size_t at)
 	return len >= 16 && digits >= 2 && small >= 2 && capitals >= 2 ? len : 0;
 }
 
-/* Tokens of one length that have no more in common than chance gives. */
-static bool unrelated(const struct guess_in *in, guess_scan fn)
+static bool is_mixed(const uint8_t *p, size_t n)
 {
-	size_t begin, then, now, same = 0;
+	bool digit = false, small = false, capital = false;
+
+	for (size_t i = 0; i < n; i++) {
+		digit |= guess_is_digit(p[i]);
+		small |= p[i] >= 'a' && p[i] <= 'z';
+		capital |= p[i] >= 'A' && p[i] <= 'Z';
+	}
+	return digit && small && capital;
+}
+
+/* Tokens of one length that have no more in common than chance gives. mixed: and look so from the first difference on, as
+ * no two identifiers with the same beginning do. */
+static bool unrelated(const struct guess_in *in, guess_scan fn, bool mixed)
+{
+	size_t begin, then, now, same = 0, rest;
 
 	if (!guess_find(in, fn, &begin, &then, &now) || then != now)
 		return false;
+	rest = begin + then - in->at;
 	for (size_t i = in->at; i < begin + then; i++)
 		same += in->then.p[i] == in->now.p[i];
-	/* What is the same before the first difference is a prefix at most, no sign of chance. */
-	return begin + then - in->at >= 6 && same * 3 <= begin + then - in->at;
+	if (rest < 6 || same * 3 > rest)
+		return false;
+	return !mixed ||
+	       (is_mixed(in->then.p + in->at, rest) && is_mixed(in->now.p + in->at, rest));
 }
 
 /* ---- names of temporary files ---- */
@@ -488,10 +505,10 @@ static bool written_in_text(const struct guess_in *in, struct guess *ret)
 {
 	if (process_id(in, ret) || guess_number(in, ret))
 		return true;
-	if (unrelated(in, scan_hex_token))
+	if (unrelated(in, scan_hex_token, false))
 		return guess_token(in, scan_hex_token,
 				   "a random token, or the digest of something that differs", ret);
-	if (unrelated(in, scan_mixed_token))
+	if (unrelated(in, scan_mixed_token, true))
 		return guess_token(in, scan_mixed_token, "a random token", ret);
 	return false;
 }

@@ -12,7 +12,7 @@
 
 #define MAX_PAIRS     256
 /* Digits without relation that make chance plain. */
-#define RANDOM_DIGITS 5
+#define RANDOM_DIGITS 4
 #define MAX_NUMBER    40
 
 /* ---- written numbers ---- */
@@ -167,10 +167,22 @@ struct pairs {
 	int digits; /* of the far ones, without what is the same at their beginning */
 };
 
+static size_t whole_part(const uint8_t *p, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && p[i] != '.' && p[i] != 'e' && p[i] != 'E')
+		i++;
+	return i;
+}
+
+/* Digits that are the same at the beginning, where they stand for the same. */
 static int same_digits(const uint8_t *a, size_t na, const uint8_t *b, size_t nb)
 {
 	size_t i = 0;
 
+	if (whole_part(a, na) != whole_part(b, nb))
+		return 0;
 	while (i < na && i < nb && a[i] == b[i])
 		i++;
 	return significant(a, i);
@@ -217,12 +229,42 @@ static void walk(const struct guess_in *in, size_t begin, struct pairs *ret)
 	}
 }
 
+/* ---- clocks that count from another moment than 1970 ---- */
+
+/* Did the number grow by the time between the runs, in one of the usual units? Only where that is no likely accident: the
+ * runs are short beside it. */
+static bool clock_ticked(const struct guess_in *in, double then, double now)
+{
+	double least = (double)(in->now.from_ns - in->then.to_ns) / 1e9;
+	double most = (double)(in->now.to_ns - in->then.from_ns) / 1e9;
+
+	if (!in->then.from_ns || least < 30 || most > least * 1.01 + 1)
+		return false;
+	for (double unit = 1; unit < 1e10; unit *= 1000)
+		if (now - then >= least * unit && now - then <= most * unit)
+			return true;
+	return false;
+}
+
+static bool running_clock(const struct guess_in *in, struct guess *ret)
+{
+	size_t begin, then, now;
+	struct number x, y;
+
+	if (!guess_find(in, number_length, &begin, &then, &now) ||
+	    !scan_number(in->then.p, in->then.n, begin, &x) ||
+	    !scan_number(in->now.p, in->now.n, begin, &y) || !clock_ticked(in, x.value, y.value))
+		return false;
+	return guess_token(in, number_length,
+			   "a timestamp: it grew by the time between the two runs", ret);
+}
+
 bool guess_number(const struct guess_in *in, struct guess *ret)
 {
 	size_t begin, then, now;
 	struct pairs p = {0};
 
-	if (guess_token(in, scan_measured, "a measured time", ret))
+	if (running_clock(in, ret) || guess_token(in, scan_measured, "a measured time", ret))
 		return true;
 	if (!guess_find(in, number_length, &begin, &then, &now))
 		return false;
@@ -245,17 +287,28 @@ struct floats {
 	size_t n, plausible, differing, near, far;
 };
 
-static double load_float(const uint8_t *p, size_t width)
+/* How they are laid out: arrays in the order of this machine, which wrote them, and the lists of pickles, where a letter
+ * stands before each. */
+static const struct layout {
+	size_t width, stride;
+	bool swapped;
+} layouts[] = {{8, 8, false}, {4, 4, false}, {8, 8, true}, {8, 9, true}};
+
+static double load_float(const uint8_t *p, const struct layout *l)
 {
+	uint64_t bits;
 	double d;
 	float f;
 
-	if (width == 8) {
-		memcpy(&d, p, 8);
-		return d;
+	if (l->width == 4) {
+		memcpy(&f, p, 4);
+		return f;
 	}
-	memcpy(&f, p, 4);
-	return f;
+	memcpy(&bits, p, 8);
+	if (l->swapped)
+		bits = __builtin_bswap64(bits);
+	memcpy(&d, &bits, 8);
+	return d;
 }
 
 static bool plausible(double v)
@@ -263,14 +316,14 @@ static bool plausible(double v)
 	return isfinite(v) && (v == 0 || (fabs(v) > 1e-8 && fabs(v) < 1e8));
 }
 
-/* An array of them from `begin` on, in the byte order of this machine, which wrote it. */
-static void read_floats(const struct guess_in *in, size_t begin, size_t width, struct floats *ret)
+static void read_floats(const struct guess_in *in, size_t begin, const struct layout *l,
+			struct floats *ret)
 {
 	size_t n = in->then.n < in->now.n ? in->then.n : in->now.n;
-	double tiny = width == 8 ? 1e-9 : 1e-4;
+	double tiny = l->width == 8 ? 1e-9 : 1e-4;
 
-	for (size_t i = begin; i + width <= n && ret->n < MAX_PAIRS; i += width) {
-		double x = load_float(in->then.p + i, width), y = load_float(in->now.p + i, width);
+	for (size_t i = begin; i + l->width <= n && ret->n < MAX_PAIRS; i += l->stride) {
+		double x = load_float(in->then.p + i, l), y = load_float(in->now.p + i, l);
 		double most, diff;
 
 		ret->n++;
@@ -287,21 +340,25 @@ static void read_floats(const struct guess_in *in, size_t begin, size_t width, s
 	}
 }
 
+static const char *judge_floats(const struct floats *f)
+{
+	if (f->n < 8 || f->differing < 4 || f->plausible * 20 < f->n * 19)
+		return NULL;
+	if (f->near == f->differing)
+		return "floating-point rounding, e.g. the order of a parallel sum";
+	if (f->far * 5 >= f->differing * 4)
+		return "floating-point numbers without relation: a random seed that is not set";
+	return NULL;
+}
+
 bool guess_binary_number(const struct guess_in *in, struct guess *ret)
 {
-	for (size_t width = 8; width >= 4; width -= 4)
-		for (size_t back = 0; back < width && back <= in->at; back++) {
+	for (size_t i = 0; i < sizeof(layouts) / sizeof(*layouts); i++)
+		for (size_t back = 0; back < layouts[i].width && back <= in->at; back++) {
 			struct floats f = {0};
 
-			read_floats(in, in->at - back, width, &f);
-			if (f.n < 8 || f.differing < 4 || f.plausible * 20 < f.n * 19)
-				continue;
-			if (f.near == f.differing)
-				ret->cause = "floating-point rounding, e.g. the order of a "
-					     "parallel sum";
-			else if (f.far * 5 >= f.differing * 4)
-				ret->cause = "floating-point numbers without relation: a random "
-					     "seed that is not set";
+			read_floats(in, in->at - back, &layouts[i], &f);
+			ret->cause = judge_floats(&f);
 			if (ret->cause)
 				return true;
 		}

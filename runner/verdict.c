@@ -205,6 +205,8 @@ static char *what_agreed(const struct verdict *v)
 	uint64_t stood = v->outputs - v->written;
 	auto_free char *rest = NULL;
 
+	if (!v->outputs)
+		return xstrdup("its console and status are the same");
 	if (stood)
 		rest = xasprintf(", %llu of them stood there and %s not written again",
 				 (unsigned long long)stood, stood == 1 ? "was" : "were");

@@ -153,6 +153,18 @@ static void test_epoch(void **state)
 	NOTHING("1795257727\n", "1795257999\n");
 }
 
+/* A day and a little lies between the runs: 86461 to 86466 seconds. */
+static void test_running_clocks(void **state)
+{
+	(void)state;
+	SAY("up 14905.32\n", "up 101369.60\n", "a timestamp: it grew", "\"14905.32\"",
+	    "\"101369.60\"");
+	SAY("ticks=1490532 x", "ticks=87954532 x", "a timestamp: it grew", NULL, NULL);
+	/* Two minutes off */
+	SAY("up 14905.32\n", "up 101249.60\n", "numbers without relation", NULL, NULL);
+	NOTHING("up 12\n", "up 86375\n");
+}
+
 static void test_binary_times(void **state)
 {
 	uint8_t a[64] = {0, 1, 2, 200, 3}, b[64];
@@ -262,6 +274,8 @@ static void test_addresses(void **state)
 	assert_non_null(g.cause);
 	assert_true(strncmp(g.cause, "an address", 10) == 0);
 	assert_string_equal(g.then, "0x7ffd1c2b3a40");
+	b[1] = a[1] + 0x10000; /* not as far as chance moves them */
+	assert_null(guess_bytes(a, sizeof(a), b, sizeof(b)).cause);
 	a[1] = UINT64_C(0x00001c2b3a40);
 	b[1] = UINT64_C(0x000000112240);
 	assert_null(guess_bytes(a, sizeof(a), b, sizeof(b)).cause);
@@ -290,6 +304,7 @@ static void test_random_tokens(void **state)
 	NOTHING("/tmp/alphas.txt", "/tmp/omegas.txt");
 	NOTHING("temperature-june", "temperature-july");
 	NOTHING("TheQuickBrownFoxJumps", "TheQuickBrownDogJumps");
+	NOTHING("X509_STORE_CTX_cleanup_fn", "X509_STORE_CTX_rewrite_it");
 }
 
 static void test_random_numbers(void **state)
@@ -305,7 +320,9 @@ static void test_random_numbers(void **state)
 	    "numbers without relation: a random seed", NULL, NULL);
 	SAY("loss 0.4321 accuracy 0.87\n", "loss 0.5102 accuracy 0.93\n",
 	    "numbers without relation: a random seed", NULL, NULL);
+	SAY("21837", "2644", "numbers without relation: a random seed", NULL, NULL);
 	NOTHING("3 files\n", "4 files\n");
+	NOTHING("1210 files\n", "1530 files\n");
 	NOTHING("12 files\n", "12345 files\n");
 	NOTHING("line 120\n", "line 131\n");
 	NOTHING("version 1.2.3\n", "version 1.2.4\n");
@@ -392,6 +409,24 @@ static void test_random_bytes(void **state)
 		memcpy(&d[i], &y, 4);
 	}
 	g = guess_bytes(c, sizeof(c), d, sizeof(d));
+	assert_non_null(g.cause);
+	assert_true(strncmp(g.cause, "floating-point numbers without relation: a random seed",
+			    50) == 0);
+	/* A pickled list of them */
+	for (int i = 0; i < 20; i++) {
+		double x = (double)(next(&seed) % 1000000) / 1e6,
+		       y = (double)(next(&seed) % 1000000) / 1e6;
+		uint64_t u, v;
+
+		memcpy(&u, &x, 8);
+		memcpy(&v, &y, 8);
+		u = __builtin_bswap64(u);
+		v = __builtin_bswap64(v);
+		a[9 * i] = b[9 * i] = 'G';
+		memcpy(a + 9 * i + 1, &u, 8);
+		memcpy(b + 9 * i + 1, &v, 8);
+	}
+	g = guess_bytes(a, 180, b, 180);
 	assert_non_null(g.cause);
 	assert_true(strncmp(g.cause, "floating-point numbers without relation: a random seed",
 			    50) == 0);
@@ -540,14 +575,15 @@ static void test_any_bytes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_written_dates), cmocka_unit_test(test_written_clocks),
-		cmocka_unit_test(test_epoch),	      cmocka_unit_test(test_binary_times),
-		cmocka_unit_test(test_archives),      cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_random_tokens), cmocka_unit_test(test_random_numbers),
-		cmocka_unit_test(test_rounding),      cmocka_unit_test(test_random_bytes),
-		cmocka_unit_test(test_names),	      cmocka_unit_test(test_measured),
-		cmocka_unit_test(test_file_names),    cmocka_unit_test(test_shown),
-		cmocka_unit_test(test_order),	      cmocka_unit_test(test_any_bytes),
+		cmocka_unit_test(test_written_dates),  cmocka_unit_test(test_written_clocks),
+		cmocka_unit_test(test_epoch),	       cmocka_unit_test(test_running_clocks),
+		cmocka_unit_test(test_binary_times),   cmocka_unit_test(test_archives),
+		cmocka_unit_test(test_addresses),      cmocka_unit_test(test_random_tokens),
+		cmocka_unit_test(test_random_numbers), cmocka_unit_test(test_rounding),
+		cmocka_unit_test(test_random_bytes),   cmocka_unit_test(test_names),
+		cmocka_unit_test(test_measured),       cmocka_unit_test(test_file_names),
+		cmocka_unit_test(test_shown),	       cmocka_unit_test(test_order),
+		cmocka_unit_test(test_any_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
