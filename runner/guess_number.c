@@ -202,7 +202,8 @@ static void weigh(struct pairs *p, const uint8_t *a, const struct number *x, con
 	p->differing++;
 	if (x->fraction && y->fraction && diff <= most * 1e-5 && least >= 6)
 		p->near++;
-	if (diff > most * 1e-3) {
+	/* Random ones come close to each other at times, but with all their digits. */
+	else if (diff > most * 1e-3 || least - same >= 9) {
 		p->far++;
 		p->digits += least >= 3 || digits == least ? digits - same : least;
 	}

@@ -21,6 +21,8 @@ struct check {
 	bool *differs; /* of each traced path: it is left otherwise than the cached result has it */
 	size_t guesses;
 	bool damaged; /* an object of the cached result */
+	size_t times; /* outputs whose time the step sets otherwise, and the first of them */
+	const char *first_time;
 };
 
 /* A difference; path NULL: of the run. */
