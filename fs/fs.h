@@ -85,6 +85,9 @@ struct trace_path {
 };
 enum hash_state { HASH_NONE, HASH_QUEUED, HASH_RUNNING, HASH_DONE, HASH_FAILED };
 
+/* After fs_serve has returned: the step may have read what is at `path`, in a tree that is not traced, and was as st says
+ * at the time `at` (ns), before it began. */
+void trace_native(struct trace *t, const char *path, const struct stat *st, int64_t at);
 /* After fs_serve has returned. All paths, sorted; borrowed from the trace. Caller frees the array. */
 struct trace_path **trace_sorted(struct trace *t, size_t *ret_n);
 /* Wait until everything queued is hashed, then stop the digester. */

@@ -12,9 +12,11 @@
 #include "trace.h"
 
 /* Files that were only looked at are digested too up to this size, so that touching them is no miss. */
-#define STAT_ONLY_MAX (16u << 20)
+#define STAT_ONLY_MAX	(16u << 20)
+/* A file that may have been read, in a tree that is not traced, is digested up to this size. */
+#define NATIVE_READ_MAX ((off_t)1 << 30)
 /* What is replaced unread is digested up to this size, so that it is known again ("what was there"). */
-#define REPLACED_MAX  (64u << 20)
+#define REPLACED_MAX	(64u << 20)
 
 struct trace {
 	struct idx *idx; /* borrowed, or NULL */
@@ -138,15 +140,10 @@ static struct trace_path *find(const struct trace *t, const char *path, size_t l
 	return NULL;
 }
 
-struct trace_path *trace_get(struct trace *t, const char *path, size_t len)
+static struct trace_path *add(struct trace *t, const char *path, size_t len, uint32_t hash)
 {
-	uint32_t hash = (uint32_t)XXH3_64bits(path, len);
-	struct trace_path *p = find(t, path, len, hash);
+	struct trace_path *p;
 
-	if (p)
-		return p;
-	if (not_traced(t, path, len))
-		return NULL;
 	if (t->n > t->mask)
 		grow(t);
 	p = xcalloc(1, sizeof(*p) + len + 1);
@@ -158,6 +155,16 @@ struct trace_path *trace_get(struct trace *t, const char *path, size_t len)
 	t->table[hash & t->mask] = p;
 	t->n++;
 	return p;
+}
+
+struct trace_path *trace_get(struct trace *t, const char *path, size_t len)
+{
+	uint32_t hash = (uint32_t)XXH3_64bits(path, len);
+	struct trace_path *p = find(t, path, len, hash);
+
+	if (p)
+		return p;
+	return not_traced(t, path, len) ? NULL : add(t, path, len, hash);
 }
 
 /* Seen before and not changed by the step: any difference is somebody else's doing. */
@@ -185,6 +192,19 @@ void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, 
 		return;
 	}
 	changed_by_others(t, p, st, err);
+}
+
+void trace_native(struct trace *t, const char *path, const struct stat *st, int64_t at)
+{
+	size_t len = strlen(path);
+	uint32_t hash = (uint32_t)XXH3_64bits(path, len);
+
+	if (find(t, path, len, hash))
+		return;
+	trace_looked(t, add(t, path, len, hash), st, 0, at);
+	/* More than that is told by its size and time. */
+	if (S_ISREG(st->st_mode) && st->st_size <= NATIVE_READ_MAX)
+		find(t, path, len, hash)->obs |= OBS_CONTENT;
 }
 
 void trace_shown(struct trace *t, const struct trace_path *p, const struct stat *st)

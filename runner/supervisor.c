@@ -23,6 +23,8 @@
 
 #include "inherited.h"
 #include "mounts.h"
+#include "shm.h"
+#include "touch.h"
 #include "view.h"
 
 /* What is still running when the command has ended gets so long to end as well: `> >(tee log)` and the like. */
@@ -50,6 +52,8 @@ struct super {
 	int fuse_fd;   /* taken by the server */
 	struct err serve_err;
 	struct outcome out;
+	struct shm shm_before, shm_after;
+	struct touch touch;
 	char *untraced[8];
 	char *_Atomic network_unseen; /* why network use cannot be noticed, or NULL */
 	bool outer_watches;	      /* an mlfs around this one notices it for us */
@@ -322,6 +326,7 @@ static int set_up(struct super *s)
 		case 'F':
 			/* It waits for the server now. Later, the command may already be in another. */
 			s->view_ns = mounts_namespace(s->command);
+			touch_open(s->command, view_kind() == VIEW_USER, &s->touch);
 			if (start_server(s, m.fd, &e) < 0) {
 				snprintf(s->out.failure, sizeof(s->out.failure), "%s", e.msg);
 				return 0;
@@ -471,6 +476,32 @@ static void why_not(struct outcome *o, const char *reason)
 		snprintf(o->reason, sizeof(o->reason), "%s", reason);
 }
 
+/* Before the mounts of the step go. */
+static bool used_shared_memory(struct super *s)
+{
+	const struct strlist *ignore = &s->s->opts->ignore;
+	bool used;
+
+	shm_look(SHM_DIR, ignore->v, ignore->n, &s->shm_after);
+	used = shm_matters(&s->shm_before, &s->shm_after);
+	/* An mlfs around this one would take the question for the step's doing. */
+	if (used && s->watch)
+		used = touch_was_used(&s->touch, SHM_DIR);
+	touch_close(&s->touch);
+	return used;
+}
+
+static void add_shared_memory(struct super *s)
+{
+	auto_free char *why = shm_compare(&s->shm_before, &s->shm_after);
+
+	why_not(&s->out, why);
+	for (size_t k = 0; k < s->shm_before.n && !why; k++)
+		if (s->shm_before.v[k].kind == SHM_DATA)
+			trace_native(fs_trace(s->fs), s->shm_before.v[k].path,
+				     &s->shm_before.v[k].st, s->shm_before.at);
+}
+
 static void finish(struct super *s)
 {
 	struct console_record rec = {0};
@@ -488,6 +519,7 @@ static void finish(struct super *s)
 			    .command = s->command,
 			    .expected = s->s->expected,
 			    .verdict_fd = s->s->verdict_fd};
+	bool shm_used = used_shared_memory(s);
 
 	join_server(s);
 	console_finish(s->console, &rec);
@@ -497,6 +529,8 @@ static void finish(struct super *s)
 	mounted = mounts_so_far(s);
 	why_not(&s->out, *mounted ? mounted : NULL);
 	why_not(&s->out, s->watch ? watch_spoiled(s->watch) : NULL);
+	if (shm_used)
+		add_shared_memory(s);
 	if (!s->s->opts->allow_network) {
 		if (s->outer_watches && idx_ask_view(FS_ASK_NETWORK, outer, sizeof(outer)) != 0)
 			why_not(&s->out, outer);
@@ -554,6 +588,7 @@ static int begin(struct super *s, struct err *e)
 	console_child_fds(s->console, &out, &errfd);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_set(e, errno, "cannot make a socket pair");
+	shm_look(SHM_DIR, s->s->opts->ignore.v, s->s->opts->ignore.n, &s->shm_before);
 	s->command = fork();
 	if (s->command == 0) {
 		close(pair[0]);
@@ -571,6 +606,7 @@ static void end(struct super *s) __attribute__((noreturn));
 static void end(struct super *s)
 {
 	kill_descendants();
+	touch_close(&s->touch);
 	join_server(s);
 	watch_free(s->watch); /* with the locks it holds: the front's caller may want them */
 	debug_figures(s);
@@ -625,7 +661,8 @@ static void run(struct super *s)
 
 void supervisor_main(const struct supervised *sd, int control)
 {
-	struct super s = {.s = sd, .control = control, .step = -1, .fuse_fd = -1};
+	struct super s = {
+		.s = sd, .control = control, .step = -1, .fuse_fd = -1, .touch = {-1, -1}};
 	struct err e = {0};
 	sigset_t chld;
 

@@ -13,6 +13,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "shm.h"
+
 enum view_kind view_kind(void)
 {
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -198,6 +200,18 @@ static int bind_all(const struct view *v, struct err *e)
 	return r;
 }
 
+/*
+ * A mount that is marked as expired stays so until somebody uses it: touch.c asks at the end. It cannot be marked
+ * where there is none; then it counts as used.
+ */
+static void mark_untouched(const struct view *v)
+{
+	auto_free char *to = xasprintf("%s%s", v->mountpoint, SHM_DIR);
+
+	if (mount(SHM_DIR, to, NULL, MS_BIND | MS_REC, NULL) == 0)
+		(void)umount2(to, MNT_EXPIRE); /* EAGAIN: it is marked */
+}
+
 static int become_root(const char *mountpoint, struct err *e)
 {
 	if (chdir(mountpoint) < 0)
@@ -249,6 +263,8 @@ int view_enter(const struct view *v, int sock, struct err *e)
 	fd = -1;
 	if (r == 0)
 		r = bind_all(v, e);
+	if (r == 0)
+		mark_untouched(v);
 	if (r == 0)
 		r = become_root(v->mountpoint, e);
 	if (r < 0)

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* touch.c - did the step use one of its mounts at all? See touch.h. */
+#include "touch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int open_namespace(pid_t pid, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, name);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+void touch_open(pid_t pid, bool own_user, struct touch *ret)
+{
+	ret->mounts = open_namespace(pid, "mnt");
+	ret->user = own_user ? open_namespace(pid, "user") : -1;
+}
+
+void touch_close(struct touch *t)
+{
+	base_close(&t->mounts);
+	base_close(&t->user);
+	t->mounts = t->user = -1;
+}
+
+/* Only a process with one thread may enter a user namespace. */
+static void look(const struct touch *t, const char *path) __attribute__((noreturn));
+static void look(const struct touch *t, const char *path)
+{
+	if (t->user >= 0 && setns(t->user, CLONE_NEWUSER) < 0)
+		_exit(1);
+	_exit(setns(t->mounts, CLONE_NEWNS) < 0 || umount2(path, MNT_EXPIRE) < 0);
+}
+
+bool touch_was_used(const struct touch *t, const char *path)
+{
+	int status = -1;
+	pid_t pid;
+
+	if (t->mounts < 0)
+		return true;
+	pid = fork();
+	if (pid == 0)
+		look(t, path);
+	if (pid < 0)
+		return true;
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}

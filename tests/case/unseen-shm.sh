@@ -1,0 +1,72 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# /dev/shm: what lies there counts, what is left there is noticed, what comes and goes is the step's own business.
+. "$(dirname "$0")/lib.sh"
+
+# run-cases gives a case a /dev/shm of its own where it can.
+[ -z "$(ls -A /dev/shm)" ] || skip "needs root (for a /dev/shm of its own)"
+
+say "memory shared by processes of the step"
+cat >share.py <<'END'
+import multiprocessing as m, os
+from multiprocessing import shared_memory
+def f(name):
+    s = shared_memory.SharedMemory(name)
+    s.buf[0] = 42
+    s.close()
+if __name__ == "__main__":
+    os.system("mark")
+    s = shared_memory.SharedMemory(create=True, size=100)
+    q = m.Semaphore(1)
+    p = m.Process(target=f, args=(s.name,))
+    p.start(); p.join()
+    print(s.buf[0])
+    s.close(); s.unlink()
+    # Python's helper would take its time to end.
+    from multiprocessing import resource_tracker
+    resource_tracker._resource_tracker._stop()
+END
+miss -- $python share.py
+printed 42
+hit -- $python share.py
+ran 1
+
+say "data that is kept there"
+mkdir /dev/shm/stage
+echo one >/dev/shm/stage/data
+miss -- cat /dev/shm/stage/data
+hit -- cat /dev/shm/stage/data
+printed one
+miss -- sh -c 'echo elsewhere'
+echo two >/dev/shm/stage/data
+miss_because "/dev/shm/stage/data changed" -- cat /dev/shm/stage/data
+printed two
+touch -d yesterday /dev/shm/stage/data
+hit -- cat /dev/shm/stage/data
+rm -r /dev/shm/stage
+not_stored "its exit status was 1" =1 -- cat /dev/shm/stage/data
+mkdir /dev/shm/stage
+echo two >/dev/shm/stage/data
+hit -- cat /dev/shm/stage/data
+say "steps that do not go there"
+hit -- sh -c 'echo elsewhere'
+
+say "what is left, changed or removed there"
+echo three >/dev/shm/stage/more
+not_stored "/dev/shm/new was left behind" -- sh -c 'echo x >/dev/shm/new'
+same "$(cat /dev/shm/new)" x
+rm /dev/shm/new
+not_stored "/dev/shm/stage/data was changed" -- sh -c 'echo x >>/dev/shm/stage/data'
+not_stored "/dev/shm/stage/more was removed" -- rm /dev/shm/stage/more
+not_stored "/dev/shm/sem.left was left behind" -- $python -c "
+import _multiprocessing
+_multiprocessing.SemLock(1, 1, 1, '/left', False)"
+
+say "memory of others"
+not_stored "memory of others (/dev/shm/sem.left) may have been used" -- $python share.py --refresh
+miss -- sh -c 'echo not there'
+rm /dev/shm/sem.left
+
+say "--ignore"
+miss --ignore '/dev/shm/log*' -- sh -c 'echo x >>/dev/shm/logged'
+hit --ignore '/dev/shm/log*' -- sh -c 'echo x >>/dev/shm/logged'
