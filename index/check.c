@@ -14,45 +14,9 @@
 #include <unistd.h>
 
 #include "check.h"
-
-_Static_assert(sizeof(void *) == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-	       "LMDB's file format differs on other machines: describe it here first");
+#include "pages.h"
 
 #define STAMP_NAME "checked"
-#define MAX_DEPTH  32 /* LMDB's CURSOR_STACK */
-#define MAX_PAGE   65536u
-#define NO_PAGE	   UINT64_MAX /* P_INVALID: an empty tree */
-
-enum { P_BRANCH = 0x01, P_LEAF = 0x02, P_OVERFLOW = 0x04, P_META = 0x08, P_KIND = 0x6f };
-enum { F_BIGDATA = 0x01, F_SUBDATA = 0x02 };
-
-struct page {
-	uint64_t no;
-	uint16_t pad, flags;
-	union {
-		struct {
-			uint16_t lower, upper;
-		};
-		uint32_t pages; /* P_OVERFLOW */
-	};
-};
-struct node {
-	uint16_t lo, hi, flags,
-		key_size; /* a leaf's data size, or lo, hi, flags: a branch's page number */
-};
-struct tree {
-	uint32_t pad; /* of the first tree of a meta page: the page size */
-	uint16_t flags, depth;
-	uint64_t branch_pages, leaf_pages, overflow_pages, entries, root;
-};
-struct meta {
-	uint32_t magic, version;
-	uint64_t address, map_size;
-	struct tree free, main;
-	uint64_t last_page, txnid;
-};
-_Static_assert(sizeof(struct page) == 16 && sizeof(struct node) == 8, "as in mdb.c");
-_Static_assert(sizeof(struct tree) == 48 && sizeof(struct meta) == 136, "as in mdb.c");
 
 struct walk {
 	int fd;
@@ -86,7 +50,9 @@ static int read_meta(int fd, off_t at, unsigned which, struct meta *ret, struct 
 	if (m.meta.txnid && (m.meta.txnid & 1) != which)
 		return damaged(e, "wrong transaction number", which);
 	if (m.meta.last_page < 1 || m.meta.last_page >= (UINT64_C(1) << 47) ||
-	    m.meta.free.depth > MAX_DEPTH || m.meta.main.depth > MAX_DEPTH)
+	    m.meta.map_size > MAX_MAP || m.meta.last_page >= m.meta.map_size / 512 ||
+	    m.meta.free.depth > MAX_DEPTH || m.meta.main.depth > MAX_DEPTH ||
+	    (m.meta.free.flags & ORDER_FLAGS) != F_INTEGERKEY || (m.meta.main.flags & ORDER_FLAGS))
 		return damaged(e, "wrong meta page", which);
 	*ret = m.meta;
 	return 0;
@@ -112,6 +78,8 @@ static int read_metas(int fd, struct meta *ret, struct err *e)
 	r = read_meta(fd, size, 1, &b, e);
 	if (r < 0)
 		return r;
+	if (a.last_page >= a.map_size / size || b.last_page >= b.map_size / size)
+		return damaged(e, "wrong meta page", 0);
 	if (b.free.pad != size || a.txnid > b.txnid + 1 || b.txnid > a.txnid + 1)
 		return damaged(e, "the meta pages disagree", 1);
 	*ret = a.txnid < b.txnid ? b : a;
@@ -264,11 +232,54 @@ static int walk_leaf(struct walk *w, uint64_t no, const uint8_t *buf, size_t i, 
 		if (node.flags != F_SUBDATA || size != sizeof(sub))
 			return damaged(w->e, "wrong record", no);
 		memcpy(&sub, buf + data, sizeof(sub));
+		if (sub.flags)
+			return damaged(w->e, "wrong tree", no);
 		return walk_tree(w, &sub, false, false);
 	}
 	if (node.flags)
 		return damaged(w->e, "wrong record", no);
 	return holds_free ? claim_free(w, no, buf + data, size) : 0;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+	uint16_t x, y;
+
+	memcpy(&x, a, sizeof(x));
+	memcpy(&y, b, sizeof(y));
+	return x < y ? -1 : x > y;
+}
+
+/* The nodes lie side by side from `upper` to the end of the page. LMDB moves them by their sizes: a wrong one would
+ * ruin the others with the next change. */
+static int check_nodes(const struct walk *w, uint64_t no, const uint8_t *buf, bool leaf)
+{
+	struct page p;
+	size_t at, n;
+	uint16_t *order;
+	auto_free void *owned = NULL;
+
+	memcpy(&p, buf, sizeof(p));
+	n = (p.lower - sizeof(p)) / sizeof(*order);
+	order = owned = malloc(n * sizeof(*order));
+	if (!order)
+		return err_set(w->e, ENOMEM, "cannot check data.mdb");
+	memcpy(order, buf + sizeof(p), n * sizeof(*order));
+	qsort(order, n, sizeof(*order), by_offset);
+	at = p.upper;
+	for (size_t i = 0; i < n; i++) {
+		struct node node;
+		size_t size = sizeof(node);
+
+		if (order[i] != at || at + sizeof(node) > w->page_size)
+			return damaged(w->e, "wrong record", no);
+		memcpy(&node, buf + at, sizeof(node));
+		size += node.key_size;
+		if (leaf)
+			size += node.flags & F_BIGDATA ? 8 : node.lo | (size_t)node.hi << 16;
+		at += (size + 1) & ~(size_t)1;
+	}
+	return at == w->page_size ? 0 : damaged(w->e, "wrong record", no);
 }
 
 static int walk_page(struct walk *w, uint64_t no, unsigned levels, bool holds_trees,
@@ -286,6 +297,7 @@ static int walk_page(struct walk *w, uint64_t no, unsigned levels, bool holds_tr
 	memcpy(&p, buf, sizeof(p));
 	if (((p.flags & P_KIND) == P_LEAF) != (levels == 1))
 		return damaged(w->e, "wrong depth", no);
+	r = check_nodes(w, no, buf, levels == 1);
 	for (size_t i = 0; r == 0 && i < (p.lower - sizeof(p)) / 2; i++) {
 		struct node node;
 
@@ -368,6 +380,17 @@ void check_stamp(int index_fd, uint64_t txnid)
 	stamp_of(&st, txnid, &b);
 	if (pwrite(fd, b.data, b.len, 0) != (ssize_t)b.len)
 		log_debug("cannot write the index's stamp"); /* costs a walk at the next opening */
+}
+
+bool check_stamp_whole(int dirfd_)
+{
+	auto_close int fd = openat(dirfd_, "index/" STAMP_NAME, O_RDONLY | O_CLOEXEC);
+	uint8_t b[STAMP_SIZE + 1];
+	struct cur c = {b + STAMP_SIZE - 8, b + STAMP_SIZE, false};
+
+	return (fd < 0 && errno == ENOENT) ||
+	       (fd >= 0 && pread_full(fd, b, sizeof(b), 0) == STAMP_SIZE &&
+		cur_u64(&c) == xxh64_of(b, STAMP_SIZE - 8));
 }
 
 /* Does the stamp vouch for the file as it is? Newer transactions are LMDB's own work. */

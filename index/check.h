@@ -19,6 +19,8 @@
 int check_data(int index_fd, bool may_write, uint64_t *ret_bytes, struct err *e) must_check;
 /* Remember that data.mdb is good as it stands, at this transaction number. Best effort. */
 void check_stamp(int index_fd, uint64_t txnid);
+/* Is the file that check_stamp writes whole (or not there)? */
+bool check_stamp_whole(int dirfd_);
 /* Walk every tree. */
 int check_walk(int data_fd, struct err *e) must_check;
 

@@ -105,6 +105,15 @@ static int read_version(const struct idx *x, unsigned *ret, struct err *e)
 	return 0;
 }
 
+static int too_new(const struct idx *x, unsigned v, struct err *e)
+{
+	return err_text(
+		e, ENOTSUP,
+		"the cache %s has format %u, made by a newer mlfs; this one knows formats up "
+		"to %d: upgrade mlfs, or use another --cache",
+		x->dir, v, IDX_SCHEMA);
+}
+
 static int write_version(struct idx *x, struct err *e)
 {
 	char name[TEMP_NAME_SIZE], text[32];
@@ -126,6 +135,38 @@ static int write_version(struct idx *x, struct err *e)
 	return 0;
 }
 
+/* The other files of a cache are there. */
+static bool looks_like_cache(int dirfd_)
+{
+	struct stat st;
+
+	return fstatat(dirfd_, "index", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
+	       fstatat(dirfd_, "cas", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+int idx_version_check(int dirfd_, const char *dir, struct err *e)
+{
+	const struct idx x = {.dirfd = dirfd_, .dir = (char *)dir};
+	unsigned v = 0;
+	int r = read_version(&x, &v, e);
+
+	if (r < 0 && r != -EUCLEAN)
+		return r;
+	if (r == 0 && v > IDX_SCHEMA)
+		return too_new(&x, v, e);
+	if (r == 0 && v > 0)
+		return 0;
+	return looks_like_cache(dirfd_) ? -EUCLEAN
+					: err_text(e, ENOENT, "there is no cache in %s", dir);
+}
+
+int idx_version_write(int dirfd_, const char *dir, struct err *e)
+{
+	struct idx x = {.dirfd = dirfd_, .dir = (char *)dir};
+
+	return write_version(&x, e);
+}
+
 static int make_layout(struct idx *x, struct err *e)
 {
 	for (size_t i = 0; i < sizeof(layout) / sizeof(*layout); i++)
@@ -143,11 +184,7 @@ static int settle_version(struct idx *x, struct err *e)
 	if (r < 0)
 		return r;
 	if (v > IDX_SCHEMA)
-		return err_text(
-			e, ENOTSUP,
-			"the cache %s has format %u, made by a newer mlfs; this one knows formats up "
-			"to %d: upgrade mlfs, or use another --cache",
-			x->dir, v, IDX_SCHEMA);
+		return too_new(x, v, e);
 	if (v == 0 && x->read_only)
 		return err_text(e, ENOENT, "there is no cache in %s", x->dir);
 	if (v == 0)
@@ -169,7 +206,7 @@ void idx_temp_name(struct idx *x, char name[TEMP_NAME_SIZE])
 		       (unsigned long long)now_ns()); /* fits */
 }
 
-static bool temp_is_stale(int tmp, const char *name)
+bool idx_temp_is_stale(int tmp, const char *name)
 {
 	struct stat st;
 	char *end;
@@ -195,7 +232,7 @@ static void remove_stale_temps(struct idx *x)
 		return;
 	}
 	while ((de = readdir(d)))
-		if (temp_is_stale(fd, de->d_name) && unlinkat(fd, de->d_name, 0) < 0)
+		if (idx_temp_is_stale(fd, de->d_name) && unlinkat(fd, de->d_name, 0) < 0)
 			log_debug("cannot remove %s/tmp/%s", x->dir, de->d_name);
 	(void)closedir(d); /* only read from */
 }
@@ -225,7 +262,7 @@ static int open_dir(struct idx *x, struct err *e)
 	return settle_version(x, e);
 }
 
-int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e)
+static int open_as(const char *dir, bool read_only, bool held, struct idx **ret, struct err *e)
 {
 	struct idx *x = xcalloc(1, sizeof(*x));
 	auto_free char *index_dir = xasprintf("%s/index", dir);
@@ -240,7 +277,7 @@ int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e)
 	x->in_view = idx_ask_view(IDX_KEYS_XATTR, keys, sizeof(keys)) != -ENODATA;
 	r = open_dir(x, e);
 	if (r == 0)
-		r = kv_open(index_dir, read_only, &x->kv, e);
+		r = kv_open(index_dir, read_only, held, &x->kv, e);
 	if (r < 0) {
 		idx_close(x);
 		return r;
@@ -249,6 +286,16 @@ int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e)
 		remove_stale_temps(x);
 	*ret = x;
 	return 0;
+}
+
+int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e)
+{
+	return open_as(dir, read_only, false, ret, e);
+}
+
+int idx_open_held(const char *dir, struct idx **ret, struct err *e)
+{
+	return open_as(dir, false, true, ret, e);
 }
 
 void idx_close(struct idx *x)

@@ -12,6 +12,7 @@
 #include <lmdb.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <stdatomic.h>
@@ -261,19 +262,35 @@ static uint64_t guard_of(const void *key, size_t nkey, const void *p, size_t n)
 	return xxh64_of(p, n) + xxh64_of(key, nkey);
 }
 
-static bool unguard(const MDB_val *key, const MDB_val *v, struct kv_val *ret)
+bool kv_unguard(struct kv_val key, struct kv_val raw, struct kv_val *ret)
 {
 	struct cur c;
 
-	if (v->mv_size < GUARD)
+	if (raw.n < GUARD)
 		return false;
-	c.p = (const uint8_t *)v->mv_data + v->mv_size - GUARD;
+	c.p = (const uint8_t *)raw.p + raw.n - GUARD;
 	c.end = c.p + GUARD;
 	c.bad = false;
-	if (cur_u64(&c) != guard_of(key->mv_data, key->mv_size, v->mv_data, v->mv_size - GUARD))
+	if (cur_u64(&c) != guard_of(key.p, key.n, raw.p, raw.n - GUARD))
 		return false;
-	*ret = (struct kv_val){v->mv_data, v->mv_size - GUARD};
+	*ret = (struct kv_val){raw.p, raw.n - GUARD};
 	return true;
+}
+
+static bool unguard(const MDB_val *key, const MDB_val *v, struct kv_val *ret)
+{
+	return kv_unguard((struct kv_val){key->mv_data, key->mv_size},
+			  (struct kv_val){v->mv_data, v->mv_size}, ret);
+}
+
+enum tab kv_table(struct kv_val name)
+{
+	int i = 0;
+
+	while (i < TAB_COUNT &&
+	       (strlen(tab_names[i]) != name.n || memcmp(tab_names[i], name.p, name.n) != 0))
+		i++;
+	return (enum tab)i;
 }
 
 static MDB_val val_of(const void *p, size_t n)
@@ -509,7 +526,7 @@ static bool tables_missing(const struct kv *k)
 }
 
 /* e is not NULL: the reason that check_data gives becomes part of the message. */
-static int open_checked(struct kv *k, struct err *e)
+static int open_checked(struct kv *k, bool held, struct err *e)
 {
 	uint64_t bytes;
 	int r;
@@ -517,6 +534,9 @@ static int open_checked(struct kv *k, struct err *e)
 	k->dirfd = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (k->dirfd < 0)
 		return err_set(e, errno, "cannot open the index %s", k->dir);
+	/* Any other error: a file system without locks, where no repair is possible either. */
+	if (!held && flock(k->dirfd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return err_text(e, EBUSY, "cannot open the index %s: it is being repaired", k->dir);
 	r = check_data(k->dirfd, !k->read_only, &bytes, e);
 	if (r == -EUCLEAN) {
 		struct err why = *e;
@@ -540,7 +560,7 @@ static int open_checked(struct kv *k, struct err *e)
 	return r;
 }
 
-int kv_open(const char *dir, bool read_only, struct kv **ret, struct err *e)
+int kv_open(const char *dir, bool read_only, bool held, struct kv **ret, struct err *e)
 {
 	struct kv *k = xcalloc(1, sizeof(*k));
 	struct err own = {0};
@@ -557,7 +577,7 @@ int kv_open(const char *dir, bool read_only, struct kv **ret, struct err *e)
 		free(k);
 		return err_set(e, r, "cannot open the index %s", dir);
 	}
-	r = open_checked(k, e ? e : &own);
+	r = open_checked(k, held, e ? e : &own);
 	if (r < 0) {
 		kv_close(k);
 		return r;

@@ -33,8 +33,10 @@ struct kv_val {
 struct kv;     /* one open environment */
 struct kv_txn; /* a read view or a write transaction */
 
-/* dir: the directory of data.mdb and lock.mdb. Errors as idx_open. */
-int kv_open(const char *dir, bool read_only, struct kv **ret, struct err *e) must_check;
+/* dir: the directory of data.mdb and lock.mdb. Errors as idx_open. While it is open that directory is locked, shared
+ * (flock), unless the caller has locked it for itself alone (held): then nobody else has it open. -EBUSY: somebody
+ * else has. */
+int kv_open(const char *dir, bool read_only, bool held, struct kv **ret, struct err *e) must_check;
 void kv_close(struct kv *k);
 
 /* This thread's read view; nests. Values from kv_get are borrowed until kv_end or this thread's
@@ -61,6 +63,11 @@ int kv_del(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, struct 
 int kv_each(struct kv_txn *t, enum tab tab, const void *start, size_t nstart,
 	    int (*fn)(void *arg, struct kv_val key, struct kv_val value), void *arg,
 	    struct err *e) must_check;
+
+/* A value with its guard: is it whole? Then *ret is without. */
+bool kv_unguard(struct kv_val key, struct kv_val raw, struct kv_val *ret);
+/* The table of this name; TAB_COUNT: there is none. */
+enum tab kv_table(struct kv_val name);
 
 /* One write transaction: committed when fn returns >= 0, else undone. fn may be called again from
  * the start when the map had to grow, so it changes nothing but the transaction. */

@@ -25,6 +25,14 @@ struct idx {
 #define TEMP_NAME_SIZE 64
 void idx_temp_name(struct idx *x, char name[TEMP_NAME_SIZE]);
 
+/* Has a process that is gone left this behind? tmp: its directory. */
+bool idx_temp_is_stale(int tmp, const char *name);
+/* 0: the version is one this mlfs knows. -EUCLEAN: there is a cache, but the file makes no sense. Else e says why. */
+int idx_version_check(int dirfd_, const char *dir, struct err *e) must_check;
+int idx_version_write(int dirfd_, const char *dir, struct err *e) must_check;
+/* dir.c: as idx_open, for who has locked dir/index for itself alone (env.h). */
+int idx_open_held(const char *dir, struct idx **ret, struct err *e) must_check;
+
 /* digest.c */
 struct digests *digests_new(void);
 void digests_free(struct digests *d);
@@ -36,6 +44,12 @@ int uses_add(struct idx *x, const struct result *r, struct err *e) must_check;
 /* Take the journal over; what a caller that is then killed has taken is lost, and only that. */
 void uses_take(struct idx *x, struct buf *ret);
 int uses_apply(const struct buf *taken, struct kv_txn *t, struct err *e) must_check;
+
+/* runs.c, uses.c: length of the whole record at p, 0 when there is none. stamps.c: is this slot as it was written? */
+size_t runs_record_at(const uint8_t *p, size_t left);
+size_t uses_record_at(const uint8_t *p, size_t left);
+#define STAMP_SLOT_SIZE 128
+bool stamps_slot_whole(const uint8_t *b);
 
 /* results.c: put id first in the step's list of path sets; add: also when it is not in it yet. */
 int step_promote(struct kv_txn *t, const struct fp *step_key, const struct fp *id, bool add,

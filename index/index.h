@@ -419,6 +419,39 @@ int store_open(struct idx *x, const struct oid *o, uint64_t size, struct err *e)
  * transaction: when there are 4 MB of them, by idx_result_put in its own, by idx_close, or here. */
 int store_flush(struct idx *x, struct err *e) must_check;
 
+/* ---- fsck.c: is everything in a cache as it was put there? ---- */
+
+struct fsck_found {
+	bool broken;	    /* else left over: it does no harm, and nobody will use it */
+	const char *what;   /* "result", "object", "path set", "index", "file", ... */
+	const char *name;   /* a key in hex, or a path in the cache */
+	const char *detail; /* "its bytes are not those of its name" */
+	bool mended;	    /* dropped, or set right */
+};
+struct fsck_counts {
+	uint64_t results, path_sets, objects, object_bytes, digests, runs;
+	uint64_t broken, left_over, left_over_bytes, mended; /* mended: of both kinds */
+	bool in_use; /* others had the cache open: what needs it for itself alone was not mended */
+};
+struct fsck_options {
+	bool repair;
+	unsigned threads; /* that read objects; 0: one a processor */
+	/* Called by the thread that called idx_fsck, for each thing found, when its fate is known. */
+	void (*found)(void *arg, const struct fsck_found *f);
+	/* Now and then: bytes of objects read, of all. May be NULL. */
+	void (*progress)(void *arg, uint64_t done, uint64_t all);
+	void *arg;
+};
+/*
+ * Check every page, record and object of the cache in dir. repair: drop what is broken and what is left
+ * over, keep all else; what cannot be done while others have the cache open is left (ret->in_use).
+ * Steps may run on the same cache meanwhile: what they are about to use is not taken for left over.
+ * 0: looked at everything (ret->broken says whether it is well). Errors: ENOENT (no cache), those of
+ * opening files, ENOTSUP (a newer mlfs made it), EUCLEAN (no cache at all).
+ */
+int idx_fsck(const char *dir, const struct fsck_options *o, struct fsck_counts *ret,
+	     struct err *e) must_check;
+
 /* ---- lock.c: one lock a step key, so that two identical steps take turns ---- */
 
 struct idx_lock;

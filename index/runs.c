@@ -126,8 +126,7 @@ int idx_run_add(struct idx *x, const struct run *r, struct err *e)
 
 /* ---- reading ---- */
 
-/* Length of the whole record at p, or 0 when there is none. */
-static size_t record_at(const uint8_t *p, size_t left)
+size_t runs_record_at(const uint8_t *p, size_t left)
 {
 	struct cur c = {p + 4, p + left, false};
 	uint32_t n;
@@ -152,7 +151,7 @@ static struct span *find_records(const uint8_t *p, size_t n, size_t *ret_n)
 	size_t count = 0, cap = 0;
 
 	for (size_t at = 0; at < n;) {
-		size_t len = record_at(p + at, n - at);
+		size_t len = runs_record_at(p + at, n - at);
 
 		if (!len) {
 			const uint8_t *next = memchr(p + at + 1, MAGIC[0], n - at - 1);

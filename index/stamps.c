@@ -20,8 +20,15 @@
 
 #define FILE_NAME "index/stamps"
 #define SLOTS	  UINT64_C(65536)
-#define SLOT_SIZE 128
+#define SLOT_SIZE STAMP_SLOT_SIZE
 #define FP_SIZE	  16
+
+bool stamps_slot_whole(const uint8_t *b)
+{
+	struct cur guard = {b + SLOT_SIZE - 8, b + SLOT_SIZE, false};
+
+	return cur_u64(&guard) == xxh64_of(b, SLOT_SIZE - 8);
+}
 
 static off_t slot_of(const struct fp *step_key)
 {
@@ -31,13 +38,11 @@ static off_t slot_of(const struct fp *step_key)
 int idx_stamp_get(struct idx *x, const struct fp *step_key, struct stamp *ret)
 {
 	auto_close int fd = openat(x->dirfd, FILE_NAME, O_RDONLY | O_CLOEXEC);
-	struct cur guard;
 	uint8_t b[SLOT_SIZE];
 
 	if (fd < 0 || pread_full(fd, b, sizeof(b), slot_of(step_key)) != (ssize_t)sizeof(b))
 		return 0;
-	guard = (struct cur){b + SLOT_SIZE - 8, b + SLOT_SIZE, false};
-	if (memcmp(b, step_key->b, FP_SIZE) != 0 || cur_u64(&guard) != xxh64_of(b, SLOT_SIZE - 8))
+	if (memcmp(b, step_key->b, FP_SIZE) != 0 || !stamps_slot_whole(b))
 		return 0;
 	memcpy(ret->options.b, b + FP_SIZE, FP_SIZE);
 	memcpy(ret->path_set_id.b, b + 2 * FP_SIZE, FP_SIZE);

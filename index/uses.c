@@ -61,17 +61,23 @@ static int apply_one(const uint8_t *p, struct kv_txn *t, struct err *e)
 	return kv_put(t, TAB_USED, input_key.b, sizeof(input_key.b), p + 48, 8, e);
 }
 
+size_t uses_record_at(const uint8_t *p, size_t left)
+{
+	struct cur c = {p + RECORD_SIZE - 8, p + RECORD_SIZE, false};
+
+	return left >= RECORD_SIZE && cur_u64(&c) == xxh64_of(p, RECORD_SIZE - 8) ? RECORD_SIZE : 0;
+}
+
 int uses_apply(const struct buf *taken, struct kv_txn *t, struct err *e)
 {
 	const uint8_t *p = taken->data;
 	size_t left = taken->len;
 
 	while (left >= RECORD_SIZE) {
-		struct cur c = {p + RECORD_SIZE - 8, p + RECORD_SIZE, false};
-		size_t step = RECORD_SIZE;
+		size_t step = uses_record_at(p, left);
 		int r = 0;
 
-		if (cur_u64(&c) == xxh64_of(p, RECORD_SIZE - 8))
+		if (step)
 			r = apply_one(p, t, e);
 		else
 			step = 1; /* after a torn one the others are no longer in step */

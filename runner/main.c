@@ -17,6 +17,7 @@ struct command {
 
 static const struct command commands[] = {
 	{"exec", cmd_exec, "run a command, or put in place what it left before"},
+	{"fsck", cmd_fsck, "check every record and object of the cache"},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(*commands))
 

@@ -512,7 +512,7 @@ static const char *home_dir(void)
 	return pw && pw->pw_dir && *pw->pw_dir ? pw->pw_dir : NULL;
 }
 
-static char *find_cache(const char *given)
+char *find_cache(const char *given)
 {
 	const char *dir = given ? given : env_or_null("MLFS_CACHE");
 	const char *xdg = env_or_null("XDG_CACHE_HOME"), *home;

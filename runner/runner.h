@@ -47,6 +47,8 @@ struct exec_opts {
  * printed: 1); < 0: usage error, already reported on stderr in one line; the caller exits EXIT_MLFS. */
 int exec_opts_parse(int argc, char **argv, struct exec_opts *ret);
 void exec_opts_free(struct exec_opts *o);
+/* The cache directory: as given (--cache; may be NULL), or by the environment; absolute, malloc'ed. NULL: there is no home. */
+char *find_cache(const char *given);
 /* The cache of an mlfs that is not given --cache; NULL: cannot be told. Caller frees. */
 char *default_cache(void);
 /* The nearest of `words` (NULL-terminated) to `wrong`, or NULL when none is near. */
@@ -264,5 +266,6 @@ void watch_free(struct watch *w);
 
 /* ---- commands ---- */
 int cmd_exec(int argc, char **argv);
+int cmd_fsck(int argc, char **argv);
 
 #endif

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_fsck.c - a bit is flipped in each file of a small cache, byte after byte. Either fsck finds it, or nothing
+ * reads otherwise than before; what is read meanwhile is right or not there; and a repaired cache is clean, works, and has
+ * lost nothing but what was damaged.
+ *
+ * MLFS_FLIP_STRIDE=1 tries every byte (minutes); without it every 701st, and every one of the short files. MLFS_FLIP_AT begins
+ * there, and says what is found.
+ */
+#include <sys/mman.h>
+
+#include "index_util.h"
+
+#define N_RESULTS 24
+#define N_DIGESTS 40
+#define BIG	  9000
+
+static char *top, *cache; /* cache: what is damaged; top/good: as it was made */
+static struct oid small_oid[N_RESULTS], big_oid[N_RESULTS];
+static struct stat digest_of[N_DIGESTS];
+static const struct fp step = {{7, 7, 7}};
+
+/* ---- the cache ---- */
+
+static void object_bytes(unsigned n, bool big, uint8_t *to)
+{
+	fill_random(to, big ? BIG : 100 + n, n + (big ? 1000 : 0));
+}
+
+static struct result *result_of(unsigned n, const struct path_set *s)
+{
+	struct result *r = sample_result(n, s);
+
+	r->step_key = step;
+	r->stdin_kind = STDIN_UNUSED;
+	r->stdin_len = 0;
+	r->stored_ns = 1000 + n;
+	r->console_oid = small_oid[n];
+	r->console_len = 100 + n;
+	r->chunks[0] = (struct console_chunk){1, 50};
+	r->chunks[1] = (struct console_chunk){2, 50 + n};
+	r->outputs[1].now.size = BIG;
+	r->outputs[1].oid = big_oid[n];
+	for (size_t i = 0; i < r->n_states; i++)
+		buf_free(&r->states[i]);
+	free(r->states);
+	r->n_states = s->n;
+	r->states = xcalloc(s->n, sizeof(*r->states));
+	for (size_t i = 0; i < s->n; i++)
+		buf_u32(&r->states[i], n + (unsigned)i);
+	return r;
+}
+
+static void fill(struct idx *x)
+{
+	for (unsigned n = 0; n < N_RESULTS; n++) {
+		struct path_set s = sample_set(n);
+		uint8_t b[BIG];
+		struct run run = {.name = (char *)"r", .wall_ns = n, .step_key = step};
+		struct stamp stamp = {.world = fp_n(n)};
+		struct fp key = fp_n(n + 5000);
+		struct result *r;
+
+		object_bytes(n, false, b);
+		assert_ok(store_put_mem(x, b, 100 + n, &small_oid[n], &the_err));
+		object_bytes(n, true, b);
+		assert_ok(store_put_mem(x, b, BIG, &big_oid[n], &the_err));
+		r = result_of(n, &s);
+		assert_ok(idx_result_put(x, r, &s, &the_err));
+		assert_ok(idx_run_add(x, &run, &the_err));
+		assert_ok(idx_stamp_put(x, &key, &stamp, &the_err));
+		if (n >= N_RESULTS - 3) /* not taken up by a later result */
+			assert_ok(idx_result_touch(x, r, &the_err));
+		result_free(r);
+		path_set_free(&s);
+	}
+	for (unsigned n = 0; n < N_DIGESTS; n++) {
+		struct idx_digest d = {.fp = fp_n(n + 300), .hashed_at = INT64_C(9000000000000)};
+
+		d.st = (struct stat){
+			.st_dev = 5, .st_ino = 100 + n, .st_mode = S_IFREG, .st_size = n};
+		digest_of[n] = d.st;
+		assert_ok(idx_digest_put(x, &d, 1, &the_err));
+	}
+}
+
+/* ---- what is in it ---- */
+
+struct reading {
+	unsigned right, missing, wrong;
+};
+
+static void count(struct reading *r, bool found, bool right)
+{
+	if (!found)
+		r->missing++;
+	else if (right)
+		r->right++;
+	else
+		r->wrong++;
+}
+
+static void read_object(struct idx *x, const struct oid *o, unsigned n, bool big,
+			struct reading *ret)
+{
+	uint8_t want[BIG];
+	size_t size = big ? BIG : 100 + n, got = 0;
+	auto_free void *p = NULL;
+	struct err e;
+	int r = store_get_mem(x, o, &p, &got, &e);
+
+	object_bytes(n, big, want);
+	count(ret, r >= 0, r >= 0 && got == size && memcmp(p, want, size) == 0);
+}
+
+static void read_result(struct idx *x, unsigned n, struct reading *ret)
+{
+	struct path_set s = sample_set(n);
+	struct result *want = result_of(n, &s), *got = NULL;
+	auto_buf struct buf a = {0}, b = {0};
+	struct err e;
+	int r = idx_result_get(x, &want->input_key, &got, &e);
+
+	result_encode(want, &a);
+	if (r > 0)
+		result_encode(got, &b);
+	count(ret, r > 0, a.len == b.len && memcmp(a.data, b.data, a.len) == 0);
+	if (r > 0)
+		result_free(got);
+	count(ret, idx_left_known(x, want->outputs[1].path, &want->outputs[1].now) > 0, true);
+	want->outputs[1].now.size++;
+	ret->wrong += idx_left_known(x, want->outputs[1].path, &want->outputs[1].now) > 0;
+	result_free(want);
+	path_set_free(&s);
+}
+
+static void read_sets(struct idx *x, struct reading *ret)
+{
+	struct path_set_list l = {0};
+	struct err e;
+	unsigned seen = 0;
+
+	if (idx_path_sets(x, &step, &l, &e) < 0)
+		l = (struct path_set_list){0};
+	for (size_t i = 0; i < l.n; i++) {
+		auto_buf struct buf b = {0};
+		struct fp id;
+
+		path_set_encode(&l.sets[i], &b);
+		id = fp_of(b.data, b.len);
+		count(ret, true, fp_eq(&id, &l.ids[i]));
+		seen++;
+	}
+	ret->missing += N_RESULTS - seen;
+	path_set_list_free(&l);
+}
+
+static int count_run(void *arg, const struct run *r)
+{
+	struct reading *ret = arg;
+
+	count(ret, true, r->wall_ns >= 0 && r->wall_ns < N_RESULTS && strcmp(r->name, "r") == 0);
+	return 0;
+}
+
+static struct reading read_all(struct idx *x)
+{
+	struct reading ret = {0};
+	unsigned before;
+	struct fp fp;
+
+	for (unsigned n = 0; n < N_RESULTS; n++) {
+		struct fp key = fp_n(n + 5000), want = fp_n(n);
+		struct stamp stamp;
+		bool found = idx_stamp_get(x, &key, &stamp) > 0;
+
+		count(&ret, found, found && fp_eq(&stamp.world, &want));
+		read_result(x, n, &ret);
+		read_object(x, &small_oid[n], n, false, &ret);
+		read_object(x, &big_oid[n], n, true, &ret);
+	}
+	for (unsigned n = 0; n < N_DIGESTS; n++) {
+		struct fp want = fp_n(n + 300);
+		bool found = idx_digest_get(x, &digest_of[n], &fp) > 0;
+
+		count(&ret, found, found && fp_eq(&fp, &want));
+	}
+	read_sets(x, &ret);
+	before = ret.right + ret.wrong;
+	assert_ok(idx_runs(x, count_run, &ret, &the_err));
+	ret.missing += N_RESULTS - (ret.right + ret.wrong - before);
+	return ret;
+}
+
+/* ---- damage ---- */
+
+static void copy_tree(const char *from, const char *to)
+{
+	auto_free char *command = xasprintf("rm -rf %s && cp -a %s %s", to, from, to);
+
+	assert_int_equal(system(command), 0);
+}
+
+static void flip(const char *name, off_t at, unsigned bit)
+{
+	auto_free char *path = in(cache, name);
+	int fd;
+	uint8_t b;
+
+	(void)chmod(path, 0600);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &b, 1, at), 1);
+	b ^= (uint8_t)(1u << bit);
+	assert_int_equal(pwrite(fd, &b, 1, at), 1);
+	close(fd);
+}
+
+/* Said when a test fails. */
+static char told[4096];
+
+static void tell(void *arg, const struct fsck_found *f)
+{
+	size_t n = strlen(told);
+
+	(void)arg;
+	snprintf(told + n, sizeof(told) - n, "%s %s: %s%s\n", f->what, f->name, f->detail,
+		 f->mended ? "; mended" : "");
+}
+
+static uint64_t broken(bool repair, uint64_t *ret_unmended)
+{
+	uint64_t n = 0;
+	struct fsck_options o = {.repair = repair, .threads = 1, .found = tell};
+	struct fsck_counts c;
+	int r = (told[0] = 0, idx_fsck(cache, &o, &c, &the_err));
+
+	if (r < 0)
+		print_error("fsck: %s\n", the_err.msg);
+	assert_ok(r);
+	n = c.broken;
+	if (ret_unmended)
+		*ret_unmended = c.broken + c.left_over - c.mended;
+	return n;
+}
+
+static void use(void)
+{
+	struct path_set s = sample_set(77);
+	struct result *r = result_of(3, &s), *got;
+	uint8_t b[BIG];
+	struct idx *x;
+
+	r->input_key = fp_n(777777);
+	assert_ok(idx_open(cache, false, &x, &the_err));
+	object_bytes(3, false, b);
+	assert_ok(store_put_mem(x, b, 103, NULL, &the_err));
+	object_bytes(3, true, b);
+	assert_ok(store_put_mem(x, b, BIG, NULL, &the_err));
+	assert_ok(idx_result_put(x, r, &s, &the_err));
+	assert_int_equal(idx_result_get(x, &r->input_key, &got, &the_err), 1);
+	result_free(got);
+	idx_close(x);
+	result_free(r);
+	path_set_free(&s);
+}
+
+/* All there is, whole. */
+static unsigned all;
+
+static void try_flip(const char *name, off_t at, unsigned bit, bool must_find, bool with_repair)
+{
+	struct reading r = {0};
+	struct idx *x = NULL;
+	uint64_t n, unmended;
+	struct err e;
+
+	flip(name, at, bit);
+	if (idx_open(cache, true, &x, &e) == -ENOTSUP) {
+		assert_string_equal(name, "version");
+		return; /* it says that a newer mlfs made it */
+	}
+	idx_close(x);
+	n = broken(false, NULL);
+	if (must_find && !n)
+		fail_msg("%s, byte %lld: not found", name, (long long)at);
+	if (getenv("MLFS_FLIP_AT"))
+		print_message("%s", told);
+	if (idx_open(cache, true, &x, &e) == 0) {
+		r = read_all(x);
+		idx_close(x);
+		assert_int_equal(r.wrong, 0);
+		if (!n)
+			assert_int_equal(r.right, all);
+	} else {
+		assert_true(n > 0);
+	}
+	if (with_repair) {
+		/* What was looked at may have been dropped already. */
+		(void)broken(true, &unmended);
+		if (getenv("MLFS_FLIP_AT"))
+			print_message("repair:\n%s", told);
+		if (unmended)
+			print_error("%s", told);
+		assert_int_equal(unmended, 0);
+		if (broken(false, NULL))
+			print_error("%s", told);
+		assert_int_equal(broken(false, NULL), 0);
+		use();
+		if (broken(false, NULL))
+			print_error("%s", told);
+		assert_int_equal(broken(false, NULL), 0);
+		assert_ok(idx_open(cache, false, &x, &the_err));
+		r = read_all(x);
+		idx_close(x);
+		assert_int_equal(r.wrong, 0);
+		if (strncmp(name, "cas/", 4) == 0)
+			assert_true(r.right >= all - 3);
+	}
+}
+
+static const char *last_name = "";
+static off_t last_at;
+static int silent_bad;
+
+static off_t size_of(const char *name)
+{
+	auto_free char *path = in(cache, name);
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_size;
+}
+
+/* Bytes from, from + stride, ... of a file. */
+static void flip_file(const char *name, off_t from, off_t size, bool must_find)
+{
+	const char *given = getenv("MLFS_FLIP_STRIDE"), *first = getenv("MLFS_FLIP_AT");
+	off_t stride = given ? atoi(given) : size - from > 4096 ? 701 : 1;
+	auto_free char *good = in(top, "good");
+	unsigned tried = 0;
+
+	for (off_t at = first ? atoi(first) : from; at < size; at += stride) {
+		bool with_repair = tried++ % 8 == 0;
+		unsigned bit = (unsigned)((at / stride) % 8);
+
+		last_name = name;
+		last_at = at;
+		try_flip(name, at, bit, must_find, with_repair);
+		if (with_repair)
+			copy_tree(good, cache);
+		else
+			flip(name, at, bit);
+	}
+	print_message("%s: %u bytes\n", name, tried);
+}
+
+static void test_data(void **state)
+{
+	(void)state;
+	flip_file("index/data.mdb", 0, size_of("index/data.mdb"), false);
+}
+
+static void test_object(void **state)
+{
+	char digits[65], name[80];
+
+	(void)state;
+	hex(big_oid[5].b, 32, digits);
+	snprintf(name, sizeof(name), "cas/%.2s/%s", digits, digits + 2);
+	flip_file(name, 0, BIG, true);
+}
+
+static void test_small_files(void **state)
+{
+	static const char *const names[] = {"version", "index/checked", "index/uses"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		flip_file(names[i], 0, size_of(names[i]), true);
+	flip_file("index/runs", 0, size_of("index/runs") / 8, true);
+}
+
+static void test_stamps(void **state)
+{
+	auto_free char *path = in(cache, "index/stamps");
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	off_t at = lseek(fd, 0, SEEK_DATA);
+	uint8_t b[128], zeros[128] = {0};
+
+	(void)state;
+	while (pread(fd, b, sizeof(b), at) == sizeof(b) && memcmp(b, zeros, sizeof(b)) == 0)
+		at += (off_t)sizeof(b);
+	flip_file("index/stamps", at, at + 128, true);
+}
+
+/* Whoever opens the cache first makes the lock file anew. */
+static void test_lock_file(void **state)
+{
+	(void)state;
+	flip_file("index/lock.mdb", 0, size_of("index/lock.mdb"), false);
+}
+
+/* What wears away on a disk moves no time: then nothing is walked on opening. */
+static void test_silent(void **state)
+{
+	const char *given = getenv("MLFS_FLIP_STRIDE");
+	off_t size = size_of("index/data.mdb"), stride = given ? atoi(given) : 701;
+	auto_free char *path = in(cache, "index/data.mdb");
+
+	(void)state;
+	for (off_t at = 0; at < size; at += stride) {
+		struct timespec times[2];
+		struct stat st;
+		int status;
+		pid_t pid;
+
+		assert_int_equal(stat(path, &st), 0);
+		times[0] = st.st_atim;
+		times[1] = st.st_mtim;
+		flip("index/data.mdb", at, (unsigned)((at / stride) % 8));
+		assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+		pid = fork();
+		if (pid == 0) {
+			struct idx *x;
+			struct err e;
+			struct reading r = {0};
+
+			if (idx_open(cache, true, &x, &e) == 0)
+				r = read_all(x);
+			_exit(r.wrong != 0);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (status)
+			print_error("byte %lld bit %d: status %x\n", (long long)at,
+				    (int)((at / stride) % 8), status);
+		silent_bad += status != 0;
+		flip("index/data.mdb", at, (unsigned)((at / stride) % 8));
+		assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+	}
+	assert_int_equal(silent_bad, 0);
+}
+
+static int setup(void **state)
+{
+	auto_free char *good = NULL;
+	struct reading r;
+	struct idx *x;
+
+	(void)state;
+	(void)setenv("TEST_DIR", "/dev/shm", 0); /* nothing has to reach a disk */
+	top = scratch_new();
+	good = in(top, "good");
+	cache = in(top, "cache");
+	assert_ok(idx_open(cache, false, &x, &the_err));
+	fill(x);
+	r = read_all(x);
+	idx_close(x);
+	all = r.right;
+	assert_int_equal(r.wrong + r.missing, 0);
+	assert_int_equal(broken(false, NULL), 0);
+	copy_tree(cache, good);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	print_message("last: %s byte %lld\n", last_name, (long long)last_at);
+	free(cache);
+	scratch_free(top);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_data),	    cmocka_unit_test(test_object),
+		cmocka_unit_test(test_small_files), cmocka_unit_test(test_stamps),
+		cmocka_unit_test(test_lock_file),   cmocka_unit_test(test_silent),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
