@@ -216,7 +216,11 @@ static void flip(const char *name, off_t at, unsigned bit)
 	close(fd);
 }
 
+static int silent_bad;
+
 /* Said when a test fails. */
+static const char *last_name = "";
+static off_t last_at;
 static char told[4096];
 
 static void tell(void *arg, const struct fsck_found *f)
@@ -236,7 +240,8 @@ static uint64_t broken(bool repair, uint64_t *ret_unmended)
 	int r = (told[0] = 0, idx_fsck(cache, &o, &c, &the_err));
 
 	if (r < 0)
-		print_error("fsck: %s\n", the_err.msg);
+		print_error("fsck: %s (%s byte %lld)\n", the_err.msg, last_name,
+			    (long long)last_at);
 	assert_ok(r);
 	n = c.broken;
 	if (ret_unmended)
@@ -318,10 +323,6 @@ static void try_flip(const char *name, off_t at, unsigned bit, bool must_find, b
 			assert_true(r.right >= all - 3);
 	}
 }
-
-static const char *last_name = "";
-static off_t last_at;
-static int silent_bad;
 
 static off_t size_of(const char *name)
 {
