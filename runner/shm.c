@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_ENTRIES 4096
@@ -52,6 +53,7 @@ static enum shm_kind kind_of(const char *name)
 struct look {
 	char *const *ignore;
 	size_t n_ignore;
+	bool deep;
 	struct shm *s;
 };
 
@@ -85,7 +87,7 @@ static void look_at(const struct look *l, int fd, const char *dir, const char *n
 	}
 	s->v = xrealloc(s->v, (s->n + 1) * sizeof(*s->v));
 	s->v[s->n++] = (struct shm_entry){.path = xstrdup(path), .st = st, .kind = kind};
-	if (S_ISDIR(st.st_mode))
+	if (l->deep && S_ISDIR(st.st_mode))
 		look_into(l, openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
 			  path, kind, depth + 1);
 }
@@ -105,16 +107,23 @@ static void look_into(const struct look *l, int fd, const char *dir, enum shm_ki
 	closedir(d);
 }
 
+static int64_t ns_of(struct timespec t)
+{
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static int by_path(const void *a, const void *b)
 {
 	return strcmp(((const struct shm_entry *)a)->path, ((const struct shm_entry *)b)->path);
 }
 
-void shm_look(const char *dir, char *const *ignore, size_t n_ignore, struct shm *ret)
+void shm_look(const char *dir, char *const *ignore, size_t n_ignore, bool deep, struct shm *ret)
 {
-	struct look l = {ignore, n_ignore, ret};
+	struct look l = {ignore, n_ignore, deep, ret};
+	struct timespec now;
 
-	*ret = (struct shm){.at = now_ns()};
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	*ret = (struct shm){.at = ns_of(now)};
 	look_into(&l, open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), dir, SHM_DATA, 0);
 	if (ret->n)
 		qsort(ret->v, ret->n, sizeof(*ret->v), by_path);
@@ -184,15 +193,6 @@ static bool is_held(const char *path)
 	return held;
 }
 
-/* Of a directory its entries count. */
-static bool same(const struct stat *a, const struct stat *b)
-{
-	return a->st_mode == b->st_mode && a->st_ino == b->st_ino &&
-	       (S_ISDIR(a->st_mode) ||
-		(a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-		 a->st_mtim.tv_nsec == b->st_mtim.tv_nsec));
-}
-
 static bool is_of_others(const struct shm_entry *x)
 {
 	if (x->kind == SHM_OTHERS || (geteuid() != 0 && x->st.st_uid != geteuid()))
@@ -200,29 +200,45 @@ static bool is_of_others(const struct shm_entry *x)
 	return !S_ISDIR(x->st.st_mode) && is_held(x->path);
 }
 
+bool shm_is_old(const struct shm_entry *x, int64_t at)
+{
+	return ns_of(x->st.st_ctim) < at;
+}
+
+static const struct shm_entry *find(const struct shm *s, const char *path)
+{
+	struct shm_entry key = {.path = (char *)path};
+
+	return s->n ? bsearch(&key, s->v, s->n, sizeof(*s->v), by_path) : NULL;
+}
+
+/* What was there. */
+static char *look_at_earlier(const struct shm_entry *x, const struct shm *after)
+{
+	const struct shm_entry *now = find(after, x->path);
+
+	if (x->kind == SHM_SHARED)
+		return xasprintf("memory of others (%s) may have been used", x->path);
+	if (x->kind == SHM_OTHERS)
+		return NULL;
+	if (!now)
+		return xasprintf("%s was removed", x->path);
+	return now->st.st_ino != x->st.st_ino ? xasprintf("%s was changed", x->path) : NULL;
+}
+
 char *shm_compare(const struct shm *before, const struct shm *after)
 {
-	size_t i = 0, k = 0;
+	char *why = NULL;
 
 	if (before->too_many || after->too_many)
 		return xstrdup(SHM_DIR " holds too much to be looked at");
-	while (i < before->n || k < after->n) {
-		const struct shm_entry *a = i < before->n ? &before->v[i] : NULL,
-				       *b = k < after->n ? &after->v[k] : NULL;
-		int order = !a ? 1 : !b ? -1 : strcmp(a->path, b->path);
+	for (size_t k = 0; k < before->n && !why; k++)
+		why = look_at_earlier(&before->v[k], after);
+	for (size_t k = 0; k < after->n && !why; k++) {
+		const struct shm_entry *x = &after->v[k];
 
-		i += order <= 0;
-		k += order >= 0;
-		if (order <= 0 && a->kind == SHM_OTHERS)
-			continue;
-		if (order <= 0 && a->kind == SHM_SHARED)
-			return xasprintf("memory of others (%s) may have been used", a->path);
-		if (order < 0)
-			return xasprintf("%s was removed", a->path);
-		if (order == 0 && !same(&a->st, &b->st))
-			return xasprintf("%s was changed", b->path);
-		if (order > 0 && !is_of_others(b))
-			return xasprintf("%s was left behind", b->path);
+		if (!shm_is_old(x, before->at) && !is_of_others(x))
+			why = xasprintf("%s was changed or left behind", x->path);
 	}
-	return NULL;
+	return why;
 }

@@ -29,15 +29,18 @@ struct shm {
 	struct shm_entry *v; /* sorted by path */
 	size_t n;
 	bool too_many;
-	int64_t at; /* CLOCK_REALTIME, ns */
+	int64_t at; /* when the look began: CLOCK_REALTIME_COARSE, ns, as files are dated */
 };
-/* What of it this user can read, but for what matches a glob. Trouble is an empty directory's look. */
-void shm_look(const char *dir, char *const *ignore, size_t n_ignore, struct shm *ret);
+/* What of it this user can read, but for what matches a glob; deep: below its directories, too. Trouble is an empty
+ * directory's look. */
+void shm_look(const char *dir, char *const *ignore, size_t n_ignore, bool deep, struct shm *ret);
 void shm_free(struct shm *s);
 #define auto_shm __attribute__((cleanup(shm_free)))
 /* Does it matter whether the step went there? */
 bool shm_matters(const struct shm *before, const struct shm *after);
-/* Why a step that went there, found `before` and left `after` must not be stored, or NULL; malloc'ed. What a process
+/* Not touched since then? */
+bool shm_is_old(const struct shm_entry *x, int64_t at);
+/* Why a step that went there, found `before` (not deep) and left `after` (deep) must not be stored, or NULL; malloc'ed. What a process
  * that is still running has open or mapped is that process' own: no process of the step is left. */
 char *shm_compare(const struct shm *before, const struct shm *after);
 

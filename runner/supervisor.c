@@ -23,8 +23,7 @@
 
 #include "inherited.h"
 #include "mounts.h"
-#include "shm.h"
-#include "touch.h"
+#include "native.h"
 #include "view.h"
 
 /* What is still running when the command has ended gets so long to end as well: `> >(tee log)` and the like. */
@@ -52,8 +51,7 @@ struct super {
 	int fuse_fd;   /* taken by the server */
 	struct err serve_err;
 	struct outcome out;
-	struct shm shm_before, shm_after;
-	struct touch touch;
+	struct native *native;
 	char *untraced[8];
 	char *_Atomic network_unseen; /* why network use cannot be noticed, or NULL */
 	bool outer_watches;	      /* an mlfs around this one notices it for us */
@@ -92,15 +90,17 @@ static void watch_step(const struct supervised *s, int sock)
 		(void)!message_send(sock, 'N', e.msg, -1, &e); /* its end is noticed in any case */
 }
 
-static void step_main(const struct supervised *s, int sock, int in, int out, int errfd)
+static void step_main(const struct super *super, int sock, int in, int out, int errfd)
 	__attribute__((noreturn));
-static void step_main(const struct supervised *s, int sock, int in, int out, int errfd)
+static void step_main(const struct super *super, int sock, int in, int out, int errfd)
 {
+	const struct supervised *s = super->s;
 	auto_free char *mountpoint = xasprintf("%s/tmp", s->cache_dir);
 	struct view v = {.kind = view_kind(),
 			 .mountpoint = mountpoint,
 			 .cache = s->cache_dir,
 			 .other_cache = s->other_cache,
+			 .marked = native_places(super->native),
 			 .cwd = s->step->cwd};
 	struct err e = {0};
 	char number[16];
@@ -326,7 +326,7 @@ static int set_up(struct super *s)
 		case 'F':
 			/* It waits for the server now. Later, the command may already be in another. */
 			s->view_ns = mounts_namespace(s->command);
-			touch_open(s->command, view_kind() == VIEW_USER, &s->touch);
+			native_entered(s->native, s->command, view_kind() == VIEW_USER);
 			if (start_server(s, m.fd, &e) < 0) {
 				snprintf(s->out.failure, sizeof(s->out.failure), "%s", e.msg);
 				return 0;
@@ -476,32 +476,6 @@ static void why_not(struct outcome *o, const char *reason)
 		snprintf(o->reason, sizeof(o->reason), "%s", reason);
 }
 
-/* Before the mounts of the step go. */
-static bool used_shared_memory(struct super *s)
-{
-	const struct strlist *ignore = &s->s->opts->ignore;
-	bool used;
-
-	shm_look(SHM_DIR, ignore->v, ignore->n, &s->shm_after);
-	used = shm_matters(&s->shm_before, &s->shm_after);
-	/* An mlfs around this one would take the question for the step's doing. */
-	if (used && s->watch)
-		used = touch_was_used(&s->touch, SHM_DIR);
-	touch_close(&s->touch);
-	return used;
-}
-
-static void add_shared_memory(struct super *s)
-{
-	auto_free char *why = shm_compare(&s->shm_before, &s->shm_after);
-
-	why_not(&s->out, why);
-	for (size_t k = 0; k < s->shm_before.n && !why; k++)
-		if (s->shm_before.v[k].kind == SHM_DATA)
-			trace_native(fs_trace(s->fs), s->shm_before.v[k].path,
-				     &s->shm_before.v[k].st, s->shm_before.at);
-}
-
 static void finish(struct super *s)
 {
 	struct console_record rec = {0};
@@ -519,8 +493,9 @@ static void finish(struct super *s)
 			    .command = s->command,
 			    .expected = s->s->expected,
 			    .verdict_fd = s->s->verdict_fd};
-	bool shm_used = used_shared_memory(s);
 
+	/* An mlfs around this one would take the question for the step's doing. */
+	native_left(s->native, s->watch != NULL);
 	join_server(s);
 	console_finish(s->console, &rec);
 	if (stdin_finish(s->s->in, &used, &e) < 0)
@@ -529,8 +504,7 @@ static void finish(struct super *s)
 	mounted = mounts_so_far(s);
 	why_not(&s->out, *mounted ? mounted : NULL);
 	why_not(&s->out, s->watch ? watch_spoiled(s->watch) : NULL);
-	if (shm_used)
-		add_shared_memory(s);
+	why_not(&s->out, native_spoiled(s->native, fs_trace(s->fs)));
 	if (!s->s->opts->allow_network) {
 		if (s->outer_watches && idx_ask_view(FS_ASK_NETWORK, outer, sizeof(outer)) != 0)
 			why_not(&s->out, outer);
@@ -588,11 +562,11 @@ static int begin(struct super *s, struct err *e)
 	console_child_fds(s->console, &out, &errfd);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_set(e, errno, "cannot make a socket pair");
-	shm_look(SHM_DIR, s->s->opts->ignore.v, s->s->opts->ignore.n, &s->shm_before);
+	s->native = native_new(s->s->opts->ignore.v, s->s->opts->ignore.n);
 	s->command = fork();
 	if (s->command == 0) {
 		close(pair[0]);
-		step_main(s->s, pair[1], in, out, errfd);
+		step_main(s, pair[1], in, out, errfd);
 	}
 	close(pair[1]);
 	s->step = pair[0];
@@ -606,7 +580,8 @@ static void end(struct super *s) __attribute__((noreturn));
 static void end(struct super *s)
 {
 	kill_descendants();
-	touch_close(&s->touch);
+	native_free(s->native); /* it keeps the mounts of the step */
+	s->native = NULL;
 	join_server(s);
 	watch_free(s->watch); /* with the locks it holds: the front's caller may want them */
 	debug_figures(s);
@@ -661,8 +636,7 @@ static void run(struct super *s)
 
 void supervisor_main(const struct supervised *sd, int control)
 {
-	struct super s = {
-		.s = sd, .control = control, .step = -1, .fuse_fd = -1, .touch = {-1, -1}};
+	struct super s = {.s = sd, .control = control, .step = -1, .fuse_fd = -1};
 	struct err e = {0};
 	sigset_t chld;
 

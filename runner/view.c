@@ -13,8 +13,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "shm.h"
-
 enum view_kind view_kind(void)
 {
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -206,10 +204,12 @@ static int bind_all(const struct view *v, struct err *e)
  */
 static void mark_untouched(const struct view *v)
 {
-	auto_free char *to = xasprintf("%s%s", v->mountpoint, SHM_DIR);
+	for (char *const *p = v->marked; *p; p++) {
+		auto_free char *to = xasprintf("%s%s", v->mountpoint, *p);
 
-	if (mount(SHM_DIR, to, NULL, MS_BIND | MS_REC, NULL) == 0)
-		(void)umount2(to, MNT_EXPIRE); /* EAGAIN: it is marked */
+		if (mount(*p, to, NULL, MS_BIND | MS_REC, NULL) == 0)
+			(void)umount2(to, MNT_EXPIRE); /* EAGAIN: it is marked */
+	}
 }
 
 static int become_root(const char *mountpoint, struct err *e)

@@ -23,6 +23,8 @@ struct view {
 	const char *mountpoint;	 /* a directory of the cache */
 	const char *cache;	 /* bound natively */
 	const char *other_cache; /* the same, or NULL */
+	char *const *
+		marked; /* places in native trees of which touch.h is to be asked; NULL-terminated */
 	const char *cwd;
 };
 /*

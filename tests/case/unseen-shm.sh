@@ -53,12 +53,12 @@ hit -- sh -c 'echo elsewhere'
 
 say "what is left, changed or removed there"
 echo three >/dev/shm/stage/more
-not_stored "/dev/shm/new was left behind" -- sh -c 'echo x >/dev/shm/new'
+not_stored "/dev/shm/new was changed or left behind" -- sh -c 'echo x >/dev/shm/new'
 same "$(cat /dev/shm/new)" x
 rm /dev/shm/new
-not_stored "/dev/shm/stage/data was changed" -- sh -c 'echo x >>/dev/shm/stage/data'
-not_stored "/dev/shm/stage/more was removed" -- rm /dev/shm/stage/more
-not_stored "/dev/shm/sem.left was left behind" -- $python -c "
+not_stored "/dev/shm/stage/data was changed or left behind" -- sh -c 'echo x >>/dev/shm/stage/data'
+not_stored "/dev/shm/stage was changed or left behind" -- rm /dev/shm/stage/more
+not_stored "/dev/shm/sem.left was changed or left behind" -- $python -c "
 import _multiprocessing
 _multiprocessing.SemLock(1, 1, 1, '/left', False)"
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -38,12 +39,23 @@ static void drop(const char *name)
 	assert_int_equal(remove(path), 0);
 }
 
+/* Until what is done now is dated later than what was done before. */
+static void settle(void)
+{
+	struct timespec a, b;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &a);
+	do
+		clock_gettime(CLOCK_REALTIME_COARSE, &b);
+	while (a.tv_nsec == b.tv_nsec);
+}
+
 static void expect(const struct shm *before, const char *want)
 {
 	auto_shm struct shm after = {0};
 	auto_free char *got = NULL;
 
-	shm_look(dir, NULL, 0, &after);
+	shm_look(dir, NULL, 0, true, &after);
 	got = shm_compare(before, &after);
 	if (!want) {
 		assert_null(got);
@@ -75,23 +87,26 @@ static void test_look(void **state)
 	auto_free char *glob = xasprintf("%s/da*", dir);
 
 	(void)state;
-	shm_look(dir, NULL, 0, &none);
+	settle();
+	shm_look(dir, NULL, 0, false, &none);
 	assert_int_equal(none.n, 0);
 	assert_false(shm_matters(&none, &none));
 	close(put("pulse-shm-1", "1"));
-	shm_look(dir, NULL, 0, &others);
+	settle();
+	shm_look(dir, NULL, 0, false, &others);
 	assert_int_equal(others.n, 1);
 	assert_false(shm_matters(&none, &others));
 	close(put("data", "1"));
 	close(put("sem.x", "1"));
-	shm_look(dir, NULL, 0, &some);
+	settle();
+	shm_look(dir, NULL, 0, false, &some);
 	assert_int_equal(some.n, 3);
 	assert_int_equal(some.v[0].kind, SHM_DATA);
 	assert_int_equal(some.v[1].kind, SHM_OTHERS);
 	assert_int_equal(some.v[2].kind, SHM_SHARED);
 	assert_true(shm_matters(&some, &none));
 	assert_true(shm_matters(&none, &some));
-	shm_look(dir, &glob, 1, &fewer);
+	shm_look(dir, &glob, 1, false, &fewer);
 	assert_int_equal(fewer.n, 2);
 	drop("pulse-shm-1");
 	drop("sem.x");
@@ -109,15 +124,12 @@ static void test_compare(void **state)
 	close(put("data", "1"));
 	close(put("pulse-shm-1", "1"));
 	assert_int_equal(mkdir(sub, 0700), 0);
-	shm_look(dir, NULL, 0, &before);
+	settle();
+	shm_look(dir, NULL, 0, false, &before);
 	expect(&before, NULL);
 
-	close(put("sub/new", "1"));
-	expect(&before, "/sub/new was left behind");
-	drop("sub/new");
-	expect(&before, NULL);
 	close(put("sem.new", "1"));
-	expect(&before, "/sem.new was left behind");
+	expect(&before, "/sem.new was changed or left behind");
 	drop("sem.new");
 
 	/* What somebody holds is theirs: open, or mapped only. */
@@ -127,21 +139,42 @@ static void test_compare(void **state)
 	close(fd);
 	expect(&before, NULL);
 	munmap(p, 8);
-	expect(&before, "/theirs was left behind");
+	expect(&before, "/theirs was changed or left behind");
 	drop("theirs");
 
 	close(put("pulse-shm-1", "12"));
 	drop("pulse-shm-1");
 	expect(&before, NULL);
 	close(put("data", "12"));
-	expect(&before, "/data was changed");
+	expect(&before, "/data was changed or left behind");
 	drop("data");
 	expect(&before, "/data was removed");
+	shm_free(&before);
+
+	/* What is in a directory that was there, and what was. */
+	close(put("sub/old", "1"));
+	settle();
+	shm_look(dir, NULL, 0, false, &before);
+	expect(&before, NULL);
+	close(put("sub/new", "1"));
+	expect(&before, "/sub was changed or left behind");
+	drop("sub/new");
+	shm_free(&before);
+	settle();
+	shm_look(dir, NULL, 0, false, &before);
+	close(put("sub/old", "2"));
+	expect(&before, "/sub/old was changed or left behind");
+	shm_free(&before);
+	settle();
+	shm_look(dir, NULL, 0, false, &before);
+	drop("sub/old");
+	expect(&before, "/sub was changed or left behind");
 	drop("sub");
 	shm_free(&before);
 
 	close(put("psm_1", "1"));
-	shm_look(dir, NULL, 0, &before);
+	settle();
+	shm_look(dir, NULL, 0, false, &before);
 	expect(&before, "psm_1");
 	drop("psm_1");
 }
@@ -157,7 +190,8 @@ static void test_too_many(void **state)
 		snprintf(name, sizeof(name), "f%d", k);
 		close(put(name, ""));
 	}
-	shm_look(dir, NULL, 0, &before);
+	settle();
+	shm_look(dir, NULL, 0, false, &before);
 	expect(&before, " holds too much to be looked at");
 	for (int k = 0; k < 4097; k++) {
 		char name[16];

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/* native.c - data in the trees that a view shows natively; see native.h. */
+#include "native.h"
+
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shm.h"
+#include "touch.h"
+
+/* Below them what is mounted is data. */
+static const char *const parents[] = {"/run/media", "/run/secrets", NULL};
+
+struct native {
+	char *const *ignore;
+	size_t n_ignore;
+	char **places; /* SHM_DIR first */
+	size_t n;
+	struct shm before, after;
+	struct touch touch;
+	bool shm_used;
+	char *spoiled;
+};
+
+static bool is_below(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]);
+}
+
+static void add_place(struct native *n, const char *path)
+{
+	n->places = xrealloc(n->places, (n->n + 2) * sizeof(*n->places));
+	n->places[n->n++] = xstrdup(path);
+	n->places[n->n] = NULL;
+}
+
+/* A mount that another one lies in cannot be marked: the inner ones are. */
+static void add_mount(struct native *n, const char *path)
+{
+	for (size_t k = 1; k < n->n; k++)
+		if (is_below(path, n->places[k])) {
+			free(n->places[k]);
+			n->places[k] = xstrdup(path);
+			return;
+		}
+	add_place(n, path);
+}
+
+/* "\040" and the like stand for blanks in mountinfo. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		unsigned c;
+
+		if (*s == '\\' && sscanf(s, "\\%3o", &c) == 1) {
+			*to++ = (char)c;
+			s += 3;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+static void add_mounts(struct native *n)
+{
+	auto_fclose FILE *f = NULL;
+	auto_free char *line = NULL;
+	size_t cap = 0;
+	bool any = false;
+
+	for (const char *const *p = parents; *p; p++)
+		any |= access(*p, F_OK) == 0;
+	if (any)
+		f = fopen("/proc/self/mountinfo", "re");
+	while (f && getline(&line, &cap, f) > 0) {
+		char path[4096];
+
+		if (sscanf(line, "%*d %*d %*s %*s %4095s", path) != 1)
+			continue;
+		unescape(path);
+		for (const char *const *p = parents; *p; p++)
+			if (is_below(path, *p))
+				add_mount(n, path);
+	}
+}
+
+/* What was dated a moment ago would look as if it were the step's: until the clock of files moves on. */
+static void look_before(struct native *n)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	for (int tries = 0; tries < 20; tries++) {
+		size_t k = 0;
+
+		shm_look(SHM_DIR, n->ignore, n->n_ignore, false, &n->before);
+		while (k < n->before.n && shm_is_old(&n->before.v[k], n->before.at))
+			k++;
+		if (k == n->before.n)
+			return;
+		shm_free(&n->before);
+		nanosleep(&pause, NULL);
+	}
+	shm_look(SHM_DIR, n->ignore, n->n_ignore, false, &n->before);
+}
+
+struct native *native_new(char *const *ignore, size_t n_ignore)
+{
+	struct native *n = xcalloc(1, sizeof(*n));
+
+	n->ignore = ignore;
+	n->n_ignore = n_ignore;
+	n->touch = (struct touch){-1, -1};
+	look_before(n);
+	add_place(n, SHM_DIR);
+	add_mounts(n);
+	return n;
+}
+
+void native_free(struct native *n)
+{
+	if (!n)
+		return;
+	touch_close(&n->touch);
+	for (size_t k = 0; k < n->n; k++)
+		free(n->places[k]);
+	free(n->places);
+	shm_free(&n->before);
+	shm_free(&n->after);
+	free(n->spoiled);
+	free(n);
+}
+
+char *const *native_places(const struct native *n)
+{
+	return n->places;
+}
+
+void native_entered(struct native *n, pid_t pid, bool own_user)
+{
+	touch_open(pid, own_user, &n->touch);
+}
+
+void native_left(struct native *n, bool ask)
+{
+	shm_look(SHM_DIR, n->ignore, n->n_ignore, false, &n->after);
+	n->shm_used =
+		shm_matters(&n->before, &n->after) && (!ask || touch_was_used(&n->touch, SHM_DIR));
+	if (n->shm_used) {
+		shm_free(&n->after);
+		shm_look(SHM_DIR, n->ignore, n->n_ignore, true, &n->after);
+	}
+	for (size_t k = 1; k < n->n && !n->spoiled; k++)
+		if (!ask || touch_was_used(&n->touch, n->places[k]))
+			n->spoiled = xasprintf("%s was used, and what is read there is not seen",
+					       n->places[k]);
+	touch_close(&n->touch);
+}
+
+const char *native_spoiled(struct native *n, struct trace *t)
+{
+	if (!n->shm_used || n->spoiled)
+		return n->spoiled;
+	n->spoiled = shm_compare(&n->before, &n->after);
+	for (size_t k = 0; k < n->after.n && !n->spoiled; k++)
+		if (n->after.v[k].kind == SHM_DATA && shm_is_old(&n->after.v[k], n->before.at))
+			trace_native(t, n->after.v[k].path, &n->after.v[k].st, n->before.at);
+	return n->spoiled;
+}
