@@ -11,7 +11,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "session.h"
@@ -20,6 +23,8 @@
 
 void ids_init(struct fs *fs)
 {
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+
 	fs->uid = geteuid();
 	fs->gid = getegid();
 	fs->umask = umask(022);
@@ -31,6 +36,8 @@ void ids_init(struct fs *fs)
 	}
 	if (fs->n_groups < 0)
 		fs->n_groups = 0;
+	if (syscall(SYS_capget, &h, fs->caps) < 0)
+		log_debug("cannot read this process' capabilities: %s", strerror(errno));
 }
 
 /* The number below, as long as the file is on the root's file system; others get their device mixed in above the
@@ -69,28 +76,56 @@ void ids_show(const struct fs *fs, const struct at *a, struct stat *st)
 		st->st_gid = writable || mine || in_groups(fs, st->st_gid) ? fs->gid : NOBODY;
 }
 
-int ids_give(struct fs *fs, const struct fuse_ctx *c, const struct at *a)
+void ids_assume(struct fs *fs, const struct fuse_ctx *c)
 {
-	struct stat dir;
-	gid_t gid = c->gid;
-	auto_free char *parent = NULL;
-	char *slash;
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
 
-	if (c->uid == fs->uid && c->gid == fs->gid)
-		return 0;
-	if (fs->own_ids_only)
-		return 0;
-	parent = xstrdup(a->name);
-	slash = strrchr(parent, '/');
-	if (slash == parent)
-		slash[1] = '\0';
-	else if (slash)
-		*slash = '\0';
-	if (fstatat(a->dirfd, slash ? parent : ".", &dir, 0) == 0 && (dir.st_mode & S_ISGID))
-		gid = (gid_t)-1;
-	if (fchownat(a->dirfd, a->name, c->uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	return 0;
+	if (fs->own_ids_only || (c->uid == fs->uid && c->gid == fs->gid))
+		return;
+	/* setfsuid(2) says nothing of failure; it has none for who may set ids. */
+	(void)setfsgid(c->gid);
+	(void)setfsuid(c->uid);
+	if (syscall(SYS_capset, &h, fs->caps) < 0)
+		log_debug("cannot keep the rights to files: %s", strerror(errno));
+	fs->assumed = true;
+}
+
+void ids_resume(struct fs *fs)
+{
+	if (!fs->assumed)
+		return;
+	(void)setfsuid(fs->uid); /* brings the rights to files back with it */
+	(void)setfsgid(fs->gid);
+	fs->assumed = false;
+}
+
+bool ids_in_group(fuse_req_t req, gid_t gid)
+{
+	gid_t list[256];
+	int n;
+
+	if (fuse_req_ctx(req)->gid == gid)
+		return true;
+	n = fuse_req_getgroups(req, sizeof(list) / sizeof(*list), list);
+	for (int k = 0; k < n && k < (int)(sizeof(list) / sizeof(*list)); k++)
+		if (list[k] == gid)
+			return true;
+	return false;
+}
+
+bool ids_capable(fuse_req_t req, int cap)
+{
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+	unsigned long long set = 0;
+	auto_fclose FILE *f = NULL;
+	char path[40], line[128];
+	bool found = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)c->pid);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = sscanf(line, "CapEff: %llx", &set) == 1;
+	return found ? set >> cap & 1 : c->uid == 0;
 }
 
 void ids_umask(struct fs *fs, const struct fuse_ctx *c)

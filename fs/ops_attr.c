@@ -52,15 +52,17 @@ static enum change change_of(const struct stat *attr, int to_set)
 	return (to_set & FUSE_SET_ATTR_SIZE) && attr->st_size == 0 ? CHANGE_REPLACE : CHANGE_PART;
 }
 
-static int set_size(struct fs *fs, uid_t caller, struct inode *i, off_t size)
+static int set_size(fuse_req_t req, struct inode *i, off_t size)
 {
+	struct fs *fs = fs_of(req);
 	int fd = inode_wfd(&fs->inodes, i);
 
 	if (fd < 0)
 		return fd;
 	if (ftruncate(fd, size) < 0)
 		return -errno;
-	drop_suid(fs, caller, i, fd);
+	if (fs->kill_suid)
+		drop_suid(req, i, fd);
 	return 0;
 }
 
@@ -78,15 +80,33 @@ static void times_of(const struct stat *attr, int to_set, struct timespec tv[2])
 		tv[1] = attr->st_mtim;
 }
 
-static int set_attr(struct fs *fs, uid_t caller, struct inode *i, const char *path, bool proc,
+/* A request to set nothing: chown to -1, -1, or the kernel is about to send a write and wants set-id bits gone, which it
+ * says again with that. chown moves ctime and drops the bits; a write by somebody else must not fail. */
+static int touch_ctime(fuse_req_t req, struct inode *i, const char *path, int follow)
+{
+	struct stat st;
+
+	if (fstatat(AT_FDCWD, path, &st, follow) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode) && (st.st_mode & (S_ISUID | S_ISGID)) &&
+	    fuse_req_ctx(req)->uid != st.st_uid && !ids_capable(req, CAP_FOWNER))
+		return 0;
+	i->suid_checked = false;
+	return fchownat(AT_FDCWD, path, (uid_t)-1, (gid_t)-1, follow) < 0 ? -errno : 0;
+}
+
+static int set_attr(fuse_req_t req, struct inode *i, const char *path, bool proc,
 		    const struct stat *attr, int to_set)
 {
 	const int ids = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
 	const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
 			  FUSE_SET_ATTR_MTIME_NOW;
 	int follow = proc ? 0 : AT_SYMLINK_NOFOLLOW, r = 0;
+	struct fs *fs = fs_of(req);
 	struct timespec tv[2];
 
+	if (!to_set)
+		return touch_ctime(req, i, path, follow);
 	if (to_set & ids) {
 		uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1;
 		gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
@@ -95,7 +115,7 @@ static int set_attr(struct fs *fs, uid_t caller, struct inode *i, const char *pa
 			return -errno;
 	}
 	if (to_set & FUSE_SET_ATTR_SIZE)
-		r = set_size(fs, caller, i, attr->st_size);
+		r = set_size(req, i, attr->st_size);
 	if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
 		r = chmod(path, attr->st_mode & 07777) < 0 ? -errno : 0;
 	if (to_set & FUSE_SET_ATTR_MODE)
@@ -138,7 +158,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	if (r == 0) {
 		note_change(fs, i, change_of(attr, to_set));
 		note_times(fs, i, to_set);
-		r = set_attr(fs, fuse_req_ctx(req)->uid, i, path, path == proc, attr, to_set);
+		r = set_attr(req, i, path, path == proc, attr, to_set);
 	}
 	if (r < 0) {
 		note_kept(fs, i);
@@ -174,6 +194,32 @@ static ssize_t get_xattr(const char *path, bool follow, const char *name, void *
 	return n < 0 ? -errno : n;
 }
 
+/* The kernel names trusted attributes only to who may read them; to the server it names them all. Returns what is left
+ * of the n bytes. */
+static size_t hide_trusted(fuse_req_t req, char *list, size_t n)
+{
+	size_t kept = 0, len;
+
+	for (size_t at = 0; at < n; at += len) {
+		len = strnlen(list + at, n - at - 1) + 1;
+		if (strncmp(list + at, "trusted.", 8) == 0 && !ids_capable(req, CAP_SYS_ADMIN))
+			continue;
+		memmove(list + kept, list + at, len);
+		kept += len;
+	}
+	return kept;
+}
+
+static ssize_t list_xattr(fuse_req_t req, const char *path, bool follow, size_t size)
+{
+	struct fs *fs = fs_of(req);
+	ssize_t n = get_xattr(path, follow, NULL, fs->io, IO_MAX);
+
+	if (n > 0)
+		n = (ssize_t)hide_trusted(req, fs->io, (size_t)n);
+	return n > 0 && size && (size_t)n > size ? -ERANGE : n;
+}
+
 static void reply_xattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	struct fs *fs = fs_of(req);
@@ -192,7 +238,8 @@ static void reply_xattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		note_xattr(fs, i);
 	if (size > IO_MAX)
 		size = IO_MAX;
-	n = get_xattr(path, path == proc, name, fs->io, size);
+	n = name ? get_xattr(path, path == proc, name, fs->io, size)
+		 : list_xattr(req, path, path == proc, size);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else if (size == 0)

@@ -52,6 +52,22 @@ void note_writers(struct fs *fs, struct inode *i, int fd)
 	}
 }
 
+/* O_DIRECT as the step has it, for one call: what it asks of offset and size is the file system's affair. A file system
+ * that has none of it is used without. fs->io is the buffer. */
+static ssize_t direct_io(struct fs *fs, int fd, bool write, size_t size, off_t off, int rwf)
+{
+	struct iovec v = {fs->io, size};
+	int flags = fcntl(fd, F_GETFL);
+	ssize_t n;
+
+	(void)fcntl(fd, F_SETFL, flags | O_DIRECT); /* EINVAL: without */
+	n = write ? pwritev2(fd, &v, 1, off, rwf) : pread(fd, fs->io, size, off);
+	if (n < 0)
+		n = -errno;
+	(void)fcntl(fd, F_SETFL, flags); /* as it was: nothing to refuse */
+	return n;
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
@@ -61,13 +77,20 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	ssize_t n;
 	int fd = inode_rfd(&fs->inodes, i);
 
-	(void)fi;
 	if (fd < 0) {
 		fuse_reply_err(req, -fd);
 		return;
 	}
 	note_writers(fs, i, fd);
 	note_read(fs, i);
+	if ((fi->flags & O_DIRECT) && size <= IO_MAX) {
+		n = direct_io(fs, fd, false, size, off, 0);
+		if (n < 0)
+			fuse_reply_err(req, (int)-n);
+		else
+			fuse_reply_buf(req, fs->io, (size_t)n);
+		return;
+	}
 	if (size >= SPLICE_MIN) {
 		bv.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
 		bv.buf[0].fd = fd;
@@ -82,16 +105,37 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_buf(req, fs->io, (size_t)n);
 }
 
-void drop_suid(struct fs *fs, uid_t caller, struct inode *i, int fd)
+/* Seldom has a file any, and then nothing more is to be asked. */
+static bool has_suid(struct inode *i, int fd, struct stat *st)
+{
+	if (i->suid_checked)
+		return false;
+	i->suid_checked = fstat(fd, st) == 0 && !(st->st_mode & (S_ISUID | S_ISGID));
+	return !i->suid_checked;
+}
+
+/* What the kernel below does for a caller of its own; setattr_should_drop_suidgid there. */
+void drop_suid(fuse_req_t req, struct inode *i, int fd)
+{
+	struct stat st;
+	mode_t gone;
+
+	if (!has_suid(i, fd, &st))
+		return;
+	gone = st.st_mode & S_ISUID;
+	if ((st.st_mode & S_IXGRP) || !ids_in_group(req, st.st_gid))
+		gone |= st.st_mode & S_ISGID;
+	if (gone && fchmod(fd, st.st_mode & 07777 & ~gone) < 0)
+		log_debug("cannot drop set-id bits: %s", strerror(errno));
+}
+
+/* The kernel does not say with these requests whether the bits are to go. */
+static void drop_suid_unless_capable(fuse_req_t req, struct inode *i, int fd)
 {
 	struct stat st;
 
-	if (!fs->killpriv_v2 || i->suid_checked || caller == 0)
-		return;
-	i->suid_checked = true;
-	if (fstat(fd, &st) == 0 && (st.st_mode & (S_ISUID | S_ISGID)) &&
-	    fchmod(fd, st.st_mode & 07777 & ~(mode_t)(S_ISUID | S_ISGID)) < 0)
-		log_debug("cannot drop set-user-id bits: %s", strerror(errno));
+	if (has_suid(i, fd, &st) && !ids_capable(req, CAP_FSETID))
+		drop_suid(req, i, fd);
 }
 
 static void note_write(struct fs *fs, struct inode *i)
@@ -104,12 +148,43 @@ static void note_write(struct fs *fs, struct inode *i)
 		trace_mtime_set(dentry_trace(fs, d), false);
 }
 
+/* What a mapping left in the page cache. Writing through a mapping leaves set-id bits alone; a server without the right
+ * to keep them loses them by its write. */
+static ssize_t write_mapped(struct fs *fs, struct inode *i, int fd, const char *buf, size_t size,
+			    off_t off)
+{
+	struct stat st;
+	bool suid = fs->own_ids_only && has_suid(i, fd, &st);
+	ssize_t n = pwrite(fd, buf, size, off);
+
+	if (n < 0)
+		return -errno;
+	if (suid && fchmod(fd, st.st_mode & 07777) < 0)
+		log_debug("cannot keep set-id bits: %s", strerror(errno));
+	return n;
+}
+
+static ssize_t write_called(struct fs *fs, int fd, const char *buf, size_t size, off_t off,
+			    int flags)
+{
+	struct iovec v = {(void *)buf, size};
+	/* The kernel's idea of the end may be old where others append as well. */
+	int rwf = flags & O_APPEND ? RWF_APPEND : 0;
+	ssize_t n;
+
+	if ((flags & O_DIRECT) && size <= IO_MAX) {
+		memcpy(fs->io, buf, size);
+		return direct_io(fs, fd, true, size, off, rwf);
+	}
+	n = pwritev2(fd, &v, 1, off, rwf);
+	return n < 0 ? -errno : n;
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 		     struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
-	struct iovec v = {(void *)buf, size};
 	ssize_t n;
 	int fd;
 
@@ -119,17 +194,14 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_err(req, -fd);
 		return;
 	}
-	/* The kernel's idea of the end may be old where others append as well. */
-	if ((fi->flags & O_APPEND) && !fi->writepage)
-		n = pwritev2(fd, &v, 1, off, RWF_APPEND);
+	if (fs->kill_suid) /* whatever comes of the write */
+		drop_suid(req, i, fd);
+	n = fi->writepage ? write_mapped(fs, i, fd, buf, size, off)
+			  : write_called(fs, fd, buf, size, off, fi->flags);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
 	else
-		n = pwrite(fd, buf, size, off);
-	if (n < 0) {
-		fuse_reply_err(req, errno);
-		return;
-	}
-	drop_suid(fs, fuse_req_ctx(req)->uid, i, fd);
-	fuse_reply_write(req, (size_t)n);
+		fuse_reply_write(req, (size_t)n);
 }
 
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
@@ -153,10 +225,12 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
 		return;
 	}
 	n = copy_file_range(from->rfd, &off_in, wfd, &off_out, len, (unsigned)flags);
-	if (n < 0)
+	if (n < 0) {
 		fuse_reply_err(req, errno);
-	else
-		fuse_reply_write(req, (size_t)n);
+		return;
+	}
+	drop_suid_unless_capable(req, to, wfd);
+	fuse_reply_write(req, (size_t)n);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
@@ -169,10 +243,16 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 	(void)fi;
 	note_write(fs, i);
 	fd = inode_wfd(&fs->inodes, i);
-	if (fd < 0)
+	if (fd < 0) {
 		fuse_reply_err(req, -fd);
-	else
-		fuse_reply_err(req, fallocate(fd, mode, off, len) < 0 ? errno : 0);
+		return;
+	}
+	if (fallocate(fd, mode, off, len) < 0) {
+		fuse_reply_err(req, errno);
+		return;
+	}
+	drop_suid_unless_capable(req, i, fd);
+	fuse_reply_err(req, 0);
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,

@@ -165,7 +165,7 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	fuse_reply_none(req);
 }
 
-/* A new name: where it will be, with the change noted. 0 or -errno. */
+/* A new name: where it will be, with the change noted; made as the caller until ids_resume. 0 or -errno. */
 static int begin_create(fuse_req_t req, fuse_ino_t parent, const char *name, struct at *ret)
 {
 	struct fs *fs = fs_of(req);
@@ -175,21 +175,19 @@ static int begin_create(fuse_req_t req, fuse_ino_t parent, const char *name, str
 		return r;
 	trace_change(fs->trace, trace_at(fs, ret), CHANGE_CREATE);
 	ids_umask(fs, fuse_req_ctx(req));
+	ids_assume(fs, fuse_req_ctx(req));
 	return 0;
 }
 
-/* Made: hand it to its owner and tell the kernel. */
+/* Made: tell the kernel. */
 static void end_create(fuse_req_t req, fuse_ino_t parent, const char *name, const struct at *a)
 {
 	struct fs *fs = fs_of(req);
 	struct fuse_entry_param e;
 	struct stat st;
-	int r = ids_give(fs, fuse_req_ctx(req), a);
 
-	if (r == 0 && fstatat(a->dirfd, a->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		r = -errno;
-	if (r < 0) {
-		fuse_reply_err(req, -r);
+	if (fstatat(a->dirfd, a->name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		fuse_reply_err(req, errno);
 		return;
 	}
 	make_entry(fs, inode_of(fs, parent), name, a, &st, &e);
@@ -203,6 +201,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 	if (r == 0 && mkdirat(a.dirfd, a.name, mode) < 0)
 		r = -errno;
+	ids_resume(fs_of(req));
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else
@@ -216,6 +215,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 	if (r == 0 && mknodat(a.dirfd, a.name, mode, rdev) < 0)
 		r = -errno;
+	ids_resume(fs_of(req));
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else
@@ -229,6 +229,7 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 
 	if (r == 0 && symlinkat(target, a.dirfd, a.name) < 0)
 		r = -errno;
+	ids_resume(fs_of(req));
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else
@@ -244,6 +245,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 	const char *path = NULL;
 	int r = begin_create(req, newparent, newname, &a);
 
+	ids_resume(fs); /* a link is nobody's */
 	if (r == 0)
 		r = inode_path(&fs->inodes, i, &from, proc, &path);
 	if (r == 0) {
@@ -254,19 +256,10 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 	}
 	if (r < 0) {
 		fuse_reply_err(req, -r);
-		return;
+	} else {
+		trace_mtime_set(trace_at(fs, &a), i->mtime_set);
+		end_create(req, newparent, newname, &a);
 	}
-	/* Not end_create: the file keeps its owner. */
-	struct fuse_entry_param e;
-	struct stat st;
-
-	if (fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		fuse_reply_err(req, errno);
-		return;
-	}
-	trace_mtime_set(trace_at(fs, &a), i->mtime_set);
-	make_entry(fs, inode_of(fs, newparent), newname, &a, &st, &e);
-	reply_entry(req, fs, &e);
 }
 
 /* Open for a create. *ret_existed: somebody else made it since the kernel looked. */
@@ -294,23 +287,20 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct fuse_entry_param e;
 	struct inode *i;
 	struct stat st;
-	bool existed;
+	bool existed = false;
 	int fd, r = begin_create(req, parent, name, &a);
 
 	fd = r < 0 ? r : open_new(&a, mode, fi->flags, &existed);
+	ids_resume(fs);
 	if (fd < 0) {
 		fuse_reply_err(req, -fd);
 		return;
 	}
 	if (existed)
 		trace_spoil(fs->trace, "%s was made by another process while the step ran", a.full);
-	else
-		r = ids_give(fs, fuse_req_ctx(req), &a);
-	if (r == 0 && fstat(fd, &st) < 0)
-		r = -errno;
-	if (r < 0) {
+	if (fstat(fd, &st) < 0) {
+		fuse_reply_err(req, errno);
 		close(fd);
-		fuse_reply_err(req, -r);
 		return;
 	}
 	i = make_entry(fs, inode_of(fs, parent), name, &a, &st, &e);
@@ -553,8 +543,12 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		own = p && p->replaced;
 		note_rename(fs, dentry_find(&fs->inodes, olddir, name),
 			    dentry_find(&fs->inodes, newdir, newname), &a, &b, flags);
-		if (syscall(SYS_renameat2, a.dirfd, a.name, b.dirfd, b.name, flags) < 0) {
+		if (flags & RENAME_WHITEOUT) /* which is a new file */
+			ids_assume(fs, fuse_req_ctx(req));
+		if (syscall(SYS_renameat2, a.dirfd, a.name, b.dirfd, b.name, flags) < 0)
 			r = -errno;
+		ids_resume(fs);
+		if (r < 0) {
 			if (!own)
 				trace_kept(p);
 		}

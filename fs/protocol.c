@@ -21,6 +21,12 @@
 #ifndef FUSE_HANDLE_KILLPRIV_V2
 #define FUSE_HANDLE_KILLPRIV_V2 (1 << 28)
 #endif
+#ifndef FATTR_KILL_SUIDGID
+#define FATTR_KILL_SUIDGID (1 << 11)
+#endif
+#ifndef FUSE_WRITE_KILL_SUIDGID
+#define FUSE_WRITE_KILL_SUIDGID (1 << 2)
+#endif
 #ifndef FUSE_TMPFILE
 #define FUSE_TMPFILE 51
 #endif
@@ -94,13 +100,13 @@ static int tmpfile_open(struct fs *fs, const struct fuse_in_header *h,
 	if (r < 0)
 		return r;
 	ids_umask(fs, &c);
+	ids_assume(fs, &c);
 	fd = openat(a.dirfd, a.name, O_TMPFILE | O_RDWR | O_CLOEXEC | (int)(in->flags & O_EXCL),
 		    in->mode);
-	if (fd < 0)
-		return -errno;
-	if (!fs->own_ids_only && (c.uid != fs->uid || c.gid != fs->gid) &&
-	    fchown(fd, c.uid, c.gid) < 0)
-		log_debug("cannot give a temporary file to %u: %s", c.uid, strerror(errno));
+	r = fd < 0 ? -errno : 0;
+	ids_resume(fs);
+	if (r < 0)
+		return r;
 	if (fstat(fd, st) < 0) {
 		r = -errno;
 		close(fd);
@@ -168,6 +174,23 @@ void protocol_notify(struct fs *fs, int code, const void *body, size_t size, con
 	pthread_mutex_unlock(&fs->refreshing);
 }
 
+/* Are set-id bits to go with this write or truncation? libfuse does not tell. */
+static bool kills_suid(const struct fuse_in_header *h, const void *body, size_t size)
+{
+	struct fuse_setattr_in attr;
+	struct fuse_write_in w;
+
+	if (h->opcode == FUSE_SETATTR && size >= sizeof(attr)) {
+		memcpy(&attr, body, sizeof(attr));
+		return attr.valid & FATTR_KILL_SUIDGID;
+	}
+	if (h->opcode == FUSE_WRITE && size >= sizeof(w)) {
+		memcpy(&w, body, sizeof(w));
+		return w.write_flags & FUSE_WRITE_KILL_SUIDGID;
+	}
+	return false;
+}
+
 bool protocol_handle(struct fs *fs, const struct fuse_buf *b)
 {
 	struct fuse_in_header h;
@@ -176,6 +199,8 @@ bool protocol_handle(struct fs *fs, const struct fuse_buf *b)
 		return false;
 	memcpy(&h, b->mem, sizeof(h));
 	fs->counts[h.opcode < MAX_OPCODES ? h.opcode : 0]++;
+	fs->kill_suid = fs->killpriv_v2 &&
+			kills_suid(&h, (const char *)b->mem + sizeof(h), b->size - sizeof(h));
 	if (h.pid)
 		affinity_request(&fs->affinity, h.pid);
 	if (h.opcode == FUSE_INIT)

@@ -52,6 +52,7 @@ static unsigned max_fds(void)
 int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 {
 	struct fs *fs = xcalloc(1, sizeof(*fs));
+	void *io;
 	int r;
 
 	pthread_mutex_init(&fs->refreshing, NULL);
@@ -70,7 +71,11 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 		return r;
 	}
 	ids_init(fs);
-	fs->io = xmalloc(IO_MAX);
+	if (posix_memalign(&io, (size_t)sysconf(_SC_PAGESIZE), IO_MAX) != 0) {
+		fs_free(fs);
+		return err_set(e, ENOMEM, "cannot make a buffer");
+	}
+	fs->io = io;
 	*ret = fs;
 	return 0;
 }

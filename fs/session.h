@@ -5,6 +5,7 @@
 
 #define FUSE_USE_VERSION 314
 #include <fuse3/fuse_lowlevel.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -51,7 +52,9 @@ struct fs {
 	gid_t *groups;
 	int n_groups;
 	mode_t umask; /* of this process now */
-	char *io;     /* IO_MAX bytes */
+	struct __user_cap_data_struct caps[2];
+	bool assumed; /* ids_assume */
+	char *io;     /* IO_MAX bytes, at the start of a page */
 	_Atomic bool aborted;
 	pthread_t thread;	    /* that runs the loop */
 	pthread_mutex_t refreshing; /* held while a notification uses se, and while that goes */
@@ -61,6 +64,7 @@ struct fs {
 	const char *(*answer)(void *arg, const char *question); /* see fs.h */
 	void *answer_arg;
 	bool init_pending, killpriv_v2; /* protocol.c */
+	bool kill_suid;			/* the request in hand takes set-id bits away */
 	uint64_t counts[MAX_OPCODES];
 };
 
@@ -98,8 +102,13 @@ void ids_init(struct fs *fs);
  * path: for the question whether this user may write there; may be NULL. */
 void ids_show(const struct fs *fs, const struct at *a, struct stat *st);
 ino_t ids_ino(const struct fs *fs, dev_t dev, ino_t ino);
-/* Make a new file belong to the caller as it would natively (the server may be root, the caller not). */
-int ids_give(struct fs *fs, const struct fuse_ctx *c, const struct at *a);
+/* Until ids_resume this thread makes files as the caller would (the server may be root, the caller not): owner, group
+ * and set-id bits are then the kernel's affair. The rights stay the server's own. */
+void ids_assume(struct fs *fs, const struct fuse_ctx *c);
+void ids_resume(struct fs *fs);
+/* Is the caller in the group? Has it the capability? Both read /proc: for rare cases. */
+bool ids_in_group(fuse_req_t req, gid_t gid);
+bool ids_capable(fuse_req_t req, int cap);
 /* Take the caller's umask for the creation that follows. */
 void ids_umask(struct fs *fs, const struct fuse_ctx *c);
 
@@ -120,8 +129,8 @@ static inline double timeout_of(const struct inode *i)
 	return i->system ? SYSTEM_TIMEOUT_S : TIMEOUT_S;
 }
 
-/* Set-user-id bits go when somebody without the right to keep them changes the file's bytes. */
-void drop_suid(struct fs *fs, uid_t caller, struct inode *i, int fd);
+/* Set-id bits go when somebody without the right to keep them changes the file's bytes. */
+void drop_suid(fuse_req_t req, struct inode *i, int fd);
 /* Before the first byte is read: is somebody else writing to it? fd: open for reading. */
 void note_writers(struct fs *fs, struct inode *i, int fd);
 /* The inode's earlier content is read / changes. */
