@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -17,17 +18,17 @@
 
 #define LIST(...) \
 	(const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)
-#define NET(kind, nr)                                          \
-	{                                                      \
-		CALL_##kind, nr, WHEN_ALWAYS, 0, NULL, 0, true \
+#define NET(kind, nr)                                                 \
+	{                                                             \
+		CALL_##kind, nr, WHEN_ALWAYS, 0, NULL, 0, true, false \
 	}
-#define NET_IF(kind, nr, when, ...)                             \
-	{                                                       \
-		CALL_##kind, nr, WHEN_##when, __VA_ARGS__, true \
+#define NET_IF(kind, nr, when, ...)                                    \
+	{                                                              \
+		CALL_##kind, nr, WHEN_##when, __VA_ARGS__, true, false \
 	}
-#define ANY(kind, nr)                                           \
-	{                                                       \
-		CALL_##kind, nr, WHEN_ALWAYS, 0, NULL, 0, false \
+#define ANY(kind, nr)                                                  \
+	{                                                              \
+		CALL_##kind, nr, WHEN_ALWAYS, 0, NULL, 0, false, false \
 	}
 
 static const struct call_rule native[] = {
@@ -54,9 +55,11 @@ static const struct call_rule native[] = {
 	ANY(SEMGET, __NR_semget),
 	ANY(MSGGET, __NR_msgget),
 	ANY(MQ_OPEN, __NR_mq_open),
+	{CALL_JOB_CONTROL, __NR_ioctl, WHEN_ONE_OF, 1, LIST(TIOCGPGRP, TIOCSPGRP, TIOCGSID), false,
+	 true},
 	ANY(LOCK, __NR_flock),
 	{CALL_LOCK, __NR_fcntl, WHEN_ONE_OF, 1,
-	 LIST(F_SETLK, F_SETLKW, F_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_OFD_GETLK), false},
+	 LIST(F_SETLK, F_SETLKW, F_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_OFD_GETLK), false, false},
 #if defined(__x86_64__)
 	/* x32: a program that makes sockets through it is not understood any further. */
 	NET(FOREIGN, 0x40000000u | __NR_socket),
@@ -92,11 +95,12 @@ static const struct call_rule narrow[] = {
 	ANY(FSOPEN, 430),
 	ANY(HANDLE, 342),
 	/* semget, msgget, shmat, shmget: linux/ipc.h */
-	{CALL_SHMGET, IPC, WHEN_ONE_OF, 0, LIST(2, 13, 21, 23), false},
+	{CALL_SHMGET, IPC, WHEN_ONE_OF, 0, LIST(2, 13, 21, 23), false, false},
 	ANY(SEMGET, 393),
 	ANY(SHMGET, 395),
 	ANY(SHMAT, 397),
 	ANY(MSGGET, 399),
+	{CALL_JOB_CONTROL, 54, WHEN_ONE_OF, 1, LIST(TIOCGPGRP, TIOCSPGRP, TIOCGSID), false, true},
 	ANY(MQ_OPEN, 277),
 };
 #elif defined(__aarch64__)
@@ -127,6 +131,7 @@ static const struct call_rule narrow[] = {
 	ANY(MSGGET, 303),
 	ANY(SHMAT, 305),
 	ANY(SHMGET, 307),
+	{CALL_JOB_CONTROL, 54, WHEN_ONE_OF, 1, LIST(TIOCGPGRP, TIOCSPGRP, TIOCGSID), false, true},
 	ANY(MQ_OPEN, 274),
 };
 #else

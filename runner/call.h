@@ -28,7 +28,8 @@ enum call_kind {
 	CALL_MOUNT,
 	CALL_MOUNT_CHANGE, /* umount2, pivot_root, move_mount, mount_setattr */
 	CALL_FSOPEN,
-	CALL_HANDLE, /* open_by_handle_at */
+	CALL_HANDLE,	  /* open_by_handle_at */
+	CALL_JOB_CONTROL, /* ioctl on terminals, about process groups and sessions */
 	CALL_SHMGET,
 	CALL_SHMAT,
 	CALL_SEMGET,
@@ -56,7 +57,8 @@ struct call_rule {
 	unsigned arg;
 	const uint32_t *values;
 	size_t n_values;
-	bool network; /* left out when network use is allowed */
+	bool network;  /* left out when network use is allowed */
+	bool terminal; /* left out when neither stdout nor stderr is a terminal */
 };
 /* One ABI. mlfs' own comes first. */
 struct call_abi {

@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #include "runner.h"
+#include "job_control.h"
+#include "keys.h"
 #include "stream.h"
 
 /* As fast as the 1 MB that anybody may have; a user's pipes share 64 MB (pipe-user-pages-soft),
@@ -33,6 +35,7 @@ struct stream {
 	int rd;		/* its other end; -1: closed. Closed by the thread, under the lock */
 	bool pty;
 	struct tty_pair pair;
+	struct keys keys;
 	bool watch_reader; /* the real descriptor is a pipe: it tells when its reader goes */
 	bool muted;	   /* that has happened, after the command's last write */
 	size_t after_stop;
@@ -89,8 +92,10 @@ static int open_stream(struct stream *s, bool tty, struct err *e)
 		return open_pipe(s, e);
 	s->pty = true;
 	r = tty_pair_open(&s->pair, s->number, &s->child, e);
-	if (r == 0)
+	if (r == 0) {
 		s->rd = s->pair.master;
+		keys_init(&s->keys, s->number, s->rd, s->child);
+	}
 	return r;
 }
 
@@ -198,6 +203,21 @@ static bool reader_gone(struct stream *s)
 	return false;
 }
 
+static void take_keys(struct stream *s, short revents)
+{
+	bool before = s->keys.used;
+
+	if (revents & (POLLHUP | POLLERR | POLLNVAL))
+		keys_free(&s->keys); /* the terminal is gone */
+	keys_turn(&s->keys, revents);
+	if (!s->keys.used || before)
+		return;
+	(void)pthread_mutex_lock(&s->c->lock);
+	if (!s->c->spoiled.code)
+		(void)err_text(&s->c->spoiled, EBUSY, "the terminal was read");
+	(void)pthread_mutex_unlock(&s->c->lock);
+}
+
 /* Wait for something to read. false: there will be no more. */
 static bool wait_for_output(struct stream *s)
 {
@@ -205,15 +225,22 @@ static bool wait_for_output(struct stream *s)
 		{.fd = s->rd, .events = POLLIN},
 		{.fd = s->c->stop, .events = POLLIN},
 		{.fd = s->watch_reader ? s->number : -1},
+		{.fd = -1},
 	};
 
 	for (;;) {
-		if (poll(p, 3, -1) < 0) {
+		if (s->pty)
+			p[3] = (struct pollfd){.fd = s->number, .events = keys_events(&s->keys)};
+		if (!p[3].events)
+			p[3].fd = -1;
+		if (poll(p, 4, s->pty ? keys_timeout(&s->keys) : -1) < 0) {
 			if (errno == EINTR)
 				continue;
 			spoil(s->c, errno, "the output could not be awaited");
 			return false;
 		}
+		if (s->pty)
+			take_keys(s, p[3].revents);
 		if (p[2].revents & POLLERR) {
 			if (!reader_gone(s))
 				return false;
@@ -300,6 +327,7 @@ static void *stream_main(void *arg)
 	if (s->pty) {
 		tty_pair_mirror(&s->pair);
 		tty_pair_restore(&s->pair);
+		keys_free(&s->keys);
 	}
 	(void)pthread_mutex_lock(&c->lock);
 	s->ended = true;
@@ -342,6 +370,21 @@ int console_start(struct console *c, struct err *e)
 	int r = start_stream(&c->out, e);
 
 	return r < 0 ? r : start_stream(&c->err, e);
+}
+
+size_t console_fronts(const struct console *c, struct front *ret)
+{
+	const struct stream *all[] = {&c->out, &c->err};
+	size_t n = 0;
+
+	for (size_t i = 0; i < 2; i++)
+		if (all[i]->pty)
+			ret[n++] = (struct front){
+				.real = all[i]->number,
+				.dev = all[i]->keys.slave_st.st_dev,
+				.ino = all[i]->keys.slave_st.st_ino,
+			};
+	return n;
 }
 
 void console_winch(struct console *c)
@@ -405,6 +448,10 @@ void console_free(struct console *c)
 	if (c->out.running || c->err.running)
 		join_streams(c);
 	console_close_child_fds(c);
+	if (c->out.pty)
+		keys_free(&c->out.keys);
+	if (c->err.pty)
+		keys_free(&c->err.keys);
 	base_close(&c->out.rd);
 	base_close(&c->err.rd);
 	base_close(&c->stop);

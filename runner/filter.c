@@ -139,7 +139,7 @@ static void add_rule(struct program *p, const struct call_rule *r)
 	p->v[at].jf = (uint8_t)(p->n - at - 1);
 }
 
-static void build(struct program *p, bool network)
+static void build(struct program *p, bool network, bool terminal)
 {
 	size_t n;
 	const struct call_abi *abis = call_abis(&n);
@@ -153,7 +153,8 @@ static void build(struct program *p, bool network)
 		add(p, BPF_JMP | BPF_JA, 0, 0, 0);
 		load(p, offsetof(struct seccomp_data, nr));
 		for (size_t k = 0; k < abis[a].n_rules; k++)
-			if (network || !abis[a].rules[k].network)
+			if ((network || !abis[a].rules[k].network) &&
+			    (terminal || !abis[a].rules[k].terminal))
 				add_rule(p, &abis[a].rules[k]);
 		answer(p, SECCOMP_RET_ALLOW);
 		p->v[at + 1].k = (uint32_t)(p->n - at - 2);
@@ -161,7 +162,7 @@ static void build(struct program *p, bool network)
 	answer(p, SECCOMP_RET_ALLOW);
 }
 
-int watch_install(bool network, struct err *e)
+int watch_install(bool network, bool terminal, struct err *e)
 {
 	struct program p = {.n = 0};
 	struct sock_fprog prog = {.filter = p.v};
@@ -170,7 +171,7 @@ int watch_install(bool network, struct err *e)
 	unsigned flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 	long fd;
 
-	build(&p, network);
+	build(&p, network, terminal);
 	prog.len = (unsigned short)p.n;
 	fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 		     flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);

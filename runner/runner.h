@@ -142,6 +142,9 @@ void console_close_child_fds(struct console *c); /* in the supervisor, after the
  * Terminal modes that the command sets on the pseudo-terminal are mirrored to the real terminal. */
 int console_start(struct console *c, struct err *e) must_check;
 void console_winch(struct console *c);
+/* The pseudo-terminals: at most 2 of them. Returns how many. */
+struct front;
+size_t console_fronts(const struct console *c, struct front *ret);
 /* Wait until everything written so far has reached the real descriptors. */
 void console_flush(struct console *c);
 struct console_record {
@@ -240,18 +243,19 @@ struct fs;
 /* In the step's process, before exec, with CAP_SYS_ADMIN in its user namespace: install the filter; returns the
  * listener descriptor (close-on-exec), or -errno: -EBUSY when a listener is there already (mlfs in mlfs),
  * -EINVAL/-ENOSYS/-EACCES when it cannot be had.
- * network: false leaves out what is about noticing network use.
+ * network: false leaves out what is about noticing network use. terminal: is stdout or stderr one?
  * From now on this process must not make any call of the list in call.c until the supervisor answers: it would
  * wait for ever. Hand the listener over with watch_send, which the filter lets pass, then close it. */
-int watch_install(bool network, struct err *e) must_check;
+int watch_install(bool network, bool terminal, struct err *e) must_check;
 /* Send the listener (one byte with SCM_RIGHTS) over the connected AF_UNIX socket. */
 int watch_send(int sock, int listener_fd, struct err *e) must_check;
 /* In the supervisor: a thread answers notifications until the step is gone. Takes listener_fd on success.
  * command: a process in the view that fs (borrowed) serves; fs NULL: locks are left alone. view: that view's mount
- * namespace, from mounts_namespace (mounts.h).
+ * namespace, from mounts_namespace (mounts.h). console: what its terminals are, borrowed; or NULL.
  * network: as for watch_install. */
-int watch_start(int listener_fd, pid_t command, unsigned long view, struct fs *fs, bool network,
-		struct watch **ret, struct err *e) must_check;
+int watch_start(int listener_fd, pid_t command, unsigned long view, struct fs *fs,
+		const struct console *console, bool network, struct watch **ret,
+		struct err *e) must_check;
 /* What was mounted that no result may rest on, or NULL. Any thread; valid until freed. */
 const char *watch_mounts(struct watch *w);
 /* No process of the step is left: ends the thread. Why the result must not be stored ("network was used: connect to

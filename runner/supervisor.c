@@ -85,7 +85,7 @@ static void watch_step(const struct supervised *s, int sock)
 	struct err e = {0};
 	auto_close int fd = -1;
 
-	fd = watch_install(!s->opts->allow_network, &e);
+	fd = watch_install(!s->opts->allow_network, s->step->tty_out || s->step->tty_err, &e);
 	if (fd < 0 || watch_send(sock, fd, &e) < 0)
 		(void)!message_send(sock, 'N', e.msg, -1, &e); /* its end is noticed in any case */
 }
@@ -333,7 +333,7 @@ static int set_up(struct super *s)
 			}
 			break;
 		case '\0': /* watch_send's */
-			if (watch_start(m.fd, s->command, s->view_ns, s->fs,
+			if (watch_start(m.fd, s->command, s->view_ns, s->fs, s->console,
 					!s->s->opts->allow_network, &w, &e) < 0)
 				watch_failed(s, e.msg);
 			s->watch = w;

@@ -268,3 +268,16 @@ enum signals target_signals(pid_t tid, pid_t process)
 		return tid == process || atoi(threads) == 1 ? SIGNAL_OWN : SIGNAL_SHARED;
 	return SIGNAL_NONE;
 }
+
+bool target_would_heed(pid_t tid, int sig)
+{
+	char status[4096];
+	const char *blocked, *ignored;
+
+	if (slurp(tid, "status", status, sizeof(status)) <= 0)
+		return false;
+	blocked = field(status, "SigBlk");
+	ignored = field(status, "SigIgn");
+	return blocked && ignored &&
+	       !((strtoull(blocked, NULL, 16) | strtoull(ignored, NULL, 16)) >> (sig - 1) & 1);
+}

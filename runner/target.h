@@ -56,5 +56,7 @@ bool target_has_left(pid_t tid, int nr, uint64_t arg0, uint64_t arg1, uint64_t *
 /* Does a signal wait for the thread that would interrupt what it waits in? */
 enum signals { SIGNAL_NONE, SIGNAL_SHARED /* another thread may take it */, SIGNAL_OWN };
 enum signals target_signals(pid_t tid, pid_t process);
+/* Does a signal do something to the thread: neither blocked nor ignored? */
+bool target_would_heed(pid_t tid, int sig);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include "runner.h"
 #include "ipc.h"
+#include "job_control.h"
 #include "locks.h"
 #include "mounts.h"
 #include "net.h"
@@ -35,6 +36,8 @@ struct watch {
 	struct net *net;
 	struct ipc *ipc;
 	struct mounts *mounts;
+	struct front fronts[2];
+	size_t n_fronts;
 	struct seccomp_notif *req;
 	struct seccomp_notif_resp *resp;
 	size_t req_size, resp_size;
@@ -80,6 +83,18 @@ static bool net_call(struct watch *w, const struct call *c)
 	return false;
 }
 
+/* The same of one about a terminal's process group. */
+static bool job_control_call(struct watch *w, const struct call *c)
+{
+	int error = 0;
+
+	if (job_control_ask(w->fronts, w->n_fronts, c, &error))
+		w->resp->error = -error;
+	else
+		w->resp->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+	return true;
+}
+
 static bool still_waits(void *arg)
 {
 	struct watch *w = arg;
@@ -111,6 +126,8 @@ static bool decide_call(struct watch *w)
 		ipc_ask(w->ipc, &c);
 		w->resp->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
 		return true;
+	case CALL_JOB_CONTROL:
+		return job_control_call(w, &c);
 	case CALL_MOUNT:
 	case CALL_MOUNT_CHANGE:
 	case CALL_FSOPEN:
@@ -181,8 +198,8 @@ static int buffers_alloc(struct watch *w, struct err *e)
 	return 0;
 }
 
-int watch_start(int listener_fd, pid_t command, unsigned long view, struct fs *fs, bool network,
-		struct watch **ret, struct err *e)
+int watch_start(int listener_fd, pid_t command, unsigned long view, struct fs *fs,
+		const struct console *console, bool network, struct watch **ret, struct err *e)
 {
 	struct watch *w = xcalloc(1, sizeof(*w));
 	sigset_t all, old;
@@ -205,6 +222,7 @@ int watch_start(int listener_fd, pid_t command, unsigned long view, struct fs *f
 	w->net = net_new(listener_fd, command, !network);
 	w->ipc = ipc_new();
 	w->mounts = mounts_new(command, view);
+	w->n_fronts = console ? console_fronts(console, w->fronts) : 0;
 	/* Signals are the main thread's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);

@@ -213,7 +213,7 @@ static void test_killed(void **state)
 
 		if (listener < 0)
 			skip();
-		assert_int_equal(watch_start(listener, 0, 0, NULL, true, &w, &e), 0);
+		assert_int_equal(watch_start(listener, 0, 0, NULL, NULL, true, &w, &e), 0);
 		while (i % 2 && !watch_touched(w))
 			sched_yield();
 		kill(pid, SIGKILL);
@@ -232,7 +232,7 @@ static void test_free_early(void **state)
 
 	if (listener < 0)
 		skip();
-	assert_int_equal(watch_start(listener, 0, 0, NULL, true, &w, &e), 0);
+	assert_int_equal(watch_start(listener, 0, 0, NULL, NULL, true, &w, &e), 0);
 	watch_free(w);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -244,7 +244,7 @@ static int install_again(void)
 {
 	struct err e = {0};
 
-	return watch_install(true, &e) == -EBUSY ? 0 : 1;
+	return watch_install(true, false, &e) == -EBUSY ? 0 : 1;
 }
 
 static void test_nested(void **state)

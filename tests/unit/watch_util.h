@@ -54,7 +54,7 @@ static inline pid_t spawn(int (*fn)(void), int *ret_listener)
 		close(sock[0]);
 		if (geteuid() != 0 && unshare(CLONE_NEWUSER) < 0)
 			_exit(NO_FILTER);
-		listener = watch_install(true, &e);
+		listener = watch_install(true, false, &e);
 		if (listener < 0 || watch_send(sock[1], listener, &e) < 0)
 			_exit(NO_FILTER);
 		close(listener);
@@ -83,7 +83,7 @@ static inline char *watched(int (*fn)(void))
 
 	if (listener < 0)
 		skip();
-	assert_int_equal(watch_start(listener, 0, 0, NULL, true, &w, &e), 0);
+	assert_int_equal(watch_start(listener, 0, 0, NULL, NULL, true, &w, &e), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
