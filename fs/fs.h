@@ -67,13 +67,20 @@ struct trace_path {
 	bool replaced : 1; /* what is here now is wholly of the step's making (or gone by its doing) */
 	bool partial : 1;  /* changed in part: the earlier content went into the present one */
 	bool relinked : 1; /* the step changed its link count or name only: ctime moved */
+	bool renewed : 1;  /* what was here went as a whole: a file here now is another one */
+	/* What was here went on elsewhere: it was changed before it went, or moved. */
+	bool spilled : 1;
+	bool own_listed : 1; /* the step looked into the directory of its own making that is here */
 	bool mtime_set : 1;
+	bool xattr_set : 1; /* the step set extended attributes */
+	bool xattrs_kept : 1;
+	bool mtime_moved : 1; /* mtime_set of what was renamed away from here */
 	bool unhashable : 1;
 	bool guarded : 1; /* watched, since its times would not show a change; see fs/guard.c */
 	char *target;	  /* symlink: earlier target, when it was read or changed */
 	char **list;	  /* directory: earlier listing, when OBS_LIST ("fname", sorted by name) */
 	size_t n_list;
-	void *xattrs; /* earlier xattrs, when OBS_XATTR */
+	void *xattrs; /* earlier ones, when xattrs_kept */
 	size_t n_xattrs;
 	/* the digester's part */
 	uint8_t hash_state; /* enum hash_state */

@@ -174,6 +174,15 @@ struct inode *inode_get(struct inodes *t, const struct stat *st)
 	return i;
 }
 
+struct inode *inode_find(const struct inodes *t, const struct stat *st)
+{
+	struct inode *i = t->table[inode_slot(t, st->st_dev, st->st_ino)];
+
+	while (i && (i->ino != st->st_ino || i->dev != st->st_dev))
+		i = i->next;
+	return i;
+}
+
 uintptr_t inode_known(struct inodes *t, dev_t dev, ino_t ino)
 {
 	const struct inode *i;

@@ -70,6 +70,8 @@ void inodes_free(struct inodes *t);
 
 /* The inode of st, made when new. An entry whose file type has changed is set aside (the number was reused). */
 struct inode *inode_get(struct inodes *t, const struct stat *st);
+/* The inode of st, or NULL. */
+struct inode *inode_find(const struct inodes *t, const struct stat *st);
 /* The address of a file's inode, 0 when there is none: any thread may ask, and may not use it as a pointer. */
 uintptr_t inode_known(struct inodes *t, dev_t dev, ino_t ino);
 /* The kernel dropped n references. Frees when nothing refers to it. */

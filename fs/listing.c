@@ -117,6 +117,8 @@ static int find(struct fs *fs, struct inode *dir, struct trace_path *p, int fd, 
 
 	if (off == 0 || !dir->listing) {
 		r = begin(dir, fd, 0);
+		if (p && p->replaced)
+			p->own_listed = true;
 		if (r == 0 && p && !p->replaced)
 			record(fs->trace, p, fd, dir->listing);
 	}

@@ -49,7 +49,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 /* A truncation to nothing leaves nothing of what was there; every other change keeps a part. */
 static enum change change_of(const struct stat *attr, int to_set)
 {
-	return (to_set & FUSE_SET_ATTR_SIZE) && attr->st_size == 0 ? CHANGE_REPLACE : CHANGE_PART;
+	return (to_set & FUSE_SET_ATTR_SIZE) && attr->st_size == 0 ? CHANGE_TRUNC : CHANGE_PART;
 }
 
 static int set_size(fuse_req_t req, struct inode *i, off_t size)
@@ -180,6 +180,12 @@ static void note_xattr(struct fs *fs, struct inode *i)
 {
 	for (struct dentry *d = i->names; d; d = d->next_of_inode)
 		trace_xattr(fs->trace, dentry_trace(fs, d));
+}
+
+static void note_xattr_set(struct fs *fs, struct inode *i, bool asks)
+{
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		trace_xattr_set(fs->trace, dentry_trace(fs, d), asks);
 }
 
 /* Of a nameless file reached by /proc/self/fd/N the link is to be followed. */
@@ -324,7 +330,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 	int r = inode_path(&fs->inodes, i, &a, proc, &path);
 
 	if (r == 0) {
-		note_xattr(fs, i);
+		note_xattr_set(fs, i, flags != 0);
 		note_change(fs, i, CHANGE_PART);
 		r = path == proc ? setxattr(path, name, value, size, flags)
 				 : lsetxattr(path, name, value, size, flags);
@@ -344,7 +350,7 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	int r = inode_path(&fs->inodes, i, &a, proc, &path);
 
 	if (r == 0) {
-		note_xattr(fs, i);
+		note_xattr_set(fs, i, true);
 		note_change(fs, i, CHANGE_PART);
 		r = path == proc ? removexattr(path, name) : lremovexattr(path, name);
 		if (r < 0)

@@ -111,6 +111,22 @@ static void reply_entry(fuse_req_t req, struct fs *fs, const struct fuse_entry_p
 		inode_forget(&fs->inodes, inode_of(fs, e->ino), 1);
 }
 
+/* A name of a file that the step has changed under another one: what it was before is known from there. */
+static void note_other_name(struct fs *fs, const struct at *a, const struct stat *st)
+{
+	struct inode *i = inode_find(&fs->inodes, st);
+
+	for (struct dentry *d = i ? i->names : NULL; d; d = d->next_of_inode) {
+		const struct trace_path *p = dentry_trace(fs, d);
+
+		if (!p || !p->changed || p->renewed || p->err || p->st.st_ino != st->st_ino ||
+		    p->st.st_dev != st->st_dev)
+			continue;
+		trace_same_file(trace_at(fs, a), p);
+		return;
+	}
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fs_of(req);
@@ -129,6 +145,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	at = now_ns();
 	if (fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = errno;
+	else if (S_ISREG(st.st_mode) && st.st_nlink > 1)
+		note_other_name(fs, &a, &st);
 	trace_looked(fs->trace, trace_at(fs, &a), &st, err, at);
 	if (!err) {
 		make_entry(fs, dir, name, &a, &st, &e);
@@ -353,12 +371,14 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int
 	auto_at struct at a = {.dirfd = AT_FDCWD};
 	struct dentry *d = dentry_find(&fs->inodes, dir, name);
 	struct trace_path *p;
-	bool own;
+	bool own, renewed, mtime_set;
 	int r = at_child(&fs->inodes, dir, name, &a);
 
 	if (r == 0) {
 		p = trace_at(fs, &a);
 		own = p && p->replaced;
+		renewed = p && p->renewed;
+		mtime_set = p && p->mtime_set;
 		if (flags & AT_REMOVEDIR) /* whether it is empty */
 			note_listing(fs, &a);
 		if (d)
@@ -369,6 +389,9 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int
 			r = -errno;
 			if (!own)
 				trace_kept(p);
+			if (p)
+				p->renewed = renewed;
+			trace_mtime_set(p, mtime_set);
 		}
 	}
 	if (r == 0 && d)
@@ -419,27 +442,38 @@ static void leave_one(struct fs *fs, const char *path, const char *to)
 {
 	struct at a = {.dirfd = AT_FDCWD, .name = path, .full = (char *)path, .len = strlen(path)};
 
+	struct trace_path *p;
+
 	(void)to;
 	note_listing(fs, &a);
-	trace_change(fs->trace, trace_at(fs, &a), CHANGE_MOVE);
+	p = trace_at(fs, &a);
+	trace_change(fs->trace, p, CHANGE_MOVE);
+	if (p) {
+		p->mtime_moved = p->mtime_set;
+		p->mtime_set = false;
+	}
+}
+
+/* What is at path now is about to come to be at q: is it what was there at first? */
+static enum change arrival(const struct trace_path *q, const char *path)
+{
+	struct stat st;
+
+	return q && q->changed && !q->err && !q->renewed && lstat(path, &st) == 0 &&
+			       st.st_ino == q->st.st_ino && st.st_dev == q->st.st_dev
+		       ? CHANGE_RETURN
+		       : CHANGE_REPLACE;
 }
 
 static void arrive_one(struct fs *fs, const char *path, const char *to)
 {
-	const struct trace_path *from = trace_get(fs->trace, path, strlen(path));
-	struct trace_path *p = trace_get(fs->trace, to, strlen(to));
+	const struct trace_path *p = trace_get(fs->trace, path, strlen(path));
+	struct trace_path *q = trace_get(fs->trace, to, strlen(to));
 
-	trace_change(fs->trace, p, CHANGE_REPLACE);
-	trace_mtime_set(p, from && from->mtime_set);
-}
-
-/* A time that the step chose goes along. */
-static void move_times(struct trace_path *from, struct trace_path *to, unsigned flags)
-{
-	bool chosen = to && to->mtime_set;
-
-	trace_mtime_set(to, from && from->mtime_set);
-	trace_mtime_set(from, (flags & RENAME_EXCHANGE) && chosen);
+	trace_change(fs->trace, q, arrival(q, path));
+	if (q)
+		q->own_listed = true; /* a directory comes with what is in it */
+	trace_mtime_set(q, p && p->mtime_moved);
 }
 
 static bool is_dir(const struct dentry *d)
@@ -453,6 +487,7 @@ static void note_rename(struct fs *fs, struct dentry *from, struct dentry *to, c
 			const struct at *b, unsigned flags)
 {
 	bool exchange = flags & RENAME_EXCHANGE, whole = !from || is_dir(from);
+	struct trace_path *p = trace_at(fs, a), *q = trace_at(fs, b);
 
 	if (whole) {
 		note_listing(fs, a);
@@ -465,11 +500,17 @@ static void note_rename(struct fs *fs, struct dentry *from, struct dentry *to, c
 	if (from)
 		part_from_name(fs, from, CHANGE_MOVE);
 	else
-		trace_change(fs->trace, trace_at(fs, a), CHANGE_MOVE);
+		trace_change(fs->trace, p, CHANGE_MOVE);
 	if (to)
-		part_from_name(fs, to, exchange ? CHANGE_MOVE : CHANGE_REPLACE);
+		part_from_name(fs, to, exchange ? CHANGE_MOVE : arrival(q, a->full));
 	else
-		trace_change(fs->trace, trace_at(fs, b), exchange ? CHANGE_MOVE : CHANGE_REPLACE);
+		trace_change(fs->trace, q, exchange ? CHANGE_MOVE : arrival(q, a->full));
+	if (q)
+		q->own_listed = true;
+	if (exchange) {
+		trace_change(fs->trace, q, arrival(q, a->full));
+		trace_change(fs->trace, p, arrival(p, b->full));
+	}
 	if (whole)
 		each_below(fs, a->full, b->full, arrive_one);
 	if (exchange && (!to || is_dir(to)))
@@ -524,14 +565,30 @@ static int refuse_rename(struct fs *fs, const struct inode *olddir, const struct
 	return n ? -ENOTEMPTY : 0;
 }
 
+/* What was known of the two names of a rename before it. */
+struct names {
+	bool own, p_renewed, q_renewed;
+};
+
+/* It failed. */
+static void stayed(struct trace_path *p, struct trace_path *q, const struct names *was)
+{
+	if (!was->own)
+		trace_kept(q);
+	if (p)
+		p->renewed = was->p_renewed;
+	if (q)
+		q->renewed = was->q_renewed;
+}
+
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
 		      const char *newname, unsigned flags)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *olddir = inode_of(fs, parent), *newdir = inode_of(fs, newparent);
 	auto_at struct at a = {.dirfd = AT_FDCWD}, b = {.dirfd = AT_FDCWD};
-	struct trace_path *p;
-	bool own;
+	struct trace_path *p, *q;
+	struct names was;
 	int r = at_child(&fs->inodes, olddir, name, &a);
 
 	if (r == 0)
@@ -539,8 +596,11 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	if (r == 0)
 		r = refuse_rename(fs, olddir, newdir, &b, flags);
 	if (r == 0) {
-		p = trace_at(fs, &b);
-		own = p && p->replaced;
+		p = trace_at(fs, &a);
+		q = trace_at(fs, &b);
+		was = (struct names){.own = q && q->replaced,
+				     .p_renewed = p && p->renewed,
+				     .q_renewed = q && q->renewed};
 		note_rename(fs, dentry_find(&fs->inodes, olddir, name),
 			    dentry_find(&fs->inodes, newdir, newname), &a, &b, flags);
 		if (flags & RENAME_WHITEOUT) /* which is a new file */
@@ -548,14 +608,19 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		if (syscall(SYS_renameat2, a.dirfd, a.name, b.dirfd, b.name, flags) < 0)
 			r = -errno;
 		ids_resume(fs);
-		if (r < 0) {
-			if (!own)
-				trace_kept(p);
-		}
+		if (r < 0)
+			stayed(p, q, &was);
 	}
 	if (r == 0) {
+		bool time = p && p->mtime_set;
+
+		/* A time that the step had set goes along. */
+		if (flags & RENAME_EXCHANGE)
+			trace_mtime_set(p, q && q->mtime_set);
+		else
+			trace_mtime_set(p, false);
+		trace_mtime_set(q, time);
 		move_names(fs, olddir, name, newdir, newname, flags);
-		move_times(trace_at(fs, &a), p, flags);
 	}
 	fuse_reply_err(req, -r);
 }

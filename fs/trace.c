@@ -279,27 +279,57 @@ void trace_readlink(struct trace *t, struct trace_path *p, const char *target)
 		trace_spoil(t, "%s was changed by another process while the step ran", p->path);
 }
 
-void trace_xattr(struct trace *t, struct trace_path *p)
+/* The earlier ones, as long as they are there. */
+static void keep_xattrs(struct trace *t, struct trace_path *p)
 {
 	auto_buf struct buf b = {0};
-	bool first = p && !(p->obs & OBS_XATTR);
 
-	/* Of all but directories the ctime tells. */
-	if (!p || p->changed || (!first && !S_ISDIR(p->st.st_mode)))
+	if (p->xattrs_kept)
 		return;
-	p->obs |= OBS_XATTR;
+	p->xattrs_kept = true;
 	if (xattr_blob(p->path, -1, &b) < 0) {
 		trace_spoil(t, "the extended attributes of %s cannot be read", p->path);
 		return;
 	}
-	if (!first) {
-		if (b.len != p->n_xattrs || (b.len && memcmp(b.data, p->xattrs, b.len) != 0))
-			trace_spoil(t, "%s was changed by another process while the step ran",
-				    p->path);
-		return;
-	}
 	p->n_xattrs = b.len;
 	p->xattrs = take(b.data);
+}
+
+static void same_xattrs(struct trace *t, const struct trace_path *p)
+{
+	auto_buf struct buf b = {0};
+
+	if (xattr_blob(p->path, -1, &b) < 0 || b.len != p->n_xattrs ||
+	    (b.len && memcmp(b.data, p->xattrs, b.len) != 0))
+		trace_spoil(t, "%s was changed by another process while the step ran", p->path);
+}
+
+/* Nothing was here, or what was is no more: what is asked of it is the step's own. */
+static bool xattrs_are_own(const struct trace_path *p)
+{
+	return p->renewed || (p->changed && p->err) || (!p->err && S_ISLNK(p->st.st_mode));
+}
+
+void trace_xattr(struct trace *t, struct trace_path *p)
+{
+	if (!p || xattrs_are_own(p))
+		return;
+	/* Of all but directories the ctime tells. */
+	if ((p->obs & OBS_XATTR) && !p->changed && S_ISDIR(p->st.st_mode))
+		same_xattrs(t, p);
+	p->obs |= OBS_XATTR;
+	keep_xattrs(t, p);
+}
+
+void trace_xattr_set(struct trace *t, struct trace_path *p, bool asks)
+{
+	if (!p)
+		return;
+	if (asks || !p->replaced)
+		trace_xattr(t, p);
+	else if (!xattrs_are_own(p))
+		keep_xattrs(t, p);
+	p->xattr_set = true;
 }
 
 /* ---- listings ---- */
@@ -332,6 +362,8 @@ void trace_listed(struct trace *t, struct trace_path *p, char **list, size_t n)
 {
 	const char *name;
 
+	if (p && p->replaced)
+		p->own_listed = true;
 	if (p && !p->replaced && !(p->obs & OBS_LIST)) {
 		p->obs |= OBS_LIST;
 		p->list = list;
@@ -351,6 +383,8 @@ void trace_list(struct trace *t, struct trace_path *p, int dirfd_)
 	size_t n;
 	int r;
 
+	if (p && p->replaced)
+		p->own_listed = true;
 	if (!p || p->replaced)
 		return;
 	r = list_dir(dirfd_, &list, &n);
@@ -410,21 +444,35 @@ static void keep_earlier(struct trace *t, struct trace_path *p, enum change c)
 		keep_digest(t, p, c);
 }
 
+/* What was there is no more, as far as this path goes. (What is moved away may come back.) */
+static bool is_replacing(enum change c)
+{
+	return c == CHANGE_CREATE || c == CHANGE_REPLACE || c == CHANGE_REMOVE;
+}
+
 void trace_change(struct trace *t, struct trace_path *p, enum change c)
 {
 	if (!p)
 		return;
+	if (c == CHANGE_LINK && !p->changed)
+		trace_read(t, p);
 	guard_drop(t, t->guard, p);
 	if (c == CHANGE_LINK) {
-		if (!p->changed)
-			trace_read(t, p);
 		p->relinked = true;
 		return;
 	}
+	if (c == CHANGE_MOVE)
+		trace_xattr(t, p); /* they go along */
+	if (c == CHANGE_MOVE || is_replacing(c))
+		p->spilled |= !p->renewed && (p->changed || c == CHANGE_MOVE);
+	if (is_replacing(c))
+		p->renewed = true;
 	if (!p->changed) {
 		keep_earlier(t, p, c);
 		p->changed = true;
 	}
+	if (c == CHANGE_CREATE || c == CHANGE_REMOVE)
+		p->mtime_set = p->xattr_set = false;
 	if (p->replaced)
 		return;
 	if (c == CHANGE_PART || c == CHANGE_MOVE) {
@@ -437,6 +485,30 @@ void trace_change(struct trace *t, struct trace_path *p, enum change c)
 	}
 	if (c != CHANGE_PART)
 		p->replaced = true;
+}
+
+void trace_same_file(struct trace_path *p, const struct trace_path *q)
+{
+	if (!p || p->changed || p->err != -1)
+		return;
+	p->st = q->st;
+	p->seen_ns = q->seen_ns;
+	p->err = q->err;
+	p->obs = q->obs;
+	p->changed = true;
+	p->replaced = q->replaced;
+	p->partial = q->partial;
+	p->unhashable = q->unhashable;
+	p->mtime_set = q->mtime_set;
+	p->xattr_set = q->xattr_set;
+	p->hash_state = q->hash_state; /* settled when q was changed */
+	p->fp = q->fp;
+	p->xattrs_kept = q->xattrs_kept;
+	if (q->n_xattrs) {
+		p->xattrs = xmalloc(q->n_xattrs);
+		memcpy(p->xattrs, q->xattrs, q->n_xattrs);
+		p->n_xattrs = q->n_xattrs;
+	}
 }
 
 void trace_kept(struct trace_path *p)

@@ -24,6 +24,8 @@ void trace_read(struct trace *t, struct trace_path *p);
 void trace_written(struct trace *t, const struct trace_path *p);
 void trace_readlink(struct trace *t, struct trace_path *p, const char *target);
 void trace_xattr(struct trace *t, struct trace_path *p);
+/* They are about to be set; asks: whether that works tells what there was. */
+void trace_xattr_set(struct trace *t, struct trace_path *p, bool asks);
 /* It is about to be listed: the earlier listing is kept. */
 void trace_list(struct trace *t, struct trace_path *p, int dirfd_);
 /* This is being listed ("fname", sorted by name): kept as the earlier listing, or compared with it. Takes list. */
@@ -32,13 +34,18 @@ void trace_listed(struct trace *t, struct trace_path *p, char **list, size_t n);
 /* How a path is about to change. Call before the change; harmless if the change then fails. */
 enum change {
 	CHANGE_CREATE,	/* nothing there: something will be */
-	CHANGE_REPLACE, /* truncated to nothing, or renamed over */
+	CHANGE_REPLACE, /* renamed over, by another file */
+	CHANGE_TRUNC,	/* truncated to nothing: the same file goes on */
 	CHANGE_REMOVE,	/* unlink, rmdir */
 	CHANGE_MOVE,	/* renamed away: the earlier content lives on elsewhere */
+	CHANGE_RETURN,	/* renamed to where it was at first */
 	CHANGE_PART,	/* written in part, mode, owner, times, xattrs */
 	CHANGE_LINK,	/* another name was made for it: its content lives on there */
 };
 void trace_change(struct trace *t, struct trace_path *p, enum change c);
+/* p, not looked at before, is another name of the file that q is a name of and that the step has changed: its
+ * earlier state is that of q. */
+void trace_same_file(struct trace_path *p, const struct trace_path *q);
 /* A change that was announced failed, and the step knows it: all of what was and still is there is an input. */
 void trace_kept(struct trace_path *p);
 void trace_mtime_set(struct trace_path *p, bool set);

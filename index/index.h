@@ -222,6 +222,7 @@ void path_set_free(struct path_set *s);
 void path_set_encode(const struct path_set *s, struct buf *out); /* paths prefix-compressed */
 int path_set_decode(const void *p, size_t n, struct path_set *ret) must_check; /* -EBADMSG */
 
+#define OUT_ANY_ID UINT32_MAX
 /* What stands at a path: an output's final state, or what was there when the step ran. */
 enum out_type { OUT_ABSENT, OUT_FILE, OUT_DIR, OUT_LINK, OUT_FIFO };
 struct left {
@@ -237,12 +238,21 @@ struct output {
 	struct left now; /* as the step left it; OUT_ABSENT: it removed it */
 	bool own; /* licence of design 4: earlier state not in the key; `before` has meaning */
 	struct left before; /* what was there when recorded (own outputs) */
-	struct oid oid;	    /* OUT_FILE: the object */
-	uint32_t uid, gid;
+	/* It is the very file or directory that was there, changed or not; else the step made a new one. */
+	bool in_place;
+	/* in_place, and not changed: the step only made or removed other names of it (see link_group). */
+	bool untouched;
+	/* The file that was there went on elsewhere: the step changed it, under all its names, before it replaced it, or
+	 * moved it away. Then link_group is that of what it is now, where it is an output. */
+	bool spilled;
+	/* A directory of the step's making that it looked into: nothing else may be in it at a later lookup. */
+	bool listed;
+	struct oid oid;	   /* OUT_FILE: the object */
+	uint32_t uid, gid; /* OUT_ANY_ID: as it is (in_place) */
 	int64_t mtime_ns;
 	bool mtime_set;	     /* the step set the time: restored exactly; else the order is kept */
 	uint32_t link_group; /* 0, or outputs with the same number are hard links of one file */
-	void *xattrs;	     /* blob of xattr_blob, or NULL */
+	void *xattrs;	     /* blob of xattr_blob; NULL: none, or as they are (in_place) */
 	size_t n_xattrs;
 };
 /* One piece of console output, in the order written. */
@@ -254,8 +264,8 @@ struct console_chunk {
 enum stdin_kind { STDIN_UNUSED, STDIN_BYTES };
 struct result {
 	struct fp input_key, step_key, path_set_id;
-	/* Only for idx_result_put, when stdin was read: the key without what was read from it, under which
-	 * idx_variants finds input_key (= that key and the bytes read). Not kept in the record. */
+	/* Only for idx_result_put: the key without what was read from stdin and without what stood where own outputs
+	 * went. Where that is not input_key, idx_variants finds input_key under it. Not kept in the record. */
 	struct fp base_key;
 	char *name; /* --name, or the base name of the command */
 	char **argv;
@@ -301,6 +311,9 @@ int path_set_each(const void *p, size_t n, int (*fn)(void *arg, const char *path
 struct key_state *input_key_begin(const struct fp *step_key, const struct fp *path_set_id);
 void input_key_add(struct key_state *k, const void *state, size_t n);
 struct fp input_key_end(struct key_state *k); /* frees k */
+/* That key, with what stood where the own outputs of r went when there was something: so a run in another such world
+ * is another result, though its inputs are the same. */
+struct fp input_key_own(const struct fp *key, const struct result *r);
 
 /* ---- results.c ---- */
 
@@ -319,8 +332,8 @@ void path_set_list_free(struct path_set_list *l);
 /* 1 and *ret (caller: result_free), 0 when there is none or it is damaged (its checksum fails). */
 int idx_result_get(struct idx *x, const struct fp *input_key, struct result **ret,
 		   struct err *e) must_check;
-/* The input keys of results that have this base key and differ in what they read from stdin, latest first; *ret is
- * malloc'ed (NULL for none). */
+/* The input keys of results that have this base key and differ in what they read from stdin or in what stood where
+ * their own outputs went, latest first; *ret is malloc'ed (NULL for none). */
 int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size_t *ret_n,
 		 struct err *e) must_check;
 /* The same without the states (n_states 0), of which a hit has no need. */

@@ -11,10 +11,19 @@
 
 #include "record.h"
 
-#define RESULT_VERSION 1
+#define RESULT_VERSION 2 /* see docs/format.md */
 
 enum { R_STRICT = 1, R_MERGED = 2, R_STDIN_EOF = 4, R_ALL = 7 };
-enum { O_OWN = 1, O_MTIME_SET = 2, O_XATTRS = 4, O_ALL = 7 };
+enum {
+	O_OWN = 1,
+	O_MTIME_SET = 2,
+	O_XATTRS = 4,
+	O_IN_PLACE = 8,
+	O_UNTOUCHED = 16,
+	O_LISTED = 32,
+	O_SPILLED = 64,
+	O_ALL = 127
+};
 
 static void output_free(struct output *o)
 {
@@ -84,7 +93,9 @@ static void encode_output(const struct output *o, const char *prev, struct buf *
 {
 	put_path(out, prev, o->path);
 	buf_u8(out, (uint8_t)((o->own ? O_OWN : 0) | (o->mtime_set ? O_MTIME_SET : 0) |
-			      (o->xattrs ? O_XATTRS : 0)));
+			      (o->xattrs ? O_XATTRS : 0) | (o->in_place ? O_IN_PLACE : 0) |
+			      (o->untouched ? O_UNTOUCHED : 0) | (o->listed ? O_LISTED : 0) |
+			      (o->spilled ? O_SPILLED : 0)));
 	left_encode(&o->now, out);
 	left_encode(&o->before, out);
 	if (o->now.type == OUT_FILE)
@@ -107,6 +118,24 @@ void result_encode(const struct result *r, struct buf *out)
 	buf_varint(out, r->n_states);
 	for (size_t i = 0; i < r->n_states; i++)
 		buf_bytes(out, r->states[i].data, r->states[i].len);
+}
+
+struct fp input_key_own(const struct fp *key, const struct result *r)
+{
+	auto_buf struct buf b = {0};
+
+	for (size_t i = 0; i < r->n_outputs; i++) {
+		const struct output *o = &r->outputs[i];
+
+		if (!o->own || o->before.type == OUT_ABSENT)
+			continue;
+		buf_str(&b, o->path);
+		left_encode(&o->before, &b);
+	}
+	if (!b.len)
+		return *key;
+	buf_add(&b, key->b, sizeof(key->b));
+	return fp_of(b.data, b.len);
 }
 
 /* ---- decode ---- */
@@ -198,6 +227,10 @@ static void decode_output(struct cur *c, const char *prev, size_t *budget, struc
 	flags = get_flags(c, O_ALL);
 	o->own = flags & O_OWN;
 	o->mtime_set = flags & O_MTIME_SET;
+	o->in_place = flags & O_IN_PLACE;
+	o->untouched = flags & O_UNTOUCHED;
+	o->listed = flags & O_LISTED;
+	o->spilled = flags & O_SPILLED;
 	left_decode(c, &o->now);
 	left_decode(c, &o->before);
 	if (o->now.type == OUT_FILE)

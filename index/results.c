@@ -334,6 +334,7 @@ static int put_path_set(struct kv_txn *t, const struct put *p, struct err *e)
 
 static int put_in(void *arg, struct kv_txn *t, struct err *e)
 {
+	static const struct fp none;
 	struct put *p = arg;
 	int r = objects_write(p->x, t, e); /* what the result speaks of becomes durable with it */
 
@@ -346,7 +347,7 @@ static int put_in(void *arg, struct kv_txn *t, struct err *e)
 		r = uses_apply(&p->uses, t, e);
 	if (r >= 0)
 		r = step_promote(t, &p->r->step_key, &p->r->path_set_id, true, e);
-	if (r >= 0 && p->r->stdin_kind != STDIN_UNUSED)
+	if (r >= 0 && !fp_eq(&p->r->base_key, &none) && !fp_eq(&p->r->base_key, &p->r->input_key))
 		r = step_promote(t, &p->r->base_key, &p->r->input_key, true, e);
 	if (r >= 0)
 		r = put_used(t, &p->r->input_key, p->r->stored_ns, e);

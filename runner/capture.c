@@ -39,7 +39,8 @@ bool capture_is_own(const struct work *w, const struct trace_path *p)
 		return false;
 	if (!was_there(p))
 		return true;
-	return !p->partial && !(p->obs & (OBS_CONTENT | OBS_LINK | OBS_LIST)) && !empty_input(w, p);
+	return !p->partial && !(p->obs & (OBS_CONTENT | OBS_LINK | OBS_LIST | OBS_XATTR)) &&
+	       !empty_input(w, p);
 }
 
 size_t capture_find(const struct work *w, const char *path)
@@ -171,7 +172,7 @@ static struct fp stdin_key(const struct fp *base, const struct stdin_used *in)
 	return fp_of(b.data, b.len);
 }
 
-static void compute_key(struct work *w)
+static void compute_base_key(struct work *w)
 {
 	auto_buf struct buf b = {0};
 	struct key_state *k;
@@ -181,9 +182,15 @@ static void compute_key(struct work *w)
 	k = input_key_begin(&w->r->step_key, &w->r->path_set_id);
 	for (size_t i = 0; i < w->r->n_states; i++)
 		input_key_add(k, w->r->states[i].data, w->r->states[i].len);
-	w->r->base_key = w->r->input_key = input_key_end(k);
+	w->r->base_key = input_key_end(k);
+}
+
+/* Once it is known what stood where the outputs went. */
+static void compute_key(struct work *w)
+{
+	w->r->input_key = input_key_own(&w->r->base_key, w->r);
 	if (w->c->in->kind != STDIN_UNUSED)
-		w->r->input_key = stdin_key(&w->r->base_key, w->c->in);
+		w->r->input_key = stdin_key(&w->r->input_key, w->c->in);
 	w->ret->input_key = w->r->input_key;
 	w->ret->has_key = true;
 }
@@ -229,8 +236,9 @@ static int store(struct work *w)
 		r = capture_inputs(w);
 	w->ret->inputs = w->set.n;
 	if (r == 0) {
-		compute_key(w);
+		compute_base_key(w);
 		r = capture_outputs(w);
+		compute_key(w);
 	}
 	if (r == 0)
 		r = add_console(w);

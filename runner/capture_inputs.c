@@ -109,11 +109,11 @@ static unsigned kinds_changed(const struct work *w, const struct trace_path *p, 
 	case S_IFREG:
 		if ((p->obs & OBS_CONTENT) || p->partial || strict || p->st.st_size == 0)
 			return OBS_CONTENT | xattr;
-		return OBS_EXISTS;
+		return OBS_EXISTS | xattr;
 	case S_IFDIR:
 		if (p->obs & OBS_LIST)
 			return OBS_LIST | xattr;
-		return now_err == ENOENT ? OBS_EXISTS : OBS_ATTR | xattr;
+		return (now_err == ENOENT ? OBS_EXISTS : OBS_ATTR) | xattr;
 	case S_IFLNK:
 		return p->obs & OBS_LINK || p->partial || strict ? OBS_LINK : OBS_EXISTS;
 	default:
@@ -290,6 +290,9 @@ static int check_unchanged(struct work *w, size_t k, unsigned kinds)
 	struct fp ignored;
 	int r = 0;
 
+	if (w->now_err[k] == EACCES && !p->err)
+		return capture_refuse(w, "%s can no longer be looked at: %s", p->path,
+				      strerror(EACCES));
 	if (!trace_same(p, &w->now[k], w->now_err[k]))
 		return capture_refuse(w, "%s was changed by another process while the step ran",
 				      p->path);

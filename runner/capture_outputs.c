@@ -151,6 +151,9 @@ static int capture_xattrs(struct work *w, const char *path, struct output *o)
 				      strerror(-r));
 	o->n_xattrs = b.len;
 	o->xattrs = b.len ? take(b.data) : NULL;
+	/* That there are none any more is to be said where some may be found. */
+	if (o->in_place && !o->xattrs)
+		o->xattrs = xcalloc(1, 1);
 	return 0;
 }
 
@@ -172,13 +175,38 @@ static int by_inode(const void *a, const void *b)
 	return x->k < y->k ? -1 : 1;
 }
 
-/* Of a path: the number of the outputs that are names of its file (0: it alone), and how many there are. */
+/* Of a path: the number of the outputs that are names of its file (0: it alone), how many there are, and whether one
+ * of them is where the file was before. */
 struct links {
 	uint32_t group;
 	nlink_t names;
+	bool anchored;
 };
 
-/* Which paths are names of one file now. A file that the step gave another name, or took one from, belongs
+/* It is the very file that was here, whatever the step did to it. */
+static bool in_place(const struct trace_path *p, const struct stat *now)
+{
+	return was_there(p) && !p->renewed && p->st.st_ino == now->st_ino &&
+	       p->st.st_dev == now->st_dev;
+}
+
+/* The file of a path now; of one that was moved away and has gone on under other names, that. */
+static bool name_of(const struct work *w, size_t k, struct name *ret)
+{
+	const struct trace_path *p = w->v[k];
+	const struct stat *st = w->now_err[k] ? &p->st : &w->now[k];
+
+	if (!p->changed && !p->relinked)
+		return false;
+	if (w->now_err[k] && (!was_there(p) || !p->spilled || p->renewed))
+		return false;
+	if (!S_ISREG(st->st_mode) || (!w->now_err[k] && st->st_nlink == 1))
+		return false;
+	*ret = (struct name){st->st_dev, st->st_ino, k};
+	return true;
+}
+
+/* Which paths are names of one file. A file that the step gave another name, or took one from, belongs
  * to the outputs with its unchanged names as well: else it would come back as two files. */
 static struct links *link_groups(const struct work *w)
 {
@@ -188,17 +216,19 @@ static struct links *link_groups(const struct work *w)
 	size_t n = 0;
 
 	for (size_t k = 0; k < w->n; k++)
-		if ((w->v[k]->changed || w->v[k]->relinked) && !w->now_err[k] &&
-		    S_ISREG(w->now[k].st_mode) && w->now[k].st_nlink > 1)
-			v[n++] = (struct name){w->now[k].st_dev, w->now[k].st_ino, k};
+		n += name_of(w, k, &v[n]);
 	qsort(v, n, sizeof(*v), by_inode);
 	for (size_t i = 0, j; i < n; i = j) {
-		bool changed = false;
+		bool changed = false, anchored = false;
+		nlink_t names = 0;
 
-		for (j = i; j < n && v[j].dev == v[i].dev && v[j].ino == v[i].ino; j++)
+		for (j = i; j < n && v[j].dev == v[i].dev && v[j].ino == v[i].ino; j++) {
 			changed |= w->v[v[j].k]->changed;
+			names += !w->now_err[v[j].k];
+			anchored |= !w->now_err[v[j].k] && in_place(w->v[v[j].k], &w->now[v[j].k]);
+		}
 		for (size_t m = i; m < j && changed; m++)
-			links[v[m].k] = (struct links){j - i > 1 ? next : 0, j - i};
+			links[v[m].k] = (struct links){j - i > 1 ? next : 0, names, anchored};
 		next++;
 	}
 	return links;
@@ -217,12 +247,27 @@ static bool is_temporary(const struct work *w, size_t k)
 	return k == w->n || !w->v[k]->changed || was_there(w->v[k]);
 }
 
+/* What was not looked at is as it is found where the file itself stays. */
+static int add_attributes(struct work *w, const struct trace_path *p, const struct stat *st,
+			  struct output *o)
+{
+	bool owner_kept = o->in_place && p->st.st_uid == st->st_uid && p->st.st_gid == st->st_gid;
+
+	o->uid = owner_kept ? OUT_ANY_ID : st->st_uid;
+	o->gid = owner_kept ? OUT_ANY_ID : st->st_gid;
+	o->mtime_ns = ns_of(st->st_mtim);
+	o->mtime_set = p->mtime_set;
+	if (o->in_place && !(p->obs & OBS_XATTR) && !p->xattr_set)
+		return 0;
+	return capture_xattrs(w, p->path, o);
+}
+
 static int add_output(struct work *w, size_t k, const struct links *links)
 {
 	struct trace_path *p = w->v[k];
 	const struct stat *st = &w->now[k];
 	struct output *o = &w->r->outputs[w->r->n_outputs];
-	int r;
+	int r = 0;
 
 	if (!p->changed && !links->group)
 		return 0;
@@ -234,28 +279,35 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 	o->path = xstrdup(p->path);
 	o->own = capture_is_own(w, p) && !w->c->opts->strict &&
 		 (w->now_err[k] != ENOENT || !was_there(p));
+	o->listed = o->own && p->own_listed;
 	if (o->own)
 		before_of(p, &o->before);
+	o->spilled = p->spilled && was_there(p) && S_ISREG(p->st.st_mode) &&
+		     (w->now_err[k] || !in_place(p, st));
+	o->link_group = links->group;
+	if (o->spilled && p->st.st_nlink > 1 && (!w->now_err[k] || p->renewed))
+		r = capture_refuse(w,
+				   "%s had other hard links and was changed before it was replaced",
+				   p->path);
+	w->r->n_outputs++; /* from here on freed with the result */
+	if (r < 0)
+		return r;
 	if (w->now_err[k] == ENOENT) {
 		o->now.type = OUT_ABSENT;
-		w->ret->outputs += was_there(p);
-		w->r->n_outputs++;
+		w->ret->outputs +=
+			!o->own; /* one made and gone again is none; see count_outputs in cmd_exec.c */
 		return 0;
 	}
-	o->uid = st->st_uid;
-	o->gid = st->st_gid;
-	o->mtime_ns = ns_of(st->st_mtim);
-	o->mtime_set = p->mtime_set;
-	o->link_group = links->group;
 	w->ret->outputs++;
-	w->r->n_outputs++; /* from here on freed with the result */
-	/* Under its own name it would be noticed where it is to be replaced; moved here it would be cut off. */
+	o->in_place = in_place(p, st);
+	o->untouched = !p->changed;
+	/* A file that was moved here has names elsewhere: it would come back cut off from them. */
 	if (S_ISREG(st->st_mode) && st->st_nlink > 1 && st->st_nlink > links->names &&
-	    (!was_there(p) || p->st.st_ino != st->st_ino))
+	    !o->in_place && !links->anchored)
 		return capture_refuse(w, "%s has other hard links, which the step did not look at",
 				      p->path);
 	r = capture_left(w, p, st, o);
-	return r < 0 ? r : capture_xattrs(w, p->path, o);
+	return r < 0 ? r : add_attributes(w, p, st, o);
 }
 
 int capture_outputs(struct work *w)

@@ -184,13 +184,15 @@ static void note_run(struct exec *x)
 		log_debug("%s", e.msg);
 }
 
-static int64_t bytes_of(const struct result *r)
+static void count_outputs(const struct result *r, struct report *ret)
 {
-	uint64_t n = 0;
+	ret->outputs = ret->output_bytes = 0;
+	for (size_t k = 0; k < r->n_outputs; k++) {
+		const struct output *o = &r->outputs[k];
 
-	for (size_t k = 0; k < r->n_outputs; k++)
-		n += r->outputs[k].now.size;
-	return (int64_t)n;
+		ret->outputs += !(o->own && o->now.type == OUT_ABSENT); /* made and gone again */
+		ret->output_bytes += o->now.size;
+	}
 }
 
 static void fill_hit(struct exec *x, const struct result *r)
@@ -198,8 +200,7 @@ static void fill_hit(struct exec *x, const struct result *r)
 	x->rep.result = "hit";
 	x->rep.input_key = &r->input_key;
 	x->rep.inputs = r->n_inputs;
-	x->rep.outputs = r->n_outputs;
-	x->rep.output_bytes = (uint64_t)bytes_of(r);
+	count_outputs(r, &x->rep);
 }
 
 /* 1: served (*ret_status). 0: it could not be; the step is to run, *why says why. */

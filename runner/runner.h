@@ -165,7 +165,7 @@ int console_replay(const void *bytes, size_t n, const struct console_chunk *chun
  * written; split onto merged only when at most one stream was written) */
 bool console_compatible(const struct result *r, bool merged);
 
-/* ---- decide.c: is this a hit? ---- */
+/* ---- decide*.c: is this a hit? ---- */
 
 struct decision {
 	bool hit;
@@ -174,7 +174,12 @@ struct decision {
 	struct place
 		*places; /* hit: what is to be done to each output, same order as result->outputs */
 };
-enum place_action { PLACE_KEEP, PLACE_WRITE, PLACE_REMOVE };
+enum place_action {
+	PLACE_KEEP,
+	PLACE_WRITE,
+	PLACE_THROUGH, /* into the file that is there, which has other names */
+	PLACE_REMOVE
+};
 struct place {
 	enum place_action action;
 };

@@ -94,6 +94,13 @@ static void set_mtime(const char *name, int64_t sec)
 	assert_int_equal(utimensat(AT_FDCWD, path, t, AT_SYMLINK_NOFOLLOW), 0);
 }
 
+static void link_name(const char *old, const char *name)
+{
+	auto_free char *a = at(old), *b = at(name);
+
+	assert_int_equal(link(a, b), 0);
+}
+
 static int litter;
 static int count_litter(const char *path, const struct stat *st, int type, struct FTW *f)
 {
@@ -514,22 +521,78 @@ static void test_parents(void **state)
 	end(&deep);
 }
 
+/* What else is a name of the file where an output goes: a step that made a new file leaves it alone, one that wrote into
+ * the file changes it, unless it is something that the step saw as another file. */
 static void test_other_names(void **state)
 {
-	struct made m = begin(), old = begin();
-	auto_free char *out = at("out"), *name = at("name");
+	struct made m = begin();
+	struct output *o;
 
 	(void)state;
-	file(&old, "out", "first", 0644);
-	store(&old);
-	step.key.b[0] ^= 1;
-	file(&m, "out", "second", 0644);
+	o = file(&m, "out", "second", 0644);
+	o->before =
+		(struct left){.type = OUT_FILE, .mode = 0644, .size = 5, .fp = fp_of("first", 5)};
 	store(&m);
 	put("out", "first", 0644);
-	assert_int_equal(link(out, name), 0);
+	link_name("out", "name");
+	replay();
+	assert_text("out", "second");
+	assert_text("name", "first");
+
+	o->in_place = true;
+	store(&m);
+	put("out", "first", 0644);
+	drop("name");
+	link_name("out", "name");
+	replay();
+	assert_text("out", "second");
+	assert_text("name", "second");
+	assert_int_equal(look("name").st_ino, look("out").st_ino);
+
+	put("out", "first", 0644);
+	o->spilled = true;
+	o->in_place = false;
+	store(&m);
 	want_miss("output out has other hard links now");
 	end(&m);
-	end(&old);
+}
+
+static void test_name_that_was_seen(void **state)
+{
+	struct made m = begin();
+	struct output *o;
+
+	(void)state;
+	put("seen", "first", 0644);
+	input(&m, "seen", OBS_CONTENT, NULL);
+	o = file(&m, "out", "second", 0644);
+	o->in_place = true;
+	o->before =
+		(struct left){.type = OUT_FILE, .mode = 0644, .size = 5, .fp = fp_of("first", 5)};
+	store(&m);
+	link_name("seen", "out");
+	want_miss("out is another name of seen now");
+	end(&m);
+}
+
+/* A directory that the step made and looked into holds what the step put there and nothing else. */
+static void test_listed(void **state)
+{
+	struct made m = begin();
+	struct output *o = output(&m, "made", OUT_DIR, 0755);
+
+	(void)state;
+	file(&m, "made/f", "x", 0644);
+	store(&m);
+	replay();
+	put("made/more", "y", 0644);
+	replay();
+	o->listed = true;
+	store(&m);
+	want_miss("made/more is new");
+	drop("made/more");
+	replay();
+	end(&m);
 }
 
 /* An input that the step changed: the key proves the earlier state, no licence is needed. */
@@ -825,12 +888,26 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_not_seen),	T(test_input_reasons), T(test_most_useful_set),
-		T(test_terms),		T(test_future),	       T(test_edited_output),
-		T(test_unknown_before), T(test_other_type),    T(test_parents),
-		T(test_other_names),	T(test_changed_input), T(test_kinds),
-		T(test_large),		T(test_times),	       T(test_links),
-		T(test_removals),	T(test_type_changes),  T(test_missing_object),
+		T(test_not_seen),
+		T(test_input_reasons),
+		T(test_most_useful_set),
+		T(test_terms),
+		T(test_future),
+		T(test_edited_output),
+		T(test_unknown_before),
+		T(test_other_type),
+		T(test_parents),
+		T(test_other_names),
+		T(test_name_that_was_seen),
+		T(test_listed),
+		T(test_changed_input),
+		T(test_kinds),
+		T(test_large),
+		T(test_times),
+		T(test_links),
+		T(test_removals),
+		T(test_type_changes),
+		T(test_missing_object),
 		T(test_roll_back),
 	};
 

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* decide.h - private to decide*.c: one lookup. */
+#ifndef MLFS_DECIDE_H
+#define MLFS_DECIDE_H
+
+#include "runner.h"
+
+/* One way of looking at a path, and what was seen. */
+struct view {
+	struct view *next;
+	unsigned kinds;
+	char *const *excluded; /* borrowed from the path set */
+	size_t n_excluded;
+	int err; /* 0, or -errno: the state could not be determined */
+	struct buf state;
+};
+
+/* One path, looked at at most once. */
+struct node {
+	const char *path; /* borrowed from a path set or result, or the node's own (own_path) */
+	char *own_path;
+	struct stat st;
+	int st_err; /* errno of lstat, 0: st is valid */
+	bool digested;
+	int digest_err;
+	struct fp digest;
+	struct view *views;
+};
+
+struct look {
+	struct idx *x;
+	const struct exec_opts *o;
+	const struct step *s;
+	struct node **slots; /* open addressing, linear probing; cap is a power of two */
+	size_t cap, n;
+	const struct node *dir; /* looked up last by dir_of */
+	char *reason; /* why a result that was found could not be used; the first is kept */
+	bool reading; /* one snapshot of the index for the whole lookup */
+	bool passing; /* the outcome depends on something that may change with no change in its times */
+	int64_t begun; /* CLOCK_REALTIME, before anything was looked at */
+};
+
+/* ---- decide_look.c: what is there now, each path looked at once ---- */
+
+/* The node of a path, looked at when it is new. copy: `path` does not live as long as the lookup. A path in a
+ * directory that is none, or reached through a symbolic link, is absent: the paths of records have no links in them. */
+struct node *node_get(struct look *l, const char *path, bool copy);
+bool node_absent(const struct node *n);
+/* The digest of a regular file, computed once. 0 or -errno. */
+int node_digest(struct look *l, struct node *n);
+/*
+ * What stands at a path now, in the words of a result. 1, or 0 when it is nothing a result can
+ * describe (a socket or device), or -errno.
+ */
+int node_left(struct look *l, struct node *n, struct left *ret);
+bool node_is_type(const struct node *n, enum out_type type);
+/* The present state of a path as one path set wants it. */
+const struct view *view_get(struct look *l, const struct path_entry *p);
+void end_read(struct look *l);
+void look_free(struct look *l);
+/* Paths below the working directory are said relative to it. */
+const char *shown(const struct look *l, const char *path);
+/* Keeps the first reason: path sets come with the most recently useful one first. Takes `text`. False. */
+bool refuse(struct look *l, char *text);
+
+/* ---- decide_outputs.c: may the outputs of a result be put in place? ---- */
+
+/* Does what stands where its own outputs go stand as it did when the result was recorded? */
+bool outputs_as_recorded(struct look *l, const struct result *r);
+/* What is to be done to each output; false: it may not be, the reason is kept. set: what r was found by. */
+bool check_outputs(struct look *l, const struct result *r, const struct path_set *set,
+		   struct place *places);
+
+/* ---- decide_why.c: why is it none? ---- */
+
+/* A sentence; caller frees. */
+char *explain(struct look *l, const struct path_set_list *sets);
+
+#endif

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/* decide_outputs.c - may the outputs of a result be put in place (design 4), and what is to be done for it? */
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "decide.h"
+
+static int by_path(const void *path, const void *output)
+{
+	return strcmp(path, ((const struct output *)output)->path);
+}
+
+static const struct output *find_output(const struct result *r, const char *path)
+{
+	return bsearch(path, r->outputs, r->n_outputs, sizeof(*r->outputs), by_path);
+}
+
+/* Size and mode are compared before any byte is read. */
+static bool could_be(const struct node *n, const struct left *l)
+{
+	if (!node_is_type(n, l->type) || l->unknown)
+		return false;
+	if (l->type == OUT_FILE && (uint64_t)n->st.st_size != l->size)
+		return false;
+	return l->type == OUT_ABSENT || l->type == OUT_LINK ||
+	       (n->st.st_mode & 07777) == (l->mode & 07777);
+}
+
+/* Beyond what struct left says: owner (only root can give files away), recorded xattrs, a time that
+ * was set. */
+static bool same_rest(const struct output *out, const struct node *n)
+{
+	auto_buf struct buf xattrs = {0};
+
+	if (out->now.type == OUT_ABSENT)
+		return true;
+	if (geteuid() == 0 && out->uid != OUT_ANY_ID &&
+	    (n->st.st_uid != out->uid || n->st.st_gid != out->gid))
+		return false;
+	if (out->mtime_set &&
+	    (int64_t)n->st.st_mtim.tv_sec * 1000000000 + n->st.st_mtim.tv_nsec != out->mtime_ns)
+		return false;
+	/* Where the step replaced what was there, none are left of it; on what it made where nothing was, any that
+	 * somebody added do no harm. */
+	if (!out->xattrs && (out->in_place || (out->own && out->before.type == OUT_ABSENT)))
+		return true;
+	return xattr_blob(n->path, -1, &xattrs) >= 0 && xattrs.len == out->n_xattrs &&
+	       (xattrs.len == 0 || memcmp(xattrs.data, out->xattrs, xattrs.len) == 0);
+}
+
+/* Every directory above must be one, now or by this result. Paths in records have no symbolic links
+ * in them, so that one in the chain means that the place is another. */
+static bool check_parents(struct look *l, const struct result *r, const char *path, bool to_write)
+{
+	auto_free char *dir = xstrdup(path);
+	const struct output *out;
+	struct node *n;
+	char *slash;
+
+	while ((slash = strrchr(dir, '/')) && slash != dir) {
+		*slash = '\0';
+		out = find_output(r, dir);
+		if (out && out->now.type == OUT_DIR)
+			return true; /* its own parents are checked with it */
+		n = node_get(l, dir, true);
+		/* A removal may lie below a directory that this result removes or replaces as well.
+		 */
+		if ((out && to_write) || node_absent(n))
+			return refuse(l, xasprintf("directory %s is gone", shown(l, dir)));
+		if (n->st_err)
+			return refuse(l, xasprintf("cannot look at %s: %s", shown(l, dir),
+						   strerror(n->st_err)));
+		if (!S_ISDIR(n->st.st_mode))
+			return refuse(l, xasprintf("%s is no longer a directory", shown(l, dir)));
+	}
+	return true;
+}
+
+/*
+ * The licence for a step's own outputs (design 4): what stands there must be of recorded steps.
+ * Where another type of file stands than the step left, only what stood there when it was recorded
+ * will do: writing to a symbolic link or a directory that another step left there is not what was
+ * recorded.
+ */
+static int licensed(struct look *l, const struct output *out, const struct left *present)
+{
+	if (present->type == OUT_ABSENT || left_eq(present, &out->now) ||
+	    left_eq(present, &out->before))
+		return 1;
+	if (out->now.type != OUT_ABSENT && present->type != out->now.type)
+		return 0;
+	return idx_left_known(l->x, out->path, present);
+}
+
+static bool ignored(const struct look *l, const char *path)
+{
+	for (size_t i = 0; i < l->o->ignore.n; i++)
+		if (fnmatch(l->o->ignore.v[i], path, 0) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * A directory that the step made and looked into is as it saw it only when nothing else is in it; one that it
+ * removed again could not be removed. (Where it only put something into it, what others put there is no
+ * observation.)
+ */
+static bool check_contents(struct look *l, const struct result *r, const struct output *out)
+{
+	auto_close int fd = open(out->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char **list = NULL;
+	size_t n = 0;
+	bool good = true;
+	int k = fd < 0 ? -errno : list_dir(fd, &list, &n);
+
+	if (k < 0)
+		return refuse(l,
+			      xasprintf("cannot list %s: %s", shown(l, out->path), strerror(-k)));
+	for (size_t i = 0; i < n && good; i++) {
+		auto_free char *path = xasprintf("%s/%s", out->path, list[i] + 1);
+
+		good = find_output(r, path) || (ignored(l, path) && out->now.type == OUT_DIR);
+		if (!good)
+			(void)refuse(l, xasprintf("%s is new", shown(l, path)));
+	}
+	strv_free(list, n);
+	return good;
+}
+
+/* ---- hard links ---- */
+
+static bool same_file(const struct node *a, const struct node *b)
+{
+	return !a->st_err && !b->st_err && a->st.st_ino == b->st.st_ino &&
+	       a->st.st_dev == b->st.st_dev;
+}
+
+/* Has the file more names than the result knows of? */
+static bool other_names(struct look *l, const struct result *r, const struct output *out,
+			const struct node *n)
+{
+	nlink_t names = 1;
+
+	if (n->st_err || !S_ISREG(n->st.st_mode) || n->st.st_nlink == 1)
+		return false;
+	for (size_t i = 0; out->link_group && i < r->n_outputs; i++)
+		names += &r->outputs[i] != out && r->outputs[i].link_group == out->link_group &&
+			 same_file(n, node_get(l, r->outputs[i].path, true));
+	return n->st.st_nlink > names;
+}
+
+/*
+ * The file is to be written through to its other names, which the step did not use. Did it? Then what it saw there
+ * was not this file, and would be now.
+ */
+static bool check_names(struct look *l, const struct result *r, const struct path_set *set,
+			const struct output *out, const struct node *n)
+{
+	const char *other = NULL;
+
+	for (size_t i = 0; i < r->n_outputs && !other; i++)
+		if (&r->outputs[i] != out &&
+		    (!out->link_group || r->outputs[i].link_group != out->link_group) &&
+		    same_file(n, node_get(l, r->outputs[i].path, true)))
+			other = r->outputs[i].path;
+	for (size_t i = 0; i < set->n && !other; i++)
+		if (strcmp(set->v[i].path, out->path) != 0 && !find_output(r, set->v[i].path) &&
+		    same_file(n, node_get(l, set->v[i].path, false)))
+			other = set->v[i].path;
+	if (!other)
+		return true;
+	return refuse(l, xasprintf("%s is another name of %s now", shown(l, out->path),
+				   shown(l, other)));
+}
+
+/* Was it a name of the file that its group are the names of before the step changed that? */
+static bool was_name(const struct output *out)
+{
+	return out->link_group && (out->in_place || (out->spilled && out->now.type == OUT_ABSENT));
+}
+
+/* The outputs that were names of one file already are so now: the step changed it under all of them. */
+static bool check_group(struct look *l, const struct result *r, const struct output *out)
+{
+	const struct node *n = node_get(l, out->path, true);
+
+	for (const struct output *o = r->outputs; o < out; o++) {
+		const struct node *m;
+
+		if (o->link_group != out->link_group || !was_name(o))
+			continue;
+		m = node_get(l, o->path, true);
+		if (!same_file(m, n) && !(node_absent(m) && node_absent(n)))
+			return refuse(l, xasprintf("%s is no longer another name of %s",
+						   shown(l, out->path), shown(l, o->path)));
+	}
+	return true;
+}
+
+/* The output that is, and stays, the file whose names a group of outputs are; NULL: none is. */
+static const struct output *anchor_of(const struct result *r, const struct place *places,
+				      uint32_t group)
+{
+	for (size_t i = 0; group && i < r->n_outputs; i++)
+		if (r->outputs[i].link_group == group && r->outputs[i].in_place &&
+		    (places[i].action == PLACE_KEEP || places[i].action == PLACE_THROUGH))
+			return &r->outputs[i];
+	for (size_t i = 0; group && i < r->n_outputs; i++)
+		if (r->outputs[i].link_group == group && places[i].action == PLACE_KEEP)
+			return &r->outputs[i];
+	return NULL;
+}
+
+/*
+ * Files with several names, once it is known what is to be done to each output. A file that the step changed in
+ * place is changed so again, under all its names; one that it replaced is replaced, and what has the other names
+ * goes on. Names of one file come as one file.
+ */
+static bool settle_links(struct look *l, const struct result *r, const struct path_set *set,
+			 struct place *places)
+{
+	for (size_t i = 0; i < r->n_outputs; i++) {
+		const struct output *out = &r->outputs[i];
+		struct node *n = node_get(l, out->path, true);
+
+		if (was_name(out) && !check_group(l, r, out))
+			return false;
+		if (out->now.type != OUT_FILE || !out->in_place)
+			continue;
+		if (out->untouched || !other_names(l, r, out, n))
+			continue;
+		if (!check_names(l, r, set, out, n))
+			return false;
+		if (places[i].action == PLACE_WRITE)
+			places[i].action = PLACE_THROUGH;
+	}
+	for (size_t i = 0; i < r->n_outputs; i++) {
+		const struct output *out = &r->outputs[i];
+		const struct output *anchor = anchor_of(r, places, out->link_group);
+		struct node *n = node_get(l, out->path, true);
+
+		if (out->now.type != OUT_FILE || out->in_place || places[i].action != PLACE_KEEP)
+			continue;
+		if (anchor && anchor != out ? !same_file(n, node_get(l, anchor->path, true))
+					    : other_names(l, r, out, n))
+			places[i].action = PLACE_WRITE;
+	}
+	return true;
+}
+
+/* ---- all of them ---- */
+
+static bool check_output(struct look *l, const struct result *r, const struct output *out,
+			 struct place *ret)
+{
+	struct node *n = node_get(l, out->path, true);
+	struct left present = {0};
+	bool same;
+	int k;
+
+	/* What is there need not be read when the key has proved it and it differs in any case. */
+	if (!out->own && !could_be(n, &out->now)) {
+		if (n->st_err && !node_absent(n))
+			return refuse(l, xasprintf("cannot look at output %s: %s",
+						   shown(l, out->path), strerror(n->st_err)));
+		same = false;
+	} else {
+		k = node_left(l, n, &present);
+		same = k > 0 && left_eq(&present, &out->now) &&
+		       (out->untouched || same_rest(out, n));
+		if (k > 0 && out->own)
+			k = licensed(l, out, &present);
+		left_free(&present);
+		if (k < 0)
+			return refuse(l, xasprintf("cannot compare output %s: %s",
+						   shown(l, out->path), strerror(-k)));
+		if (k == 0)
+			return refuse(l, xasprintf("output %s was changed since",
+						   shown(l, out->path)));
+		if (out->own && !n->st_err && S_ISDIR(n->st.st_mode) &&
+		    (out->listed || out->now.type != OUT_DIR) && !check_contents(l, r, out))
+			return false;
+	}
+	if (out->spilled && other_names(l, r, out, n))
+		return refuse(l,
+			      xasprintf("output %s has other hard links now", shown(l, out->path)));
+	ret->action = same ? PLACE_KEEP : out->now.type == OUT_ABSENT ? PLACE_REMOVE : PLACE_WRITE;
+	if (same && out->now.type == OUT_ABSENT)
+		return true;
+	return check_parents(l, r, out->path, ret->action != PLACE_REMOVE);
+}
+
+bool outputs_as_recorded(struct look *l, const struct result *r)
+{
+	for (size_t i = 0; i < r->n_outputs; i++) {
+		const struct output *out = &r->outputs[i];
+		struct left present = {0};
+		bool same;
+
+		if (!out->own)
+			continue;
+		same = node_left(l, node_get(l, out->path, true), &present) > 0 &&
+		       left_eq(&present, &out->before);
+		left_free(&present);
+		if (!same)
+			return false;
+	}
+	return true;
+}
+
+bool check_outputs(struct look *l, const struct result *r, const struct path_set *set,
+		   struct place *places)
+{
+	for (size_t i = 0; i < r->n_outputs; i++)
+		if (!check_output(l, r, &r->outputs[i], &places[i]))
+			return false;
+	return settle_links(l, r, set, places);
+}
