@@ -82,6 +82,15 @@ struct trace_path {
 	size_t n_list;
 	void *xattrs; /* earlier ones, when xattrs_kept */
 	size_t n_xattrs;
+	/* How the step's latest change left it; see fs/latest.c. */
+	struct latest_state {
+		bool known, gone;
+		mode_t type;
+		dev_t dev;
+		ino_t ino;
+		off_t size;
+		struct timespec mtime;
+	} latest;
 	/* the digester's part */
 	uint8_t hash_state; /* enum hash_state */
 	struct fp fp;
@@ -104,6 +113,8 @@ void trace_settle(struct trace *t);
 int trace_digest(struct trace *t, struct trace_path *p, struct fp *ret) must_check;
 /* Is it still as the step first saw it? (identity, size, mode, times; only mode for directories) */
 bool trace_same(const struct trace_path *p, const struct stat *now, int now_err);
+/* Is what the step changed still as its latest change left it, as far as that is known? */
+bool trace_as_left(const struct trace_path *p, const struct stat *now, int now_err);
 /* The first name that others brought, took away or changed in directory p since its listing was kept, by the listing
  * now; NULL: none. Borrowed from either. */
 const char *trace_listing_differs(const struct trace *t, const struct trace_path *p,

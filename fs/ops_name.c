@@ -443,11 +443,18 @@ static void leave_one(struct fs *fs, const char *path, const char *to)
 	struct at a = {.dirfd = AT_FDCWD, .name = path, .full = (char *)path, .len = strlen(path)};
 
 	struct trace_path *p;
+	struct stat st;
 
 	(void)to;
 	note_listing(fs, &a);
 	p = trace_at(fs, &a);
+	if (p && p->latest.known) {
+		int err = lstat(path, &st) < 0 ? errno : 0;
+
+		trace_latest_check(fs->trace, p, &st, err);
+	}
 	trace_change(fs->trace, p, CHANGE_MOVE);
+	trace_latest_unknown(p);
 	if (p) {
 		p->mtime_moved = p->mtime_set;
 		p->mtime_set = false;
@@ -474,6 +481,7 @@ static void arrive_one(struct fs *fs, const char *path, const char *to)
 	if (q)
 		q->own_listed = true; /* a directory comes with what is in it */
 	trace_mtime_set(q, p && p->mtime_moved);
+	trace_latest_unknown(q);
 }
 
 static bool is_dir(const struct dentry *d)

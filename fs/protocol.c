@@ -52,6 +52,7 @@ ssize_t protocol_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct fs *fs = userdata;
 
+	latest_end(fs);
 	if (fs->init_pending) {
 		fs->init_pending = false;
 		patch_init(iov, count);
@@ -191,22 +192,27 @@ static bool kills_suid(const struct fuse_in_header *h, const void *body, size_t 
 	return false;
 }
 
-bool protocol_handle(struct fs *fs, const struct fuse_buf *b)
+void protocol_handle(struct fs *fs, const struct fuse_buf *b)
 {
+	const char *body = (const char *)b->mem + sizeof(struct fuse_in_header);
+	size_t size = b->size - sizeof(struct fuse_in_header);
 	struct fuse_in_header h;
 
-	if ((b->flags & FUSE_BUF_IS_FD) || b->size < sizeof(h))
-		return false;
+	if ((b->flags & FUSE_BUF_IS_FD) || b->size < sizeof(h)) {
+		fuse_session_process_buf(fs->se, b);
+		return;
+	}
 	memcpy(&h, b->mem, sizeof(h));
 	fs->counts[h.opcode < MAX_OPCODES ? h.opcode : 0]++;
-	fs->kill_suid = fs->killpriv_v2 &&
-			kills_suid(&h, (const char *)b->mem + sizeof(h), b->size - sizeof(h));
+	fs->kill_suid = fs->killpriv_v2 && kills_suid(&h, body, size);
 	if (h.pid)
 		affinity_request(&fs->affinity, h.pid);
 	if (h.opcode == FUSE_INIT)
-		note_init(fs, (const char *)b->mem + sizeof(h), b->size - sizeof(h));
-	if (h.opcode != FUSE_TMPFILE || b->size < sizeof(h) + sizeof(struct fuse_create_in))
-		return false;
-	do_tmpfile(fs, &h, (const char *)b->mem + sizeof(h));
-	return true;
+		note_init(fs, body, size);
+	latest_begin(fs, &h, body, size);
+	if (h.opcode == FUSE_TMPFILE && size >= sizeof(struct fuse_create_in))
+		do_tmpfile(fs, &h, body);
+	else
+		fuse_session_process_buf(fs->se, b);
+	latest_end(fs); /* it was not answered */
 }

@@ -109,8 +109,7 @@ static int loop(struct fs *fs, struct err *e)
 			continue;
 		if (r <= 0)
 			break;
-		if (!protocol_handle(fs, &b))
-			fuse_session_process_buf(fs->se, &b);
+		protocol_handle(fs, &b);
 	}
 	free(b.mem);
 	if (r < 0 && r != -ENODEV && r != -EINTR)

@@ -41,6 +41,22 @@ struct fresh {
 	struct told *first, *last;
 };
 
+struct fuse_in_header;
+
+/* Whether times of modification prove something, for the devices met; latest.c. */
+#define LATEST_DEVICES 16
+struct latest {
+	struct {
+		dev_t dev;
+		bool hold;
+	} devices[LATEST_DEVICES];
+	size_t n;
+	/* In hand: it changes something, and is not answered yet. */
+	const struct fuse_in_header *request;
+	const char *body;
+	size_t size;
+};
+
 struct fs {
 	struct inodes inodes;
 	struct trace *trace;
@@ -60,6 +76,7 @@ struct fs {
 	pthread_mutex_t refreshing; /* held while a notification uses se, and while that goes */
 	bool serving;		    /* se may be used for it; under `refreshing` */
 	struct fresh fresh;
+	struct latest latest;
 	bool can_expire; /* names, without being thrown out */
 	const char *(*answer)(void *arg, const char *question); /* see fs.h */
 	void *answer_arg;
@@ -81,8 +98,13 @@ static inline struct trace_path *trace_at(struct fs *fs, const struct at *a)
 	return trace_get(fs->trace, a->full, a->len);
 }
 
-/* protocol.c: counts the request; true when it was answered there, past libfuse */
-bool protocol_handle(struct fs *fs, const struct fuse_buf *b);
+/* latest.c: before a request is handled, and before it is answered; body: what follows the header, size bytes. Both are
+ * borrowed until latest_end. */
+void latest_begin(struct fs *fs, const struct fuse_in_header *h, const char *body, size_t size);
+void latest_end(struct fs *fs);
+
+/* protocol.c: counts the request and answers it, itself or through libfuse */
+void protocol_handle(struct fs *fs, const struct fuse_buf *b);
 /* From now on protocol_notify may speak to the kernel, or may not any more. */
 void protocol_serving(struct fs *fs, bool serving);
 /* Any thread but the loop's: the kernel may wait for that. name: follows the body; may be NULL. */

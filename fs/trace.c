@@ -177,8 +177,12 @@ static void changed_by_others(struct trace *t, const struct trace_path *p, const
 
 void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, int err, int64_t at)
 {
-	if (!p || p->changed)
+	if (!p)
 		return;
+	if (p->changed) {
+		trace_latest_check(t, p, st, err);
+		return;
+	}
 	if (p->err == -1) {
 		p->seen_ns = at;
 		p->err = err;
@@ -521,6 +525,49 @@ void trace_kept(struct trace_path *p)
 	p->obs |= OBS_CONTENT;
 	if (p->hash_state != HASH_DONE && p->st.st_size)
 		p->unhashable = true;
+}
+
+void trace_latest(struct trace_path *p, const struct stat *st, int err)
+{
+	p->latest = (struct latest_state){.known = true, .gone = err != 0};
+	if (err)
+		return;
+	p->latest.type = st->st_mode & S_IFMT;
+	p->latest.dev = st->st_dev;
+	p->latest.ino = st->st_ino;
+	p->latest.size = st->st_size;
+	p->latest.mtime = st->st_mtim;
+}
+
+void trace_latest_unknown(struct trace_path *p)
+{
+	if (p)
+		p->latest.known = false;
+}
+
+bool trace_as_left(const struct trace_path *p, const struct stat *now, int now_err)
+{
+	const struct latest_state *l = &p->latest;
+
+	if (now_err == ENOTDIR)
+		now_err = ENOENT;
+	if (!l->known || (now_err && now_err != ENOENT))
+		return true;
+	if (l->gone || now_err)
+		return l->gone == (now_err != 0);
+	if (l->type != (now->st_mode & S_IFMT) || l->dev != now->st_dev || l->ino != now->st_ino)
+		return false;
+	/* A directory's own times tell of the names in it. */
+	return S_ISDIR(l->type) ||
+	       (l->size == now->st_size && l->mtime.tv_sec == now->st_mtim.tv_sec &&
+		l->mtime.tv_nsec == now->st_mtim.tv_nsec);
+}
+
+void trace_latest_check(struct trace *t, const struct trace_path *p, const struct stat *now,
+			int err)
+{
+	if (!trace_as_left(p, now, err))
+		trace_spoil(t, "%s was changed by another process while the step ran", p->path);
 }
 
 void trace_mtime_set(struct trace_path *p, bool set)

@@ -49,6 +49,12 @@ void trace_same_file(struct trace_path *p, const struct trace_path *q);
 /* A change that was announced failed, and the step knows it: all of what was and still is there is an input. */
 void trace_kept(struct trace_path *p);
 void trace_mtime_set(struct trace_path *p, bool set);
+/* The step's change is done, and has left this (err ENOENT: nothing). Unknown: what is there is not compared. */
+void trace_latest(struct trace_path *p, const struct stat *st, int err);
+void trace_latest_unknown(struct trace_path *p);
+/* It must still be as that left it. */
+void trace_latest_check(struct trace *t, const struct trace_path *p, const struct stat *now,
+			int err);
 /* Something could not be recorded: the result is not stored. The first reason is kept. */
 void trace_spoil(struct trace *t, const char *fmt, ...) printf_like(2, 3);
 

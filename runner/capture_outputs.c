@@ -271,6 +271,9 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 
 	if (!p->changed && !links->group)
 		return 0;
+	if (p->changed && !trace_as_left(p, st, w->now_err[k]))
+		return capture_refuse(w, "%s was changed by another process while the step ran",
+				      p->path);
 	if (w->now_err[k] == ENOENT && !was_there(p) && !is_temporary(w, k))
 		return 0;
 	if (w->now_err[k] && w->now_err[k] != ENOENT)

@@ -534,6 +534,43 @@ static void long_paths_go_by_pieces(void **state)
 	inodes_free(&t);
 }
 
+/* What the step's latest change left is compared with what is there, where it is known. */
+static void latest_changes_are_kept(void **state)
+{
+	struct world *w = *state;
+	auto_free char *path = in(w, "f");
+	struct trace_path *p = trace_get(w->t, path, strlen(path));
+	struct stat st, other;
+
+	put(w, "f", "one");
+	assert_int_equal(lstat(path, &st), 0);
+	trace_change(w->t, p, CHANGE_CREATE);
+	assert_true(trace_as_left(p, &st, ENOENT)); /* not known */
+	trace_latest(p, &st, 0);
+	assert_true(trace_as_left(p, &st, 0));
+	assert_false(trace_as_left(p, NULL, ENOENT));
+	assert_false(trace_as_left(p, NULL, ENOTDIR));
+	other = st;
+	other.st_size++;
+	assert_false(trace_as_left(p, &other, 0));
+	other = st;
+	other.st_mtim.tv_nsec ^= 1;
+	assert_false(trace_as_left(p, &other, 0));
+	other = st;
+	other.st_ino++;
+	assert_false(trace_as_left(p, &other, 0));
+	other = st;
+	other.st_ctim.tv_sec++; /* another name was made for it, its mode changed: no matter */
+	other.st_mode ^= 0100;
+	assert_true(trace_as_left(p, &other, 0));
+	trace_latest(p, NULL, ENOENT);
+	assert_true(trace_as_left(p, NULL, ENOENT));
+	assert_false(trace_as_left(p, &st, 0));
+	assert_null(trace_spoiled(w->t));
+	trace_looked(w->t, p, &st, 0, 0);
+	assert_non_null(trace_spoiled(w->t));
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -557,6 +594,7 @@ int main(void)
 		T(what_is_shown_again_must_be_the_same),
 		T(a_link_read_twice_must_be_the_same),
 		T(a_listing_seen_twice_must_be_the_same),
+		cmocka_unit_test_setup_teardown(latest_changes_are_kept, set_up, tear_down),
 		cmocka_unit_test(paths_follow_renames),
 		cmocka_unit_test(another_type_is_another_inode),
 		cmocka_unit_test(long_paths_go_by_pieces),
