@@ -140,6 +140,10 @@ bool idx_times_settled_on(const char *type, const struct stat *st, int64_t at);
 /* Has somebody, this process included, the file open for writing, so that a mapping may change its
  * bytes without its times? Known of one's own files, or as root, on local file systems; elsewhere no. */
 bool fd_has_writer(int fd);
+/* This process is about to open fd's file for writing, and will write nothing (a lock wants it so): fd_has_writer
+ * speaks of others only, until own_writer_end after that was closed. Any thread. */
+void own_writer_begin(int fd);
+void own_writer_end(dev_t dev, ino_t ino);
 
 /* ---- state.c: the state of one path ---- */
 

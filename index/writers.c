@@ -11,7 +11,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 
@@ -56,6 +58,81 @@ static bool view_says_so(int fd)
 	return sscanf(text, "%*u %*u %*d %*d %*d %d", &writer) == 1 && writer;
 }
 
+/* ---- what we hold open ourselves ---- */
+
+struct own {
+	struct own *next;
+	dev_t dev;
+	ino_t ino;
+	unsigned n;
+	bool others; /* somebody else did when we began */
+};
+static struct {
+	pthread_mutex_t mutex;
+	struct own *first;
+} own = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static struct own **find_own(dev_t dev, ino_t ino)
+{
+	struct own **o = &own.first;
+
+	while (*o && ((*o)->ino != ino || (*o)->dev != dev))
+		o = &(*o)->next;
+	return o;
+}
+
+/* Somebody has it open for writing: somebody else? Who comes while we have it shows in the times, as above. */
+static bool others_write(int fd)
+{
+	const struct own *o;
+	struct stat st;
+	bool others;
+
+	if (fstat(fd, &st) < 0)
+		return true;
+	pthread_mutex_lock(&own.mutex);
+	o = *find_own(st.st_dev, st.st_ino);
+	others = !o || o->others;
+	pthread_mutex_unlock(&own.mutex);
+	return others;
+}
+
+void own_writer_begin(int fd)
+{
+	bool others = fd_has_writer(fd);
+	struct own **at, *o;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return;
+	pthread_mutex_lock(&own.mutex);
+	at = find_own(st.st_dev, st.st_ino);
+	if (!*at) {
+		*at = o = xcalloc(1, sizeof(*o));
+		o->dev = st.st_dev;
+		o->ino = st.st_ino;
+		o->others = others;
+	}
+	(*at)->n++;
+	pthread_mutex_unlock(&own.mutex);
+}
+
+void own_writer_end(dev_t dev, ino_t ino)
+{
+	struct own **at, *o;
+
+	pthread_mutex_lock(&own.mutex);
+	at = find_own(dev, ino);
+	o = *at;
+	if (o && --o->n == 0) {
+		*at = o->next;
+		free(o);
+	}
+	pthread_mutex_unlock(&own.mutex);
+}
+
+/* ---- the question ---- */
+
 bool fd_has_writer(int fd)
 {
 	struct statfs fs;
@@ -73,5 +150,5 @@ bool fd_has_writer(int fd)
 		return false;
 	}
 	refused = errno == EAGAIN;
-	return refused && leases_are_local(&fs);
+	return refused && leases_are_local(&fs) && others_write(fd);
 }

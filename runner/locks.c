@@ -102,8 +102,7 @@ static struct mirror *mirror_find(struct locks *l, dev_t dev, ino_t ino, bool is
 static struct mirror *mirror_make(struct locks *l, dev_t dev, const struct target_file *f,
 				  const struct lock_call *q)
 {
-	bool is_flock = q->kind == LOCK_FLOCK,
-	     writable = !is_flock && q->hold == HOLD_WRITE && !q->ask;
+	bool is_flock = q->kind == LOCK_FLOCK, writable = false;
 	struct mirror *m;
 	int fd;
 
@@ -111,9 +110,14 @@ static struct mirror *mirror_make(struct locks *l, dev_t dev, const struct targe
 		log_debug("too many locks for all to be seen outside the view");
 		return NULL;
 	}
-	fd = target_open(q->tid, q->fd, f->ino, writable ? O_RDWR : O_RDONLY);
-	if (fd == -EACCES && (is_flock || writable))
+	/* For a lock for writing it is opened so later; but one that may not be read only so. */
+	fd = target_open(q->tid, q->fd, f->ino, O_RDONLY);
+	if (fd == -EACCES && (is_flock || q->hold == HOLD_WRITE)) {
 		fd = target_open(q->tid, q->fd, f->ino, O_WRONLY);
+		writable = !is_flock;
+		if (fd >= 0 && writable)
+			own_writer_begin(fd);
+	}
 	if (fd < 0) {
 		log_debug("a lock is not seen outside the view: %s", strerror(-fd));
 		return NULL;

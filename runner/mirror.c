@@ -72,20 +72,27 @@ static int make_writable(struct mirror *m)
 {
 	struct mirror n = *m;
 	char path[64];
-
+	struct stat st;
 	int r;
 
 	if (m->flock || m->writable)
 		return 0;
+	if (fstat(m->fd, &st) < 0)
+		return -errno;
+	own_writer_begin(m->fd);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", m->fd);
 	n.fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (n.fd < 0)
-		return -errno;
+	if (n.fd < 0) {
+		r = -errno;
+		own_writer_end(st.st_dev, st.st_ino);
+		return r;
+	}
 	n.held = (struct ranges){0};
 	for (size_t k = 0; k < m->held.n; k++) {
 		r = real_set(&n, m->held.v[k].start, m->held.v[k].end, HOLD_READ);
 		if (r < 0) {
 			close(n.fd);
+			own_writer_end(st.st_dev, st.st_ino);
 			ranges_free(&n.held);
 			return r == -EAGAIN ? -EIO
 					    : r; /* shared ones cannot be in each other's way */
@@ -163,7 +170,12 @@ void mirror_lower(struct mirror *m)
 
 void mirror_free(struct mirror *m)
 {
+	struct stat st;
+	bool counted = m->writable && fstat(m->fd, &st) == 0;
+
 	close(m->fd);
+	if (counted)
+		own_writer_end(st.st_dev, st.st_ino);
 	ranges_free(&m->held);
 	free(m->claims);
 	free(m);

@@ -50,3 +50,21 @@ for kind in flock lockf; do
 	wait $pid 2>/dev/null || true
 	wait_for sh -c "[ \"\$($python lock.py $kind try lock.$kind)\" = taken ]"
 done
+
+say "a file that is locked for writing and then read is an input like any other"
+cat >count.py <<'END'
+import fcntl, sys
+with open("counter", "r+") as f:
+    (fcntl.flock if sys.argv[1] == "flock" else fcntl.lockf)(f, fcntl.LOCK_EX)
+    n = int(f.read())
+    f.seek(0)
+    f.write(str(n + 1))
+END
+for kind in flock lockf; do
+	echo 5 >counter
+	miss -- $python -I -B count.py $kind
+	same "$(cat counter)" 6
+	echo 5 >counter
+	hit -- $python -I -B count.py $kind
+	same "$(cat counter)" 6
+done

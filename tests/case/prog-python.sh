@@ -45,7 +45,7 @@ miss -- $python -c 'import pkg; print(pkg.VALUE)'
 printed 2
 
 cat >all.py <<'END'
-import hashlib, json, mmap, multiprocessing, os, pathlib, shelve, shutil, subprocess, sys, tempfile, threading, zipfile
+import hashlib, json, mmap, multiprocessing, multiprocessing.forkserver, multiprocessing.resource_tracker, os, pathlib, shelve, shutil, subprocess, sys, tempfile, threading, zipfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 def square(n):
@@ -134,6 +134,9 @@ def main():
     print(os.pread(memory, 6, 0))
     for name in "out/sent", "out/ranged":
         print(open(name).read())
+    # Helpers of multiprocessing that nobody waits for: a process that outlives its step is a reason not to store.
+    multiprocessing.forkserver._forkserver._stop()
+    multiprocessing.resource_tracker._resource_tracker._stop()
 
 if __name__ == "__main__":
     main()
