@@ -231,9 +231,11 @@ static void remove_stale_temps(struct idx *x)
 		base_close(&fd);
 		return;
 	}
-	while ((de = readdir(d)))
+	while ((de = readdir(d))) {
+		placing_tidy(fd, de->d_name);
 		if (idx_temp_is_stale(fd, de->d_name) && unlinkat(fd, de->d_name, 0) < 0)
 			log_debug("cannot remove %s/tmp/%s", x->dir, de->d_name);
+	}
 	(void)closedir(d); /* only read from */
 }
 

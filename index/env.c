@@ -293,6 +293,27 @@ enum tab kv_table(struct kv_val name)
 	return (enum tab)i;
 }
 
+bool kv_tables_whole(struct kv_txn *t)
+{
+	MDB_val k, v;
+	MDB_cursor *c;
+	MDB_dbi names;
+	unsigned known = 0;
+	int rc = mdb_dbi_open(t->txn, NULL, 0, &names);
+
+	if (rc == 0)
+		rc = mdb_cursor_open(t->txn, names, &c);
+	if (rc)
+		return false;
+	while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0)
+		if (kv_table((struct kv_val){k.mv_data, k.mv_size}) == TAB_COUNT)
+			break;
+		else
+			known++;
+	mdb_cursor_close(c);
+	return rc == MDB_NOTFOUND && known == TAB_COUNT;
+}
+
 static MDB_val val_of(const void *p, size_t n)
 {
 	return (MDB_val){.mv_size = n, .mv_data = (void *)(uintptr_t)p}; /* LMDB only reads it */

@@ -64,6 +64,8 @@ int kv_each(struct kv_txn *t, enum tab tab, const void *start, size_t nstart,
 	    int (*fn)(void *arg, struct kv_val key, struct kv_val value), void *arg,
 	    struct err *e) must_check;
 
+/* Are the tables those that there should be, by their names? */
+bool kv_tables_whole(struct kv_txn *t);
 /* A value with its guard: is it whole? Then *ret is without. */
 bool kv_unguard(struct kv_val key, struct kv_val raw, struct kv_val *ret);
 /* The table of this name; TAB_COUNT: there is none. */

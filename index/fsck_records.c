@@ -173,6 +173,11 @@ int fsck_records(struct fsck *f)
 	struct kv_txn *t;
 	int r = kv_begin(f->x->kv, &t, f->e);
 
+	if (r == 0 && !kv_tables_whole(t)) {
+		(void)fsck_note(f, true, MEND_NOT, "index", "index/data.mdb",
+				"it has not the tables that it should have");
+		f->hidden = true;
+	}
 	for (int tab = 0; r == 0 && tab < TAB_COUNT; tab++) {
 		struct at at = {f, t, (enum tab)tab};
 

@@ -469,6 +469,17 @@ struct fsck_options {
 int idx_fsck(const char *dir, const struct fsck_options *o, struct fsck_counts *ret,
 	     struct err *e) must_check;
 
+/* ---- placing.c: temporary names outside the cache, tidied up by the next to open it when we are killed ---- */
+
+struct idx_placing;
+int idx_placing_begin(struct idx *x, struct idx_placing **ret, struct err *e) must_check;
+/* Before the name temp ("/dir/.mlfs-XXXXXX") is made. path: what lies at path is about to be moved there, and is to be moved
+ * back when nothing is at path then; NULL: it is to be removed. */
+int idx_placing_note(struct idx_placing *p, const char *temp, const char *path,
+		     struct err *e) must_check;
+/* None of them is there any more. NULL is fine. */
+void idx_placing_end(struct idx_placing *p);
+
 /* ---- lock.c: one lock a step key, so that two identical steps take turns ---- */
 
 struct idx_lock;

@@ -79,7 +79,7 @@ static int dress_file(struct replay *p, const struct output *out, const struct i
 /* 1; 0: the object is missing or damaged; -errno. */
 static int make_file(struct replay *p, const struct output *out, struct item *it)
 {
-	auto_free char *name = replay_tmp_name(p, out->path);
+	auto_free char *name = replay_tmp_name(p, out->path, false);
 	auto_close int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	struct err why = {0};
 	int r;
@@ -99,7 +99,7 @@ static int make_file(struct replay *p, const struct output *out, struct item *it
 
 static int make_special(struct replay *p, const struct output *out, struct item *it)
 {
-	auto_free char *name = replay_tmp_name(p, out->path);
+	auto_free char *name = replay_tmp_name(p, out->path, false);
 	int r = out->now.type == OUT_LINK ? symlink(out->now.target ? out->now.target : "", name)
 					  : mkfifo(name, 0600);
 
@@ -142,7 +142,7 @@ static const char *linked_name(const struct replay *p, size_t i)
 
 static int make_link(struct replay *p, const struct output *out, const char *first, struct item *it)
 {
-	auto_free char *name = replay_tmp_name(p, out->path);
+	auto_free char *name = replay_tmp_name(p, out->path, false);
 
 	if (linkat(AT_FDCWD, first, AT_FDCWD, name, 0) < 0)
 		return replay_failed(p, out, errno);
@@ -301,6 +301,7 @@ int replay_outputs(struct idx *x, const struct decision *d, struct err *e)
 	if (r > 0)
 		remember(&p);
 	replay_clear(&p);
+	idx_placing_end(p.placing);
 	if (r == 0 && idx_result_drop(x, &d->result->input_key, &why) < 0)
 		log_debug("%s", why.msg);
 	return r;

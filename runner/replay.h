@@ -29,6 +29,7 @@ struct item {
 
 struct replay {
 	struct idx *x;
+	struct idx_placing *placing; /* our temporary names, should we be killed; NULL: none yet */
 	const struct result *r;
 	const struct place *places;
 	struct item *items; /* one an output */
@@ -41,8 +42,9 @@ struct replay {
 /* ---- replay_place.c ---- */
 
 int replay_failed(struct replay *p, const struct output *out, int code);
-/* A new name nothing has, beside where `path` goes; caller frees. Its directory is made writable if need be. */
-char *replay_tmp_name(struct replay *p, const char *path);
+/* A new name nothing has, beside where `path` goes; caller frees. Its directory is made writable if need be. moved: what is
+ * at `path` is to be moved there. */
+char *replay_tmp_name(struct replay *p, const char *path, bool moved);
 /* Put everything in its place, noting the way back. 1 or -errno. */
 int replay_place(struct replay *p);
 /* Take everything back. What cannot be is said: a half-placed result must not go unnoticed. */

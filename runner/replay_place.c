@@ -152,8 +152,17 @@ static void make_room(struct replay *p, const char *dir)
 	p->items[out - p->r->outputs].opened = true;
 }
 
-/* A new name nothing has, beside where `path` goes. */
-char *replay_tmp_name(struct replay *p, const char *path)
+/* Should we be killed, whoever opens the cache next tidies up. Trouble with that is no trouble with the hit. */
+static void note_name(struct replay *p, const char *name, const char *moved)
+{
+	struct err why = {0};
+
+	if ((!p->placing && idx_placing_begin(p->x, &p->placing, &why) < 0) ||
+	    idx_placing_note(p->placing, name, moved, &why) < 0)
+		log_debug("%s", why.msg);
+}
+
+char *replay_tmp_name(struct replay *p, const char *path, bool moved)
 {
 	static const char digits[] = "abcdefghijklmnopqrstuvwxyzABCDEF";
 	auto_free char *dir = harbour(p, path);
@@ -170,9 +179,11 @@ char *replay_tmp_name(struct replay *p, const char *path)
 			tail[i] = digits[h & 31];
 		name = xasprintf("%s/.mlfs-%s", dir[1] ? dir : "", tail);
 		if (lstat(name, &st) < 0)
-			return name;
+			break;
 		free(name);
 	}
+	note_name(p, name, moved ? path : NULL);
+	return name;
 }
 
 int replay_failed(struct replay *p, const struct output *out, int code)
@@ -193,7 +204,7 @@ static void note_parent_open(struct replay *p, const char *path)
 /* Move what is there out of the way. */
 static int set_aside(struct replay *p, const struct output *out)
 {
-	auto_free char *name = replay_tmp_name(p, out->path);
+	auto_free char *name = replay_tmp_name(p, out->path, true);
 
 	note_parent_open(p, out->path);
 	if (rename(out->path, name) < 0)
@@ -314,7 +325,7 @@ static int put(struct replay *p, const struct output *out, struct item *it)
  * what it held is kept for the way back. */
 static int write_through(struct replay *p, const struct output *out, struct item *it)
 {
-	auto_free char *aside = replay_tmp_name(p, out->path);
+	auto_free char *aside = replay_tmp_name(p, out->path, false);
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, it->mtime};
 	auto_close int fd = -1;
 	struct stat st;

@@ -362,6 +362,23 @@ static void test_data(void **state)
 	flip_file("index/data.mdb", 0, size_of("index/data.mdb"), false);
 }
 
+/* The names of the tables: then there is another one, and the one that is meant is missing. */
+static void test_table_names(void **state)
+{
+	auto_free char *path = in(cache, "index/data.mdb"), *data = NULL;
+	size_t n;
+	unsigned found = 0;
+
+	(void)state;
+	assert_ok(read_file(path, &data, &n, &the_err));
+	for (const char *p = data; (p = memmem(p, (size_t)(data + n - p), "path-set", 8)); p += 8) {
+		flip("index/data.mdb", p - data + 3, 0);
+		found += broken(false, NULL) > 0;
+		flip("index/data.mdb", p - data + 3, 0);
+	}
+	assert_int_equal(found, 1); /* elsewhere the page is free */
+}
+
 static void test_object(void **state)
 {
 	char digits[65], name[80];
@@ -476,9 +493,10 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_data),	    cmocka_unit_test(test_object),
-		cmocka_unit_test(test_small_files), cmocka_unit_test(test_stamps),
-		cmocka_unit_test(test_lock_file),   cmocka_unit_test(test_silent),
+		cmocka_unit_test(test_data),   cmocka_unit_test(test_table_names),
+		cmocka_unit_test(test_object), cmocka_unit_test(test_small_files),
+		cmocka_unit_test(test_stamps), cmocka_unit_test(test_lock_file),
+		cmocka_unit_test(test_silent),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
