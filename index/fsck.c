@@ -55,7 +55,7 @@ static void forget(struct fsck *f)
 	for (size_t i = 0; i < f->n_results; i++)
 		free(f->results[i].name);
 	f->n_objects = f->n_wanted = f->n_results = f->n_sets = f->used.len = 0;
-	f->hidden = false;
+	f->disordered = false;
 	*f->n = (struct fsck_counts){0};
 }
 
@@ -113,7 +113,7 @@ static int check_pages(struct fsck *f)
 		return err_prefix(f->e, "cannot check %s", f->dir);
 	}
 	if (f->damaged)
-		fsck_note(f, true, MEND_NOT, "index", "index/data.mdb", why.msg);
+		fsck_note(f, true, MEND_INDEX, "index", "index/data.mdb", why.msg);
 	if (!check_stamp_whole(f->dirfd)) {
 		bool mended = f->o->repair && unlinkat(f->dirfd, "index/checked", 0) == 0;
 
@@ -184,7 +184,6 @@ static int rebuild(struct fsck *f)
 {
 	auto_close int data = openat(f->dirfd, "index/data.mdb", O_RDONLY | O_CLOEXEC);
 	auto_free char *dir = xasprintf("%s/" REBUILD, f->dir);
-	auto_free char *detail = NULL;
 	struct rescue s = {.data = data};
 	struct kv *kv = NULL;
 	struct stat st;
@@ -205,9 +204,10 @@ static int rebuild(struct fsck *f)
 	remove_rebuild(f);
 	if (r < 0)
 		return r;
-	detail =
-		xasprintf("it is damaged; made anew with %llu records", (unsigned long long)s.kept);
-	fsck_note(f, true, MEND_DONE, "index", "index/data.mdb", detail);
+	for (size_t i = 0; i < f->n_problems; i++)
+		f->problems[i].mended |= f->problems[i].mend == MEND_INDEX;
+	log_debug("the index of %s was made anew with %llu records", f->dir,
+		  (unsigned long long)s.kept);
 	return 0;
 }
 
@@ -252,16 +252,15 @@ static int look(struct fsck *f)
 static int look_again(struct fsck *f)
 {
 	auto_free struct known *seen = take(f->objects);
-	bool anew = f->hidden || f->damaged;
 	int r = 0;
 
 	f->seen = seen;
 	f->n_seen = f->n_objects;
 	f->n_objects = f->cap_objects = 0;
-	forget(f);
 	f->alone = true;
-	if (anew)
+	if (f->disordered || f->damaged)
 		r = rebuild(f);
+	forget(f);
 	if (r == 0)
 		r = look(f);
 	f->seen = NULL;
@@ -288,7 +287,7 @@ static int delete_in(void *arg, struct kv_txn *t, struct err *e)
 			continue;
 		if (r >= 0)
 			r = kv_del(t, p->tab, p->key, p->nkey, e);
-		p->mended = r >= 0;
+		p->mended = r > 0;
 		if (r >= 0 && p->tab == TAB_RESULT)
 			r = kv_del(t, TAB_USED, p->key, p->nkey, e);
 	}

@@ -13,6 +13,7 @@ enum mend {
 	MEND_NOT,
 	MEND_DONE,   /* already */
 	MEND_RECORD, /* delete it from a table of the index */
+	MEND_INDEX,  /* make the index anew, without it; only alone */
 	MEND_OBJECT, /* unlink it, if it still is what it was */
 	MEND_FILE,   /* unlink it; only alone */
 	MEND_LOCK,   /* unlink it, when nobody holds it */
@@ -74,7 +75,7 @@ struct fsck {
 	bool no_version; /* it makes no sense, and is not mended */
 	bool missing;	 /* there is no index */
 	bool damaged;	 /* pages of it are */
-	bool hidden;	 /* a record that cannot be found by its key: the tree is out of order */
+	bool disordered; /* records that are damaged, or are not found by their keys */
 	int64_t begun_ns;
 	struct problem *problems;
 	size_t n_problems, cap_problems;

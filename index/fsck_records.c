@@ -152,15 +152,16 @@ static int look(void *arg, struct kv_val key, struct kv_val v)
 	struct kv_val again;
 
 	if (!v.p || key.n != key_sizes[at->tab]) {
-		(void)note_record(at->f, true, at->tab, key, 0, "it is damaged");
+		/* Its key, too, may be another than it was: then it cannot be deleted by it. */
+		note_record(at->f, true, at->tab, key, 0, "it is damaged")->mend = MEND_INDEX;
+		at->f->disordered = true;
 		return 0;
 	}
 	/* In a tree that is out of order a record is there, and is not found. */
 	if (kv_get(at->t, at->tab, key.p, key.n, &again, NULL) <= 0 || again.p != v.p) {
-		if (!at->f->hidden)
-			(void)fsck_note(at->f, true, MEND_NOT, "index", "index/data.mdb",
-					"a record in it is not found by its key");
-		at->f->hidden = true;
+		note_record(at->f, true, at->tab, key, 0, "it is not found by its key")->mend =
+			MEND_INDEX;
+		at->f->disordered = true;
 	}
 	wrong = look_at(at->f, at->tab, key, v);
 	if (wrong)
@@ -174,9 +175,9 @@ int fsck_records(struct fsck *f)
 	int r = kv_begin(f->x->kv, &t, f->e);
 
 	if (r == 0 && !kv_tables_whole(t)) {
-		(void)fsck_note(f, true, MEND_NOT, "index", "index/data.mdb",
+		(void)fsck_note(f, true, MEND_INDEX, "index", "index/data.mdb",
 				"it has not the tables that it should have");
-		f->hidden = true;
+		f->disordered = true;
 	}
 	for (int tab = 0; r == 0 && tab < TAB_COUNT; tab++) {
 		struct at at = {f, t, (enum tab)tab};
