@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "index_util.h"
+#include "tick.h"
 
 #define N_RESULTS 24
 #define N_DIGESTS 40
@@ -466,7 +467,6 @@ static int setup(void **state)
 	struct idx *x;
 
 	(void)state;
-	(void)setenv("TEST_DIR", "/dev/shm", 0); /* nothing has to reach a disk */
 	top = scratch_new();
 	good = in(top, "good");
 	cache = in(top, "cache");
@@ -499,5 +499,14 @@ int main(void)
 		cmocka_unit_test(test_silent),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	char *memory = private_mount("tmpfs"); /* nothing has to reach a disk */
+	int r;
+
+	if (!memory || setenv("TEST_DIR", memory, 1) < 0) {
+		print_error("cannot mount tmpfs: %s\n", strerror(errno));
+		return 1;
+	}
+	r = cmocka_run_group_tests(tests, setup, teardown);
+	tick_unmount(memory);
+	return r;
 }
