@@ -246,6 +246,7 @@ struct output {
 	bool in_place;
 	/* in_place, and not changed: the step only made or removed other names of it (see link_group). */
 	bool untouched;
+	bool as_before; /* in_place, and as it was: changed back, or moved and moved back. No work of the step's. */
 	/* The file that was there went on elsewhere: the step changed it, under all its names, before it replaced it, or
 	 * moved it away. Then link_group is that of what it is now, where it is an output. */
 	bool spilled;

@@ -22,7 +22,8 @@ enum {
 	O_UNTOUCHED = 16,
 	O_LISTED = 32,
 	O_SPILLED = 64,
-	O_ALL = 127
+	O_AS_BEFORE = 128,
+	O_ALL = 255
 };
 
 static void output_free(struct output *o)
@@ -95,7 +96,7 @@ static void encode_output(const struct output *o, const char *prev, struct buf *
 	buf_u8(out, (uint8_t)((o->own ? O_OWN : 0) | (o->mtime_set ? O_MTIME_SET : 0) |
 			      (o->xattrs ? O_XATTRS : 0) | (o->in_place ? O_IN_PLACE : 0) |
 			      (o->untouched ? O_UNTOUCHED : 0) | (o->listed ? O_LISTED : 0) |
-			      (o->spilled ? O_SPILLED : 0)));
+			      (o->spilled ? O_SPILLED : 0) | (o->as_before ? O_AS_BEFORE : 0)));
 	left_encode(&o->now, out);
 	left_encode(&o->before, out);
 	if (o->now.type == OUT_FILE)
@@ -231,6 +232,7 @@ static void decode_output(struct cur *c, const char *prev, size_t *budget, struc
 	o->untouched = flags & O_UNTOUCHED;
 	o->listed = flags & O_LISTED;
 	o->spilled = flags & O_SPILLED;
+	o->as_before = flags & O_AS_BEFORE;
 	left_decode(c, &o->now);
 	left_decode(c, &o->before);
 	if (o->now.type == OUT_FILE)

@@ -202,7 +202,8 @@ static int put_lefts(struct kv_txn *t, const struct output *v, size_t n_v, int64
 	if (n_v && !keys)
 		return err_set(e, ENOMEM, "cannot store a result");
 	for (size_t i = 0; i < n_v; i++)
-		if (v[i].now.type != OUT_ABSENT && !v[i].now.unknown)
+		if (v[i].now.type != OUT_ABSENT && !v[i].now.unknown && !v[i].untouched &&
+		    !v[i].as_before)
 			left_key(v[i].path, &v[i].now, keys + LEFT_KEY_SIZE * n++);
 	if (n)
 		qsort(keys, n, LEFT_KEY_SIZE, by_key);

@@ -39,6 +39,10 @@ bool capture_is_own(const struct work *w, const struct trace_path *p)
 		return false;
 	if (!was_there(p))
 		return true;
+	/* Of a socket or a device nothing could be said at a later lookup but what it looks like. */
+	if (!S_ISREG(p->st.st_mode) && !S_ISDIR(p->st.st_mode) && !S_ISLNK(p->st.st_mode) &&
+	    !S_ISFIFO(p->st.st_mode))
+		return false;
 	return !p->partial && !(p->obs & (OBS_CONTENT | OBS_LINK | OBS_LIST | OBS_XATTR)) &&
 	       !empty_input(w, p);
 }

@@ -262,6 +262,20 @@ static int add_attributes(struct work *w, const struct trace_path *p, const stru
 	return capture_xattrs(w, p->path, o);
 }
 
+/* Changed back, or moved and moved back: it is what was found, not what this step made. */
+static bool is_as_before(const struct trace_path *p, const struct output *o)
+{
+	struct left before = {0};
+	bool same;
+
+	if (!o->in_place || o->own || o->mtime_set || o->xattrs || o->uid != OUT_ANY_ID)
+		return false;
+	before_of(p, &before);
+	same = left_eq(&before, &o->now);
+	left_free(&before);
+	return same;
+}
+
 static int add_output(struct work *w, size_t k, const struct links *links)
 {
 	struct trace_path *p = w->v[k];
@@ -310,7 +324,11 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 		return capture_refuse(w, "%s has other hard links, which the step did not look at",
 				      p->path);
 	r = capture_left(w, p, st, o);
-	return r < 0 ? r : add_attributes(w, p, st, o);
+	if (r == 0)
+		r = add_attributes(w, p, st, o);
+	if (r == 0)
+		o->as_before = is_as_before(p, o);
+	return r;
 }
 
 int capture_outputs(struct work *w)

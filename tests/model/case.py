@@ -265,7 +265,9 @@ class Case:
             for q, e in aside.items():
                 if not put_into(want.tree, q, e):
                     return why + f'; {q} has nowhere to stay'
-            join_again(want.tree, world, aside)
+            # Names of one file that were set aside, with what else is a name of it and was not touched.
+            rejoined = {p for p in want.tree if p not in self.notes_of(rec).own or got.tree.get(p) == world.get(p)}
+            join_again(want.tree, world, aside, rejoined)
             for p in self.notes_of(rec).own if k else ():
                 # One that is as it should be is not touched, whatever else somebody did to it.
                 kept = got.tree.get(p)
@@ -357,7 +359,7 @@ class Case:
         self.recorded.append(rec)
         notes = self.notes_of(rec)
         for p, e in got.tree.items():
-            if e != world.get(p) or p in notes.own or p in notes.made:
+            if e != world.get(p) or p in notes.own or p in notes.made or p in self.placed:
                 self.left[p].add(bare(e))
         self.touched |= {p for p in set(got.tree) | set(world) if got.tree.get(p) != world.get(p)} | notes.own
 
@@ -432,10 +434,10 @@ def short_of(e):
     return e and (e.kind, oct(e.mode), str(e.data)[:24])
 
 
-def join_again(tree, world, aside):
+def join_again(tree, world, aside, which):
     """What was set aside is again a name of the file that it was one of, where that is as it was."""
     for group in {e.group for e in aside.values() if e.group}:
-        names = [p for p in tree if p in world and world[p].group == group and bare(tree[p]) == bare(world[p])]
+        names = [p for p in which if p in world and world[p].group == group and bare(tree[p]) == bare(world[p])]
         for p in names:
             tree[p] = tree[p]._replace(group=min(names) if len(names) > 1 else None)
 
