@@ -4,10 +4,12 @@
  *
  * As root everything is shown as it is. For an ordinary user the view lies in a user namespace in which only
  * that user's own ids exist. The kernel refuses every write to an inode whose owner does not exist in the
- * namespace, and judges access by the ids it was told. So a file of somebody else's that this user may write
- * (/tmp) is shown as the user's own, and one that is readable through a supplementary group as the user's
- * own group's; everything else appears as nobody's, as in every rootless sandbox. What is really allowed is
- * decided by the file system below, which the server asks as this user.
+ * namespace, and every removal or renaming of it, and judges access by the ids it was told. So a file of
+ * somebody else's that this user may write (/tmp), or remove, is shown as the user's own, and one that is readable
+ * through a supplementary group as the user's own group's; everything else appears as nobody's, as in every rootless
+ * sandbox. What is really allowed is decided by the file system below, which the server asks as this user: to open a
+ * file that is shown as one's own may succeed and the first read or write of it fail. (Its mode is not shown smaller
+ * to prevent that: a copy with its mode would be one that its owner cannot write.)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -59,21 +61,43 @@ static bool in_groups(const struct fs *fs, gid_t gid)
 	return false;
 }
 
-void ids_show(const struct fs *fs, const struct at *a, struct stat *st)
+static bool may_write(const struct at *a, const struct stat *st)
 {
-	bool mine = st->st_uid == fs->uid, writable;
+	return (st->st_mode & 022) && !S_ISLNK(st->st_mode) &&
+	       faccessat(a->dirfd, a->name, W_OK, AT_EACCESS) == 0;
+}
+
+/* May this user remove somebody else's file from where it is? */
+static bool may_remove(const struct fs *fs, const struct at *a)
+{
+	auto_free char *dir = NULL;
+	const char *slash = strrchr(a->name, '/');
+	struct stat st;
+
+	if (!slash)
+		dir = xstrdup("."); /* a piece of a very long path */
+	else
+		dir = slash == a->name ? xstrdup("/")
+				       : xstrndup(a->name, (size_t)(slash - a->name));
+	if (faccessat(a->dirfd, dir, W_OK | X_OK, AT_EACCESS) < 0 ||
+	    fstatat(a->dirfd, dir, &st, 0) < 0)
+		return false;
+	return !(st.st_mode & S_ISVTX) || st.st_uid == fs->uid;
+}
+
+void ids_show(const struct fs *fs, struct inode *i, const struct inode *dir, const struct at *a,
+	      struct stat *st)
+{
+	bool mine = st->st_uid == fs->uid;
 
 	st->st_ino = ids_ino(fs, st->st_dev, st->st_ino);
 	if (!fs->own_ids_only)
 		return;
-	writable = !mine && (st->st_mode & 022) && !S_ISLNK(st->st_mode) && a &&
-		   faccessat(a->dirfd, a->name, W_OK, AT_EACCESS) == 0;
-	if (writable)
-		st->st_uid = fs->uid;
-	else if (!mine)
-		st->st_uid = NOBODY;
+	/* A directory that is not shown as one's own lets nobody remove anything: it need not be asked. */
+	i->own = mine || (a && (may_write(a, st) || (dir && dir->own && may_remove(fs, a))));
 	if (st->st_gid != fs->gid)
-		st->st_gid = writable || mine || in_groups(fs, st->st_gid) ? fs->gid : NOBODY;
+		st->st_gid = i->own || in_groups(fs, st->st_gid) ? fs->gid : NOBODY;
+	st->st_uid = i->own ? fs->uid : NOBODY;
 }
 
 void ids_assume(struct fs *fs, const struct fuse_ctx *c)

@@ -39,6 +39,7 @@ struct inode {
 	bool part_noted; /* trace_change was called for all its names */
 	bool mtime_set;	 /* the step chose its modification time */
 	bool suid_checked;
+	bool own;	   /* shown as this user's own; ids.c */
 	bool system;	   /* below /usr and the like: see steady() in ops_name.c */
 	bool was_input;	   /* when its last name went it still was what the step had found */
 	int rfd, wfd, pfd; /* reading, writing, O_PATH of one that has no name any more; -1 */

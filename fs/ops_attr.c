@@ -25,7 +25,7 @@ static void reply_attr(fuse_req_t req, struct inode *i)
 	for (struct dentry *d = i->names; d; d = d->next_of_inode)
 		trace_shown(fs->trace, dentry_trace(fs, d), &st);
 	r = fs->own_ids_only ? at_inode(&fs->inodes, i, &a) : -1;
-	ids_show(fs, r == 0 ? &a : NULL, &st);
+	ids_show(fs, i, i->names ? i->names->parent : NULL, r == 0 ? &a : NULL, &st);
 	fresh_told(fs, NULL, NULL, i, &st);
 	fuse_reply_attr(req, &st, timeout_of(i));
 }

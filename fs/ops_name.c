@@ -99,7 +99,7 @@ static struct inode *make_entry(struct fs *fs, struct inode *parent, const char 
 	e->ino = i == &fs->inodes.root ? FUSE_ROOT_ID : (uintptr_t)i;
 	e->attr = *st;
 	e->attr_timeout = e->entry_timeout = timeout_of(i);
-	ids_show(fs, a, &e->attr);
+	ids_show(fs, i, parent, a, &e->attr);
 	fresh_told(fs, parent, name, i, st);
 	return i;
 }

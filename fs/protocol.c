@@ -146,7 +146,7 @@ static void do_tmpfile(struct fs *fs, const struct fuse_in_header *h, const char
 	i = inode_get(&fs->inodes, &st);
 	i->nlookup++;
 	i->pfd = fd; /* it has no name to be opened by again */
-	ids_show(fs, NULL, &st);
+	ids_show(fs, i, NULL, NULL, &st);
 	out.entry.nodeid = (uintptr_t)i;
 	out.entry.attr_valid = 1;
 	attr_out(&st, &out.entry.attr);

@@ -120,9 +120,10 @@ void fresh_free(struct fresh *f);
 
 /* ids.c: what the view shows of a file below it */
 void ids_init(struct fs *fs);
-/* From what stat says to what the kernel is told: inode numbers unique in one view, ids that exist in it.
- * path: for the question whether this user may write there; may be NULL. */
-void ids_show(const struct fs *fs, const struct at *a, struct stat *st);
+/* From what stat says to what the kernel is told of i: inode numbers unique in one view, ids that exist in it.
+ * dir: where it is; a: its path, for the question what this user may do with it; both may be NULL. */
+void ids_show(const struct fs *fs, struct inode *i, const struct inode *dir, const struct at *a,
+	      struct stat *st);
 ino_t ids_ino(const struct fs *fs, dev_t dev, ino_t ino);
 /* Until ids_resume this thread makes files as the caller would (the server may be root, the caller not): owner, group
  * and set-id bits are then the kernel's affair. The rights stay the server's own. */

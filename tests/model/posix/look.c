@@ -42,14 +42,13 @@ static char letter_of(mode_t mode)
 }
 
 /* Not: inode numbers (their equality is in the dump), atime (reads that the page cache answers do not move it), mtime of
- * a fifo (what passes through it the server does not see), blocks of most file systems (delayed allocation). */
+ * a fifo (what passes through it the server does not see), blocks (they come late, and tmpfs has them for a hole that
+ * was mapped); but see op_holes. */
 void say_stat(struct world *w, const struct stat *st)
 {
 	say(w, " {%c%04o n%lu %u:%u", letter_of(st->st_mode), st->st_mode & 07777,
 	    (unsigned long)st->st_nlink, st->st_uid, st->st_gid);
 	say(w, " %lld", (long long)st->st_size);
-	if (S_ISREG(st->st_mode) && w->exact_blocks)
-		say(w, " b%lld", (long long)st->st_blocks);
 	if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode))
 		say(w, " %u,%u", major(st->st_rdev), minor(st->st_rdev));
 	if (!S_ISFIFO(st->st_mode))

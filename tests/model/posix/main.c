@@ -116,7 +116,7 @@ static void prepare(struct world *w, const char *dir)
 
 static void usage(void)
 {
-	fputs("Usage: posix [-b] [-v] [-s SEED] [-f FIRST] [-n LAST] [-e EPOCH] [-d EVERY] [-w FILE] "
+	fputs("Usage: posix [-v] [-s SEED] [-f FIRST] [-n LAST] [-e EPOCH] [-d EVERY] [-w FILE] "
 	      "DIR LOG\n",
 	      stderr);
 	exit(2);
@@ -129,11 +129,8 @@ int main(int argc, char **argv)
 	const char *wanted = NULL;
 	int c;
 
-	while ((c = getopt(argc, argv, "bvs:f:n:e:d:w:")) >= 0)
+	while ((c = getopt(argc, argv, "vs:f:n:e:d:w:")) >= 0)
 		switch (c) {
-		case 'b':
-			w.exact_blocks = true;
-			break;
 		case 'v':
 			w.verbose = true;
 			break;

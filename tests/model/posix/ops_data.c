@@ -47,10 +47,19 @@ static void op_preadv(struct world *w)
 	say_bytes(w, result(w, preadv(w->fds[slot], v, 3, off)));
 }
 
+/* With O_DIRECT the size is to be aligned: of a write that is not, ext4 refuses the rest and may have written a part, as
+ * the file happens to lie on the disk. (The offset need not be.) */
+static size_t fit(int fd, size_t n)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_DIRECT) ? n & ~(size_t)4095 : n;
+}
+
 static void op_write(struct world *w)
 {
 	int slot = pick_slot(w);
-	size_t n = pick_size(w);
+	size_t n = fit(w->fds[slot], pick_size(w));
 
 	fill(w, n);
 	result(w, write(w->fds[slot], w->buf, n));
@@ -60,7 +69,7 @@ static void op_write(struct world *w)
 static void op_pwrite(struct world *w)
 {
 	int slot = pick_slot(w);
-	size_t n = pick_size(w);
+	size_t n = fit(w->fds[slot], pick_size(w));
 	off_t off = pick_offset(w);
 
 	fill(w, n);
@@ -72,9 +81,9 @@ static void op_pwritev(struct world *w)
 {
 	static const int flags[] = {0, 0, RWF_APPEND, RWF_DSYNC, RWF_SYNC, RWF_HIPRI};
 	int slot = pick_slot(w), f = pick_of(w, flags);
-	size_t n = pick_size(w);
+	size_t n = fit(w->fds[slot], pick_size(w)), half = n / 2 & ~(size_t)4095;
 	off_t off = pick_offset(w);
-	struct iovec v[3] = {{w->buf, n / 2}, {w->buf, 0}, {w->buf + n / 2, n - n / 2}};
+	struct iovec v[3] = {{w->buf, half}, {w->buf, 0}, {w->buf + half, n - half}};
 
 	say(w, " 0x%x", f);
 	fill(w, n);
@@ -90,7 +99,7 @@ static void op_lseek(struct world *w)
 	struct stat st;
 
 	/* Allocated space that was never written is a hole, or data, as the page cache has it. */
-	if ((k == SEEK_DATA || k == SEEK_HOLE) && !w->exact_blocks)
+	if (k == SEEK_DATA || k == SEEK_HOLE)
 		k = SEEK_CUR;
 	/* Where one comes to in a directory is the file system's affair. */
 	if (fstat(w->fds[slot], &st) == 0 && S_ISDIR(st.st_mode))
@@ -103,6 +112,7 @@ static void op_holes(struct world *w)
 {
 	int slot = pick_slot(w), fd = open("holes", O_RDWR | O_CREAT | O_EXCL, 0600);
 	unsigned n = rnd(w, 5);
+	struct stat st;
 
 	for (unsigned k = 0; k < n; k++) {
 		off_t off = (off_t)rnd(w, 200) << 14;
@@ -114,6 +124,8 @@ static void op_holes(struct world *w)
 	}
 	result(w, ftruncate(fd, (off_t)rnd(w, 300) << 14));
 	result(w, fsync(fd));
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		say(w, " sparse %d", st.st_blocks * 512 < st.st_size);
 	for (unsigned k = 0; k < 8; k++)
 		result(w, lseek(fd, (off_t)rnd(w, 300) << 14, k & 1 ? SEEK_DATA : SEEK_HOLE));
 	result(w, unlink("holes"));
@@ -184,7 +196,8 @@ static void op_sync(struct world *w)
 
 /* ---- from one file to another ---- */
 
-/* Whether a file was opened so is not part of the FUSE request to copy. */
+/* Whether a file was opened so is not part of the FUSE request to copy; and where in memory the bytes lie, which counts
+ * as well, is not part of a write. */
 static void no_direct(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -215,6 +228,7 @@ static void op_sendfile(struct world *w)
 	off_t in = pick_offset(w);
 	size_t n = pick_size(w);
 
+	no_direct(w->fds[to]);
 	result(w, sendfile(w->fds[to], w->fds[from], by_offset ? &in : NULL, n));
 	say_fd(w, w->fds[to]);
 }
@@ -227,6 +241,7 @@ static void op_splice(struct world *w)
 	size_t n = pick_size(w);
 	ssize_t got;
 
+	no_direct(w->fds[to]);
 	if (n > 4096) /* an empty pipe takes more, but not always as much more */
 		n = 4096;
 	got = result(w, splice(w->fds[from], by_offset ? &in : NULL, w->pipe[1], NULL, n,

@@ -375,7 +375,8 @@ static void op_getdents(struct world *w)
 	say(w, " %zu", size);
 	lseek(w->fds[slot], 0, SEEK_SET);
 	n = syscall(SYS_getdents64, w->fds[slot], w->buf, size);
-	result(w, n > 0 ? 1 : n); /* how many fit depends on their order */
+	result(w, n > 0 ? 1 : n);	  /* how many fit depends on their order */
+	lseek(w->fds[slot], 0, SEEK_SET); /* where one has come to is the file system's affair */
 }
 
 static void op_chdir(struct world *w)

@@ -45,10 +45,9 @@ struct world {
 	FILE *log;
 	int top; /* the tree */
 	char *top_path;
-	bool root;	   /* may become other users, and the tree is the root directory */
-	bool exact_blocks; /* st_blocks is the same every time */
-	bool verbose;	   /* the whole tree is logged, not its hash alone */
-	uid_t uid;	   /* the present one */
+	bool root;    /* may become other users, and the tree is the root directory */
+	bool verbose; /* the whole tree is logged, not its hash alone */
+	uid_t uid;    /* the present one */
 	int fds[SLOTS];
 	struct map maps[MAPS];
 	int inotify;

@@ -15,15 +15,12 @@ import sys
 import tempfile
 
 NEST = "/n" * 8  # so that no ".." leads far
-TMPFS = 0x01021994
 
 
 class Trial:
     def __init__(self, args, base, logs):
         self.args, self.base, self.logs = args, base, logs
         self.tree = f"{base}/tree{NEST}"
-        fs = subprocess.run(["stat", "-f", "-c", "%t", base], capture_output=True, text=True, check=True).stdout
-        self.blocks = ["-b"] if int(fs, 16) == TMPFS else []
 
     def fresh(self):
         subprocess.run(["chmod", "-R", "u+rwx", f"{self.base}/tree"], stderr=subprocess.DEVNULL, check=False)
@@ -33,7 +30,7 @@ class Trial:
     def run(self, view, options):
         log = f"{self.logs}/{'view' if view else 'native'}"
         report = f"{self.logs}/report"
-        argv = [self.args.program, *self.blocks, *options, self.tree, log]
+        argv = [self.args.program, *options, self.tree, log]
         if view:
             argv = [self.args.mlfs, "exec", "--cache", f"{self.logs}/cache", "--refresh", "--require", "-q",
                     "--report", report, "--", *argv]
