@@ -132,13 +132,14 @@ static void wait_for_work(struct digester *h, unsigned *idle_looks)
 		*idle_looks = 0;
 		return;
 	}
-	clock_gettime(CLOCK_REALTIME, &t);
+	/* Not the clock that can be set: a digester that sleeps for an hour is asked for nothing. */
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
 	t.tv_nsec += LOOK_NS;
 	if (t.tv_nsec >= 1000000000) {
 		t.tv_nsec -= 1000000000;
 		t.tv_sec++;
 	}
-	(void)pthread_cond_timedwait(&h->wake, &h->lock,
+	(void)pthread_cond_clockwait(&h->wake, &h->lock, CLOCK_MONOTONIC,
 				     &t); /* what is there is seen by the caller */
 }
 

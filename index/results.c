@@ -185,8 +185,11 @@ static int put_left(struct kv_txn *t, const uint8_t *key, int64_t when, struct e
 	if (r > 0 && was.n == 8) {
 		struct cur c = {was.p, (const uint8_t *)was.p + was.n, false};
 
-		if (when - (int64_t)cur_u64(&c) < DAY_NS)
-			return 0; /* the time is for gc, which counts in days */
+		int64_t age = when - (int64_t)cur_u64(&c);
+
+		/* The time is for gc, which counts in days. One in the future is of a clock that was wrong. */
+		if (age >= 0 && age < DAY_NS)
+			return 0;
 	}
 	buf_u64(&value, (uint64_t)when);
 	return kv_put(t, TAB_LEFT, key, LEFT_KEY_SIZE, value.data, value.len, e);

@@ -449,11 +449,11 @@ static bool joined_within(struct super *s, int64_t ns)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_REALTIME, &t);
+	(void)clock_gettime(CLOCK_MONOTONIC, &t); /* not the one that can be set */
 	ns += t.tv_nsec;
 	t.tv_sec += ns / 1000000000;
 	t.tv_nsec = ns % 1000000000;
-	return pthread_timedjoin_np(s->server, NULL, &t) == 0;
+	return pthread_clockjoin_np(s->server, NULL, CLOCK_MONOTONIC, &t) == 0;
 }
 
 static void join_server(struct super *s)

@@ -48,6 +48,21 @@ def write(path, text):
     os.rename(f.name, path)
 
 
+def edit(rng, path):
+    """By another file, or in place with the times set back; once, or there and back."""
+    if rng.random() < 0.4:
+        write(path, "%d\n" % rng.choice([1, 2]))
+        return
+    with open(path, "r+b", buffering=0) as f:
+        st = os.fstat(f.fileno())
+        old = os.pread(f.fileno(), 1, 0)
+        os.pwrite(f.fileno(), b"1" if old == b"2" else b"2", 0)
+        if rng.random() < 0.5:
+            time.sleep(rng.random() * 0.02)  # while somebody reads it, perhaps
+            os.pwrite(f.fileno(), old, 0)
+        os.utime(f.fileno(), ns=(st.st_atime_ns, st.st_mtime_ns))
+
+
 def children(pid):
     try:
         with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
@@ -74,8 +89,8 @@ def one(rng, n):
     cwd = "d%d" % kind
     report = "%s/report.%d" % (io, n)
     what = rng.random()
-    if what < 0.15:
-        write(cwd + "/in", "%d\n" % rng.choice([1, 2]))
+    if what < 0.3:
+        edit(rng, cwd + "/in")
     with lock:
         if not active[kind]:
             names = [name for name in os.listdir(cwd) if name != "in" and not name.startswith(".")]

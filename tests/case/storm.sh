@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # 32 at once on one cache, the same steps and different ones, killed at random moments and at chosen system calls:
 # no wrong result, no lost record, no deadlock, nothing left behind, and the cache is well.
-# MLFS_CASE_SLOW: how many runs (200). MLFS_SEED: of the random choices.
+# MLFS_CASE_SLOW: how many runs (120). MLFS_SEED: of the random choices.
 # time limit: 6000
 . "$(dirname "$0")/lib.sh"
 
@@ -38,7 +38,7 @@ seed=${MLFS_SEED:-$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')}
 say "a storm; seed $seed"
 mkdir storm
 cd storm
-$python -I -B "$cases/storm.py" "${MLFS_CASE_SLOW:-200}" 32 "$seed"
+$python -I -B "$cases/storm.py" "${MLFS_CASE_SLOW:-120}" 32 "$seed"
 well "a storm with seed $seed"
 tidy "a storm with seed $seed"
 cd ..
@@ -81,7 +81,7 @@ killed()
 
 # Kept: where a run may not do what this says at all.
 count=0
-every=$([ "${MLFS_CASE_SLOW:-0}" -gt 1000 ] && echo 1 || echo 7)
+every=$([ "${MLFS_CASE_SLOW:-0}" -gt 1000 ] && echo 1 || echo 11)
 turn()
 {
 	count=$((count + 1))
@@ -112,7 +112,7 @@ for call in openat rename renameat2 unlink unlinkat linkat symlink fchmod utimen
 done
 well "killed restores"
 say "$kills were killed"
-[ "$kills" -ge 3 ] || fail "hardly any was killed"
+[ "$kills" -ge 2 ] || fail "hardly any was killed"
 kills=0
 
 say "a run, killed at each kind of call of its processes"
@@ -131,7 +131,7 @@ for call in openat clone clone3 socketpair sendto recvfrom sendmsg fdatasync pwr
 	done
 done
 say "$kills were killed"
-[ "$kills" -ge 5 ] || fail "hardly any was killed"
+[ "$kills" -ge 3 ] || fail "hardly any was killed"
 tidy "killed runs"
 mlfs fsck --repair >"$IO/out" 2>&1 || fail "cannot repair"
 same "$(ls "$MLFS_CACHE/tmp" "$MLFS_CACHE/lock" | grep -v : || true)" "" "left in the cache"
