@@ -66,7 +66,6 @@ static bool is_dot(const char *name)
 
 static void record(struct trace *t, struct trace_path *p, int fd, const struct listing *l)
 {
-	auto_free const struct kernel_dirent **v = NULL;
 	size_t n = 0;
 	char **list;
 

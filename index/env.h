@@ -18,10 +18,10 @@ enum tab {
 	TAB_OBJECT,   /* oid -> bytes */
 	TAB_RESULT,   /* input key -> result */
 	TAB_PATH_SET, /* path set id -> path set */
-	TAB_STEP,     /* step key -> path set ids, most recently useful first */
-	TAB_LEFT,     /* what a recorded step left at a path -> when */
-	TAB_DIGEST,   /* device, inode -> size, times, fingerprint */
-	TAB_USED,     /* input key -> when it was last used */
+	TAB_STEP, /* step key -> path set ids, most recently useful first; docs/format.md has the others */
+	TAB_LEFT,   /* what a recorded step left at a path -> when */
+	TAB_DIGEST, /* device, inode -> size, times, fingerprint */
+	TAB_USED,   /* input key -> when it was last used */
 	TAB_COUNT
 };
 

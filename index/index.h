@@ -350,6 +350,10 @@ int idx_result_get_brief(struct idx *x, const struct fp *input_key, struct resul
 int idx_path_set_each(struct idx *x, const struct fp *id,
 		      int (*fn)(void *arg, const char *path, unsigned kinds), void *arg,
 		      struct err *e) must_check;
+/* The input keys of the results of a step, the one stored last first, at most IDX_MAX_PATH_SETS; *ret is malloc'ed
+ * (NULL for none). Some may have been dropped since. */
+int idx_step_results(struct idx *x, const struct fp *step_key, struct fp **ret, size_t *ret_n,
+		     struct err *e) must_check;
 /* Store result and path set, put the path set first under the step key, and note for each output
  * what was left there (for idx_left_known): one transaction, with the small objects gathered so
  * far. r->path_set_id and r->input_key are already filled. -EINVAL: s is not sorted, or r

@@ -142,6 +142,25 @@ int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size
 	return 0;
 }
 
+/* The key in TAB_STEP under which a step's results are listed. */
+static struct fp results_key(const struct fp *step_key)
+{
+	static const char domain[] = "mlfs results of step 1";
+	struct fp_state *s = fp_begin();
+
+	fp_update(s, domain, sizeof(domain));
+	fp_update(s, step_key->b, ID_SIZE);
+	return fp_end(s);
+}
+
+int idx_step_results(struct idx *x, const struct fp *step_key, struct fp **ret, size_t *ret_n,
+		     struct err *e)
+{
+	struct fp key = results_key(step_key);
+
+	return idx_variants(x, &key, ret, ret_n, e);
+}
+
 void path_set_list_free(struct path_set_list *l)
 {
 	for (size_t i = 0; i < l->n; i++)
@@ -340,6 +359,7 @@ static int put_in(void *arg, struct kv_txn *t, struct err *e)
 {
 	static const struct fp none;
 	struct put *p = arg;
+	struct fp results = results_key(&p->r->step_key);
 	int r = objects_write(p->x, t, e); /* what the result speaks of becomes durable with it */
 
 	if (r >= 0)
@@ -353,6 +373,8 @@ static int put_in(void *arg, struct kv_txn *t, struct err *e)
 		r = step_promote(t, &p->r->step_key, &p->r->path_set_id, true, e);
 	if (r >= 0 && !fp_eq(&p->r->base_key, &none) && !fp_eq(&p->r->base_key, &p->r->input_key))
 		r = step_promote(t, &p->r->base_key, &p->r->input_key, true, e);
+	if (r >= 0)
+		r = step_promote(t, &results, &p->r->input_key, true, e);
 	if (r >= 0)
 		r = put_used(t, &p->r->input_key, p->r->stored_ns, e);
 	return r < 0 ? r : put_lefts(t, p->r->outputs, p->r->n_outputs, p->r->stored_ns, e);

@@ -5,18 +5,13 @@
 
 #include "decide.h"
 
-/* A miss scans the index for the results it could be compared with; it must not take longer than
- * that. */
-#define EXPLAIN_MAX_RESULTS    20000
-#define EXPLAIN_MAX_NS	       (50 * 1000000LL)
-#define EXPLAIN_MAX_CANDIDATES 64
+/* To say why may take so long, beyond the result stored last, which is always compared. */
+#define EXPLAIN_MAX_NS (50 * 1000000LL)
 
 /* The recorded result that differs least from what is there now. */
 struct nearest {
 	struct look *l;
 	const struct path_set_list *sets;
-	int64_t until;
-	size_t seen, candidates;
 	size_t diffs; /* 0: none found */
 	int64_t stored_ns;
 	char *text;
@@ -86,29 +81,35 @@ static void compare(struct nearest *near, const struct path_set *set, const stru
 	near->stored_ns = r->stored_ns;
 }
 
-static int consider(void *arg, const struct result *r)
+static void consider(struct nearest *near, const struct fp *key)
 {
-	struct nearest *near = arg;
+	struct result *r;
+	struct err e;
 
-	if (++near->seen > EXPLAIN_MAX_RESULTS || mono_ns() > near->until)
-		return 1;
-	if (!fp_eq(&r->step_key, &near->l->s->key))
-		return 0;
+	if (idx_result_get(near->l->x, key, &r, &e) <= 0)
+		return; /* dropped, or damaged */
 	for (size_t i = 0; i < near->sets->n; i++)
 		if (fp_eq(&r->path_set_id, &near->sets->ids[i]) &&
 		    r->n_states == near->sets->sets[i].n)
 			compare(near, &near->sets->sets[i], r);
-	return ++near->candidates >= EXPLAIN_MAX_CANDIDATES;
+	result_free(r);
 }
 
 char *explain(struct look *l, const struct path_set_list *sets)
 {
-	struct nearest near = {.l = l, .sets = sets, .until = mono_ns() + EXPLAIN_MAX_NS};
+	struct nearest near = {.l = l, .sets = sets};
+	int64_t until = mono_ns() + EXPLAIN_MAX_NS;
+	auto_free struct fp *keys = NULL;
 	auto_free char *text = NULL;
-	int r = idx_results(l->x, "", consider, &near, NULL);
+	struct err e;
+	size_t n = 0;
 
+	if (idx_step_results(l->x, &l->s->key, &keys, &n, &e) < 0)
+		return xasprintf("what it reads changed (%s)", e.msg);
+	for (size_t i = 0; i < n && (i == 0 || mono_ns() < until); i++)
+		consider(&near, &keys[i]);
 	text = near.text;
-	if (r < 0 || !text)
+	if (!text)
 		return xstrdup("what it reads changed");
 	if (near.diffs > 1)
 		return xasprintf("%s (and %zu more)", text, near.diffs - 1);

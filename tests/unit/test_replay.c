@@ -191,13 +191,17 @@ static void store(struct made *m)
 	path_set_encode(&m->set, &b);
 	r->step_key = step.key;
 	r->path_set_id = fp_of(b.data, b.len);
-	r->name = xstrdup("t");
-	r->cwd = xstrdup(step.cwd);
-	r->env_note = xstrdup("");
-	r->argv = xcalloc(1, sizeof(char *));
+	if (!r->name) { /* it may be stored more than once */
+		r->name = xstrdup("t");
+		r->cwd = xstrdup(step.cwd);
+		r->env_note = xstrdup("");
+		r->argv = xcalloc(1, sizeof(char *));
+	}
 	r->stored_ns = r->stored_ns ? r->stored_ns : now_ns();
 	r->strict = opts.strict;
 	k = input_key_begin(&step.key, &r->path_set_id);
+	while (r->n_states)
+		buf_free(&r->states[--r->n_states]);
 	for (size_t i = 0; i < m->set.n; i++) {
 		const struct path_entry *p = &m->set.v[i];
 		struct stat st;
