@@ -471,6 +471,8 @@ void trace_change(struct trace *t, struct trace_path *p, enum change c)
 		p->spilled |= !p->renewed && (p->changed || c == CHANGE_MOVE);
 	if (is_replacing(c))
 		p->renewed = true;
+	if (c == CHANGE_PART || c == CHANGE_TRUNC)
+		p->written = true;
 	if (!p->changed) {
 		keep_earlier(t, p, c);
 		p->changed = true;
@@ -502,6 +504,7 @@ void trace_same_file(struct trace_path *p, const struct trace_path *q)
 	p->changed = true;
 	p->replaced = q->replaced;
 	p->partial = q->partial;
+	p->written = q->written;
 	p->unhashable = q->unhashable;
 	p->mtime_set = q->mtime_set;
 	p->xattr_set = q->xattr_set;

@@ -244,7 +244,7 @@ struct output {
 	struct left before; /* what was there when recorded (own outputs) */
 	/* It is the very file or directory that was there, changed or not; else the step made a new one. */
 	bool in_place;
-	/* in_place, and not changed: the step only made or removed other names of it (see link_group). */
+	/* in_place, and never changed: the step only made or removed names of it (see link_group). */
 	bool untouched;
 	bool as_before; /* in_place, and as it was: changed back, or moved and moved back. No work of the step's. */
 	/* The file that was there went on elsewhere: the step changed it, under all its names, before it replaced it, or

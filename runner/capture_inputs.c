@@ -109,7 +109,8 @@ static unsigned kinds_changed(const struct work *w, const struct trace_path *p, 
 	case S_IFREG:
 		if ((p->obs & OBS_CONTENT) || p->partial || strict || p->st.st_size == 0)
 			return OBS_CONTENT | xattr;
-		return OBS_EXISTS | xattr;
+		/* No own output, though its content was not read: its attributes were asked for. */
+		return (now_err == ENOENT ? OBS_EXISTS : OBS_CONTENT) | xattr;
 	case S_IFDIR:
 		if (p->obs & OBS_LIST)
 			return OBS_LIST | xattr;

@@ -234,8 +234,8 @@ static struct links *link_groups(const struct work *w)
 	return links;
 }
 
-/* Made and gone again: whatever is found there later was not, and the step would have removed it. One note for a
- * directory is enough for all in it. */
+/* Made and gone again: whatever is found there later was not, and the step would have removed it. In a directory of its
+ * making that is gone as well, or that it looked into, nothing may be found in any case (check_contents). */
 static bool is_temporary(const struct work *w, size_t k)
 {
 	auto_free char *dir = xstrdup(w->v[k]->path);
@@ -244,7 +244,8 @@ static bool is_temporary(const struct work *w, size_t k)
 		return false;
 	*strrchr(dir, '/') = '\0';
 	k = capture_find(w, dir);
-	return k == w->n || !w->v[k]->changed || was_there(w->v[k]);
+	return k == w->n || !w->v[k]->changed || was_there(w->v[k]) ||
+	       (!w->now_err[k] && !w->v[k]->own_listed);
 }
 
 /* What was not looked at is as it is found where the file itself stays. */
@@ -268,7 +269,7 @@ static bool is_as_before(const struct trace_path *p, const struct output *o)
 	struct left before = {0};
 	bool same;
 
-	if (!o->in_place || o->own || o->mtime_set || o->xattrs || o->uid != OUT_ANY_ID)
+	if (!o->in_place || o->own || o->mtime_set || p->xattr_set || o->uid != OUT_ANY_ID)
 		return false;
 	before_of(p, &before);
 	same = left_eq(&before, &o->now);
@@ -328,6 +329,7 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 		r = add_attributes(w, p, st, o);
 	if (r == 0)
 		o->as_before = is_as_before(p, o);
+	o->untouched |= o->as_before && !p->written;
 	return r;
 }
 
