@@ -392,8 +392,8 @@ static bool is_packed(const struct guess_in *in)
 {
 	static const char *const magic[] = {"\x1f\x8b",
 					    "BZh",
-					    "\xfd"
-					    "7zXZ",
+					    ("\xfd"
+					     "7zXZ"),
 					    "\x28\xb5\x2f\xfd",
 					    "\x04\x22\x4d\x18",
 					    "PK\3\4",

@@ -143,7 +143,7 @@ static void test_console(void **state)
 			ssize_t k = source_read(&s, text, n, from);
 
 			assert_int_equal(k, n < 11 - from ? n : 11 - from);
-			assert_memory_equal(text, "out1o2out33" + from, (size_t)k);
+			assert_memory_equal(text, &"out1o2out33"[from], (size_t)k);
 		}
 	for (uint8_t stream = 0; stream <= 2; stream++) {
 		struct source then = source_console(a, mixed, 5, stream),
