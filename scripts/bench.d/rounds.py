@@ -84,10 +84,10 @@ class Bench:
                 raise Failure(f"{self.name}: the native run left nothing")
         return self.check(r, "the native run", self.want_out)
 
-    def record(self, **env):
+    def record(self, *options, **env):
         self.begin()
         self.forget_digests()
-        r = self.run(self.mlfs("--refresh"), **env)
+        r = self.run(self.mlfs("--refresh", *options), **env)
         if not r.said("miss"):
             raise Failure(f"{self.name}: was not recorded: {r.err[-1000:]}")
         self.recorded_out = r.out
@@ -206,7 +206,10 @@ def one_round(b, k, peers):
 def counts(b):
     """What takes runs of its own: requests, memory, system calls, instructions."""
     c = {}
-    first = b.record(MLFS_DEBUG="1")
+    first = b.record("--report", f"{b.place.io}/report", MLFS_DEBUG="1")
+    with open(f"{b.place.io}/report") as f:
+        report = json.load(f)
+    c["inputs"], c["outputs"], c["output_bytes"] = report["inputs"], report["outputs"], report["output_bytes"]
     c["first_record_seconds"] = first.seconds
     m = re.search(r"fuse requests: (.*)$", first.err, re.M)
     if not m:
@@ -214,7 +217,7 @@ def counts(b):
     c["requests"] = {k: int(v) for k, v in (word.split("=") for word in m.group(1).split())}
     c["supervisor_peak_kb"] = int(re.search(r"peak memory: (\d+)", first.err).group(1))
     report, standing = b.come_to_rest()
-    c["inputs"], c["outputs"], c["output_bytes"] = report["inputs"], report["outputs"], report["output_bytes"]
+    c["hit_paths"] = report["inputs"] + report["outputs"]  # that the hit with all in place has to look at
     c["hit_is_of_nothing_to_do"] = standing
     c["hit_calls"] = count_calls(b.mlfs(), b.env, b.place.io)
     if b.w.outputs:
@@ -250,6 +253,11 @@ def summary(b, rounds):
     return s
 
 
+def busy(load):
+    """Others keep the processors from us, so that wall times say little."""
+    return load > max(0.5, 0.25 * len(os.sched_getaffinity(0)))
+
+
 def measure(name, w, place, options):
     b = Bench(name, w, place, options)
     os.makedirs(b.dir)
@@ -259,6 +267,8 @@ def measure(name, w, place, options):
                       f"{free_bytes(b.dir) / (1 << 30):.1f}: see --dir")
     os.chdir(b.dir)
     load = os.getloadavg()[0]
+    if busy(load):
+        warn(f"{name}: the load average is {load:.1f} before it begins: compare CPU times rather than wall times")
     if w.prepare:
         w.prepare(options.scale)
     b.native()  # warm-up, and what all others are compared with

@@ -57,8 +57,7 @@ def figures(result):
         return result["figures"]
     s, c = result["summary"], result["counts"]
     f = {"ratio": s["ratio"]["median"], "record_ms": s["record"]["median"] * 1e3, "hit_ms": s["hit"]["median"] * 1e3}
-    paths = c["inputs"] + c["outputs"]
-    f["hit_us_a_path"] = s["hit"]["median"] * 1e6 / paths
+    f["hit_us_a_path"] = s["hit"]["median"] * 1e6 / c["hit_paths"]
     if s.get("restore"):
         f["restore_ms"] = s["restore"]["median"] * 1e3
     if s.get("restore_speed_of_cp"):

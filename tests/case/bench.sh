@@ -22,6 +22,7 @@ for name, w in d["workloads"].items():
         assert r["native"] > 0 and r["record"] > 0 and r["hit"] > 0, r
     assert w["counts"]["requests"]["total"] == sum(v for k, v in w["counts"]["requests"].items() if k != "total")
 many = d["workloads"]["many"]
+assert many["counts"]["inputs"] > 40, many["counts"]
 assert many["counts"]["outputs"] == 41, many["counts"]  # 40 files and their directory
 assert many["counts"]["requests"]["READ"] >= 40 and many["rounds"][0]["restore"] > 0
 assert {t["workload"] for t in d["targets"]} == {"true", "many"}
@@ -29,6 +30,8 @@ assert all(t["met"] is None for t in d["targets"])  # at this size nothing is sa
 END
 grep -q '^| `many`: ' "$IO/out" || fail "no table"
 [ -z "$(ls t)" ] || fail "left behind: $(ls t)"
+"$BENCH/bench" --render j.json >again
+cmp again "$IO/out" || fail "the JSON does not hold what was printed"
 
 say "a hit that is none is noticed"
 cat >never <<END
