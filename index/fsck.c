@@ -137,7 +137,7 @@ static int rescue_one(void *arg, struct kv_val table, struct kv_val key, struct 
 	struct kv_val value;
 	int r;
 
-	if (tab == TAB_COUNT || !key.n || !kv_unguard(key, raw, &value))
+	if (!fsck_fits(tab, key) || !kv_unguard(key, raw, &value))
 		return 0;
 	r = kv_put(s->t, tab, key.p, key.n, value.p, value.n, s->e);
 	s->kept += r == 0;

@@ -103,7 +103,9 @@ struct fsck {
 struct problem *fsck_note(struct fsck *f, bool broken, enum mend mend, const char *what,
 			  const char *name, const char *detail);
 
-/* fsck_records.c: all that is in LMDB; then what refers to what. Needs f->x. */
+/* fsck_records.c: could this be a key of that table? A page of one may have come into the tree of another. */
+bool fsck_fits(enum tab tab, struct kv_val key);
+/* All that is in LMDB; then what refers to what. Needs f->x. */
 int fsck_records(struct fsck *f) must_check;
 void fsck_references(struct fsck *f);
 /* fsck_files.c: objects under cas/, what lies in tmp/ and lock/, the journals. */

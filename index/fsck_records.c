@@ -23,6 +23,11 @@ static const size_t key_sizes[TAB_COUNT] = {
 	[TAB_USED] = FP_SIZE,
 };
 
+bool fsck_fits(enum tab tab, struct kv_val key)
+{
+	return tab < TAB_COUNT && key.n == key_sizes[tab];
+}
+
 struct at { /* where in the tables we are */
 	struct fsck *f;
 	struct kv_txn *t;
@@ -151,7 +156,7 @@ static int look(void *arg, struct kv_val key, struct kv_val v)
 	const char *wrong;
 	struct kv_val again;
 
-	if (!v.p || key.n != key_sizes[at->tab]) {
+	if (!v.p || !fsck_fits(at->tab, key)) {
 		/* Its key, too, may be another than it was: then it cannot be deleted by it. */
 		note_record(at->f, true, at->tab, key, 0, "it is damaged")->mend = MEND_INDEX;
 		at->f->disordered = true;
