@@ -198,7 +198,10 @@ class Case:
         return any(fnmatch.fnmatchcase(full, g) or fnmatch.fnmatchcase(full, g + '/*') for g in globs)
 
     def without_ignored(self, tree, conf):
-        return {p: e for p, e in tree.items() if not self.ignored(p, conf)}
+        # Which other names a file has among what is ignored is ignored as well.
+        shared = {e.group for p, e in tree.items() if e.group and self.ignored(p, conf)}
+        return {p: e._replace(group=None) if e.group in shared else e for p, e in tree.items()
+                if not self.ignored(p, conf)}
 
     def known(self, rec, path, state):
         return state is None or state in (bare(rec.after.get(path)), bare(rec.before.get(path))) or \
