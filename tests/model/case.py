@@ -221,7 +221,8 @@ class Case:
                 for q in below(tree, p):
                     if q in notes.own:
                         continue
-                    if parent_of(q) in notes.listed and parent_of(q) in notes.made or q in notes.looked:
+                    if not self.ignored(q, rec.conf) and \
+                            (parent_of(q) in notes.listed and parent_of(q) in notes.made or q in notes.looked):
                         return f'{q} was not there when {p} was made and looked into'
                     aside[q] = tree[q]
         for p in sorted(notes.made & notes.own):
