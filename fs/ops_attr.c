@@ -319,6 +319,18 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	reply_xattr(req, ino, NULL, size);
 }
 
+/* As the kernel does for a caller of its own who sets the mode by way of an ACL (posix_acl_update_mode). */
+static void drop_sgid_by_acl(fuse_req_t req, const char *path, int follow)
+{
+	struct stat st;
+
+	if (fstatat(AT_FDCWD, path, &st, follow) < 0 || !(st.st_mode & S_ISGID) ||
+	    ids_in_group(req, st.st_gid) || ids_capable(req, CAP_FSETID))
+		return;
+	if (chmod(path, st.st_mode & 07777 & ~(mode_t)S_ISGID) < 0)
+		log_debug("cannot drop the set-group-id bit of %s: %s", path, strerror(errno));
+}
+
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
 			size_t size, int flags)
 {
@@ -336,6 +348,8 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 				 : lsetxattr(path, name, value, size, flags);
 		if (r < 0)
 			r = -errno;
+		else if (strcmp(name, "system.posix_acl_access") == 0)
+			drop_sgid_by_acl(req, path, path == proc ? 0 : AT_SYMLINK_NOFOLLOW);
 	}
 	fuse_reply_err(req, -r);
 }
