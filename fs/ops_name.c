@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_name.c - looking up, making, renaming and removing names. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "session.h"
@@ -332,8 +330,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		inode_forget(&fs->inodes, i, 1);
 }
 
-/* Its name is about to go: note it, and keep the file within reach for those who have it open. */
-static void part_from_name(struct fs *fs, struct dentry *d, enum change c)
+void part_from_name(struct fs *fs, struct dentry *d, enum change c)
 {
 	struct trace_path *p;
 
@@ -352,8 +349,7 @@ static void part_from_name(struct fs *fs, struct dentry *d, enum change c)
 		inode_pin(&fs->inodes, d->inode);
 }
 
-/* What is in a directory is about to matter, though it is not listed. */
-static void note_listing(struct fs *fs, const struct at *a)
+void note_listing(struct fs *fs, const struct at *a)
 {
 	auto_close int fd =
 		openat(a->dirfd, a->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -407,230 +403,6 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	remove_name(req, parent, name, AT_REMOVEDIR);
-}
-
-/* ---- rename ---- */
-
-/* Every name in the directory at path, to fn with the path of each; deepest first. What cannot be listed spoils. */
-static void each_below(struct fs *fs, const char *path, const char *to,
-		       void (*fn)(struct fs *fs, const char *path, const char *to))
-{
-	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	char **list;
-	size_t n;
-	int r = fd < 0 ? -errno : list_dir(fd, &list, &n);
-
-	if (r == -ENOTDIR || r == -ELOOP)
-		return;
-	if (r < 0) {
-		trace_spoil(fs->trace, "%s was renamed, and what is in it cannot be listed: %s",
-			    path, strerror(-r));
-		return;
-	}
-	for (size_t k = 0; k < n; k++) {
-		auto_free char *f = xasprintf("%s/%s", path, list[k] + 1);
-		auto_free char *g = xasprintf("%s/%s", to, list[k] + 1);
-
-		if (list[k][0] == 'd')
-			each_below(fs, f, g, fn);
-		fn(fs, f, g);
-	}
-	strv_free(list, n);
-}
-
-static void leave_one(struct fs *fs, const char *path, const char *to)
-{
-	struct at a = {.dirfd = AT_FDCWD, .name = path, .full = (char *)path, .len = strlen(path)};
-
-	struct trace_path *p;
-	struct stat st;
-
-	(void)to;
-	note_listing(fs, &a);
-	p = trace_at(fs, &a);
-	if (p && p->latest.known) {
-		int err = lstat(path, &st) < 0 ? errno : 0;
-
-		trace_latest_check(fs->trace, p, &st, err);
-	}
-	trace_change(fs->trace, p, CHANGE_MOVE);
-	trace_latest_unknown(p);
-	if (p) {
-		p->mtime_moved = p->mtime_set;
-		p->mtime_set = false;
-	}
-}
-
-/* What is at path now is about to come to be at q: is it what was there at first? */
-static enum change arrival(const struct trace_path *q, const char *path)
-{
-	struct stat st;
-
-	return q && q->changed && !q->err && !q->renewed && lstat(path, &st) == 0 &&
-			       st.st_ino == q->st.st_ino && st.st_dev == q->st.st_dev
-		       ? CHANGE_RETURN
-		       : CHANGE_REPLACE;
-}
-
-static void arrive_one(struct fs *fs, const char *path, const char *to)
-{
-	const struct trace_path *p = trace_get(fs->trace, path, strlen(path));
-	struct trace_path *q = trace_get(fs->trace, to, strlen(to));
-
-	trace_change(fs->trace, q, arrival(q, path));
-	if (q)
-		q->own_listed = true; /* a directory comes with what is in it */
-	trace_mtime_set(q, p && p->mtime_moved);
-	trace_latest_unknown(q);
-}
-
-static bool is_dir(const struct dentry *d)
-{
-	return d && d->inode->type == S_IFDIR;
-}
-
-/* All that leaves its path is noted before anything arrives: the two trees of an exchange may have names in
- * common. What a moved directory holds is an input, for all of it goes along. */
-static void note_rename(struct fs *fs, struct dentry *from, struct dentry *to, const struct at *a,
-			const struct at *b, unsigned flags)
-{
-	bool exchange = flags & RENAME_EXCHANGE, whole = !from || is_dir(from);
-	struct trace_path *p = trace_at(fs, a), *q = trace_at(fs, b);
-
-	if (whole) {
-		note_listing(fs, a);
-		each_below(fs, a->full, b->full, leave_one);
-	}
-	if (!to || is_dir(to))
-		note_listing(fs, b);
-	if (exchange && (!to || is_dir(to)))
-		each_below(fs, b->full, a->full, leave_one);
-	if (from)
-		part_from_name(fs, from, CHANGE_MOVE);
-	else
-		trace_change(fs->trace, p, CHANGE_MOVE);
-	if (to)
-		part_from_name(fs, to, exchange ? CHANGE_MOVE : arrival(q, a->full));
-	else
-		trace_change(fs->trace, q, exchange ? CHANGE_MOVE : arrival(q, a->full));
-	if (q)
-		q->own_listed = true;
-	if (exchange) {
-		trace_change(fs->trace, q, arrival(q, a->full));
-		trace_change(fs->trace, p, arrival(p, b->full));
-	}
-	if (whole)
-		each_below(fs, a->full, b->full, arrive_one);
-	if (exchange && (!to || is_dir(to)))
-		each_below(fs, b->full, a->full, arrive_one);
-}
-
-/* The names the kernel knows follow. */
-static void move_names(struct fs *fs, struct inode *olddir, const char *oldname,
-		       struct inode *newdir, const char *newname, unsigned flags)
-{
-	struct dentry *from = dentry_find(&fs->inodes, olddir, oldname);
-	struct dentry *to = dentry_find(&fs->inodes, newdir, newname);
-	struct inode *i = from ? from->inode : NULL, *j = to ? to->inode : NULL;
-
-	if (i)
-		i->nlookup++; /* held meanwhile */
-	if (j)
-		j->nlookup++;
-	if (from)
-		dentry_drop(&fs->inodes, from);
-	if (to)
-		dentry_drop(&fs->inodes, to);
-	if (i)
-		dentry_set(&fs->inodes, newdir, newname, i);
-	if (j && (flags & RENAME_EXCHANGE))
-		dentry_set(&fs->inodes, olddir, oldname, j);
-	if ((i && i->type == S_IFDIR) || (j && j->type == S_IFDIR))
-		fs->inodes.gen++;
-	if (i)
-		inode_forget(&fs->inodes, i, 1);
-	if (j)
-		inode_forget(&fs->inodes, j, 1);
-}
-
-/* What is sure to fail is refused before a whole tree is digested and taken for moved: `mv` to another file system,
- * a directory that is not empty. */
-static int refuse_rename(struct fs *fs, const struct inode *olddir, const struct inode *newdir,
-			 const struct at *b, unsigned flags)
-{
-	auto_close int fd = -1;
-	char **list;
-	size_t n;
-
-	if (olddir->dev != newdir->dev)
-		return -EXDEV;
-	if (flags & RENAME_EXCHANGE)
-		return 0;
-	fd = openat(b->dirfd, b->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || list_dir(fd, &list, &n) < 0)
-		return 0; /* the file system below decides */
-	trace_listed(fs->trace, trace_at(fs, b), list, n);
-	return n ? -ENOTEMPTY : 0;
-}
-
-/* What was known of the two names of a rename before it. */
-struct names {
-	bool own, p_renewed, q_renewed;
-};
-
-/* It failed. */
-static void stayed(struct trace_path *p, struct trace_path *q, const struct names *was)
-{
-	if (!was->own)
-		trace_kept(q);
-	if (p)
-		p->renewed = was->p_renewed;
-	if (q)
-		q->renewed = was->q_renewed;
-}
-
-static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
-		      const char *newname, unsigned flags)
-{
-	struct fs *fs = fs_of(req);
-	struct inode *olddir = inode_of(fs, parent), *newdir = inode_of(fs, newparent);
-	auto_at struct at a = {.dirfd = AT_FDCWD}, b = {.dirfd = AT_FDCWD};
-	struct trace_path *p, *q;
-	struct names was;
-	int r = at_child(&fs->inodes, olddir, name, &a);
-
-	if (r == 0)
-		r = at_child(&fs->inodes, newdir, newname, &b);
-	if (r == 0)
-		r = refuse_rename(fs, olddir, newdir, &b, flags);
-	if (r == 0) {
-		p = trace_at(fs, &a);
-		q = trace_at(fs, &b);
-		was = (struct names){.own = q && q->replaced,
-				     .p_renewed = p && p->renewed,
-				     .q_renewed = q && q->renewed};
-		note_rename(fs, dentry_find(&fs->inodes, olddir, name),
-			    dentry_find(&fs->inodes, newdir, newname), &a, &b, flags);
-		if (flags & RENAME_WHITEOUT) /* which is a new file */
-			ids_assume(fs, fuse_req_ctx(req));
-		if (syscall(SYS_renameat2, a.dirfd, a.name, b.dirfd, b.name, flags) < 0)
-			r = -errno;
-		ids_resume(fs);
-		if (r < 0)
-			stayed(p, q, &was);
-	}
-	if (r == 0) {
-		bool time = p && p->mtime_set;
-
-		/* A time that the step had set goes along. */
-		if (flags & RENAME_EXCHANGE)
-			trace_mtime_set(p, q && q->mtime_set);
-		else
-			trace_mtime_set(p, false);
-		trace_mtime_set(q, time);
-		move_names(fs, olddir, name, newdir, newname, flags);
-	}
-	fuse_reply_err(req, -r);
 }
 
 /* ---- listing and links ---- */
@@ -706,7 +478,6 @@ void ops_name_init(struct fuse_lowlevel_ops *o)
 	o->create = op_create;
 	o->unlink = op_unlink;
 	o->rmdir = op_rmdir;
-	o->rename = op_rename;
 	o->opendir = op_opendir;
 	o->readdir = op_readdir;
 	o->readlink = op_readlink;

@@ -140,6 +140,7 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 	int r;
 
 	ops_name_init(&ops);
+	ops_rename_init(&ops);
 	ops_attr_init(&ops);
 	ops_data_init(&ops);
 	fs->se = fuse_session_new(&args, &ops, sizeof(ops), fs);

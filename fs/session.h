@@ -142,6 +142,7 @@ ssize_t listing_serve(fuse_req_t req, struct fs *fs, struct inode *dir, struct t
 
 /* ops_*.c: the handlers */
 void ops_name_init(struct fuse_lowlevel_ops *o);
+void ops_rename_init(struct fuse_lowlevel_ops *o);
 void ops_attr_init(struct fuse_lowlevel_ops *o);
 void ops_data_init(struct fuse_lowlevel_ops *o);
 
@@ -156,6 +157,10 @@ static inline double timeout_of(const struct inode *i)
 void drop_suid(fuse_req_t req, struct inode *i, int fd);
 /* Before the first byte is read: is somebody else writing to it? fd: open for reading. */
 void note_writers(struct fs *fs, struct inode *i, int fd);
+/* ops_name.c: a name is about to go: note it, and keep the file within reach for those who have it open. */
+void part_from_name(struct fs *fs, struct dentry *d, enum change c);
+/* What is in a directory is about to matter, though it is not listed. */
+void note_listing(struct fs *fs, const struct at *a);
 /* The inode's earlier content is read / changes. */
 void note_read(struct fs *fs, struct inode *i);
 void note_change(struct fs *fs, struct inode *i, enum change c);

@@ -200,6 +200,17 @@ static bool check_group(struct look *l, const struct result *r, const struct out
 	return true;
 }
 
+/* The file that was here goes on as others of its names, which stay: however many more it has. */
+static bool is_anchored(struct look *l, const struct result *r, const struct output *out,
+			const struct node *n)
+{
+	for (size_t i = 0; out->link_group && i < r->n_outputs; i++)
+		if (r->outputs[i].link_group == out->link_group && r->outputs[i].in_place &&
+		    same_file(n, node_get(l, r->outputs[i].path, true)))
+			return true;
+	return false;
+}
+
 /* The output that is, and stays, the file whose names a group of outputs are; NULL: none is. */
 static const struct output *anchor_of(const struct result *r, const struct place *places,
 				      uint32_t group)
@@ -284,7 +295,8 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 		    (out->listed || out->now.type != OUT_DIR) && !check_contents(l, r, out))
 			return false;
 	}
-	if (out->spilled && other_names(l, r, out, n))
+	if (out->spilled && other_names(l, r, out, n) &&
+	    (out->now.type != OUT_ABSENT || !is_anchored(l, r, out, n)))
 		return refuse(l,
 			      xasprintf("output %s has other hard links now", shown(l, out->path)));
 	ret->action = same ? PLACE_KEEP : out->now.type == OUT_ABSENT ? PLACE_REMOVE : PLACE_WRITE;

@@ -362,6 +362,8 @@ class Case:
         rec = Recorded(conf, world, got.tree, rep['input_key'], mtimes(self.top, changed), rep, big)
         self.recorded.append(rec)
         notes = self.notes_of(rec)
+        for p in set(rec.times) - notes.looked - notes.own:
+            del rec.times[p]  # another name of what the step wrote, which it did not know of
         for p, e in got.tree.items():
             if e != world.get(p) or p in notes.own or p in notes.made or p in self.placed:
                 self.left[p].add(bare(e))
