@@ -257,7 +257,9 @@ struct output {
 	int64_t mtime_ns;
 	bool mtime_set;	     /* the step set the time: restored exactly; else the order is kept */
 	uint32_t link_group; /* 0, or outputs with the same number are hard links of one file */
-	void *xattrs;	     /* blob of xattr_blob; NULL: none, or as they are (in_place) */
+	/* 0, or what stood at the outputs with the same number when the step began was one file. */
+	uint32_t linked_before;
+	void *xattrs; /* blob of xattr_blob; NULL: none, or as they are (in_place) */
 	size_t n_xattrs;
 };
 /* One piece of console output, in the order written. */

@@ -11,7 +11,7 @@
 
 #include "record.h"
 
-#define RESULT_VERSION 2 /* see docs/format.md */
+#define RESULT_VERSION 3 /* see docs/format.md */
 
 enum { R_STRICT = 1, R_MERGED = 2, R_STDIN_EOF = 4, R_ALL = 7 };
 enum {
@@ -105,6 +105,7 @@ static void encode_output(const struct output *o, const char *prev, struct buf *
 	buf_varint(out, o->gid);
 	buf_u64(out, (uint64_t)o->mtime_ns);
 	buf_varint(out, o->link_group);
+	buf_varint(out, o->linked_before);
 	if (o->xattrs)
 		buf_bytes(out, o->xattrs, o->n_xattrs);
 }
@@ -241,6 +242,7 @@ static void decode_output(struct cur *c, const char *prev, size_t *budget, struc
 	o->gid = get_u32(c);
 	o->mtime_ns = (int64_t)cur_u64(c);
 	o->link_group = get_u32(c);
+	o->linked_before = get_u32(c);
 	if (!(flags & O_XATTRS))
 		return;
 	xattrs = cur_bytes(c, &o->n_xattrs);
@@ -251,7 +253,7 @@ static void decode_output(struct cur *c, const char *prev, size_t *budget, struc
 
 static void decode_outputs(struct cur *c, size_t *budget, struct result *r)
 {
-	size_t n = get_count(c, 16); /* an absent one at its smallest */
+	size_t n = get_count(c, 17); /* an absent one at its smallest */
 
 	r->outputs = n ? xcalloc(n, sizeof(*r->outputs)) : NULL;
 	while (!c->bad && r->n_outputs < n) {

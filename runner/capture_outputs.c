@@ -181,6 +181,7 @@ struct links {
 	uint32_t group;
 	nlink_t names;
 	bool anchored;
+	uint32_t before; /* as group, of what was here when the step began */
 };
 
 /* It is the very file that was here, whatever the step did to it. */
@@ -232,6 +233,25 @@ static struct links *link_groups(const struct work *w)
 		next++;
 	}
 	return links;
+}
+
+/* Which paths that the step changed were names of one file before it. */
+static void earlier_groups(const struct work *w, struct links *links)
+{
+	auto_free struct name *v = xcalloc(w->n + 1, sizeof(*v));
+	size_t n = 0;
+
+	for (size_t k = 0; k < w->n; k++) {
+		const struct trace_path *p = w->v[k];
+
+		if (p->changed && was_there(p) && S_ISREG(p->st.st_mode))
+			v[n++] = (struct name){p->st.st_dev, p->st.st_ino, k};
+	}
+	qsort(v, n, sizeof(*v), by_inode);
+	for (size_t i = 1; i < n; i++)
+		if (v[i].dev == v[i - 1].dev && v[i].ino == v[i - 1].ino)
+			links[v[i].k].before = links[v[i - 1].k].before =
+				links[v[i - 1].k].before ? links[v[i - 1].k].before : (uint32_t)i;
 }
 
 /* Made and gone again: whatever is found there later was not, and the step would have removed it. In a directory of its
@@ -303,6 +323,7 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 	o->spilled = p->spilled && was_there(p) && S_ISREG(p->st.st_mode) &&
 		     (w->now_err[k] || !in_place(p, st));
 	o->link_group = links->group;
+	o->linked_before = links->before;
 	if (o->spilled && p->st.st_nlink > 1 && (!w->now_err[k] || p->renewed))
 		r = capture_refuse(w,
 				   "%s had other hard links and was changed before it was replaced",
@@ -339,6 +360,7 @@ int capture_outputs(struct work *w)
 	size_t n = 0;
 	int r = 0;
 
+	earlier_groups(w, links);
 	for (size_t k = 0; k < w->n; k++)
 		n += w->v[k]->changed || links[k].group;
 	w->r->outputs = xcalloc(n + 1, sizeof(*w->r->outputs));

@@ -13,6 +13,11 @@ static int by_path(const void *path, const void *output)
 	return strcmp(path, ((const struct output *)output)->path);
 }
 
+static int by_entry(const void *path, const void *entry)
+{
+	return strcmp(path, ((const struct path_entry *)entry)->path);
+}
+
 static const struct output *find_output(const struct result *r, const char *path)
 {
 	return bsearch(path, r->outputs, r->n_outputs, sizeof(*r->outputs), by_path);
@@ -152,9 +157,27 @@ static bool other_names(struct look *l, const struct result *r, const struct out
 	return n->st.st_nlink > names;
 }
 
+static bool same_group(uint32_t a, uint32_t b)
+{
+	return a && a == b;
+}
+
+/* The step took this name away, or put another file there, and did nothing else with what was there: it could be any. */
+static bool only_parted(const struct path_set *set, const struct output *out)
+{
+	const struct path_entry *p;
+
+	if (out->in_place || out->spilled)
+		return false;
+	if (out->own)
+		return true;
+	p = bsearch(out->path, set->v, set->n, sizeof(*set->v), by_entry);
+	return out->now.type == OUT_ABSENT && p && p->kinds == OBS_EXISTS;
+}
+
 /*
- * The file is to be written through to its other names, which the step did not use. Did it? Then what it saw there
- * was not this file, and would be now.
+ * The file is to be written through to its other names. Did the step use one? Then what it saw there was not this
+ * file, and would be now; unless it was this file then as well, or was not looked into.
  */
 static bool check_names(struct look *l, const struct result *r, const struct path_set *set,
 			const struct output *out, const struct node *n)
@@ -163,8 +186,10 @@ static bool check_names(struct look *l, const struct result *r, const struct pat
 
 	for (size_t i = 0; i < r->n_outputs && !other; i++)
 		if (&r->outputs[i] != out &&
-		    (!out->link_group || r->outputs[i].link_group != out->link_group) &&
-		    same_file(n, node_get(l, r->outputs[i].path, true)))
+		    !same_group(out->link_group, r->outputs[i].link_group) &&
+		    !same_group(out->linked_before, r->outputs[i].linked_before) &&
+		    same_file(n, node_get(l, r->outputs[i].path, true)) &&
+		    !only_parted(set, &r->outputs[i]))
 			other = r->outputs[i].path;
 	for (size_t i = 0; i < set->n && !other; i++)
 		if (strcmp(set->v[i].path, out->path) != 0 && !find_output(r, set->v[i].path) &&

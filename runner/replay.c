@@ -134,7 +134,7 @@ static const char *linked_name(const struct replay *p, size_t i)
 			    (p->places[j].action == PLACE_KEEP ||
 			     p->places[j].action == PLACE_THROUGH))
 				return p->r->outputs[j].path;
-	for (size_t j = 0; group && j < i; j++)
+	for (size_t j = 0; group && j < p->r->n_outputs; j++)
 		if (p->r->outputs[j].link_group == group && p->items[j].tmp)
 			return p->items[j].tmp;
 	return NULL;
@@ -150,25 +150,32 @@ static int make_link(struct replay *p, const struct output *out, const char *fir
 	return 1;
 }
 
+static int prepare_one(struct replay *p, size_t i)
+{
+	const struct output *out = &p->r->outputs[i];
+	const char *first = p->places[i].action == PLACE_WRITE ? linked_name(p, i) : NULL;
+
+	if (p->places[i].action != PLACE_WRITE && p->places[i].action != PLACE_THROUGH)
+		return 1;
+	if (first)
+		return make_link(p, out, first, &p->items[i]);
+	if (out->now.type == OUT_FILE)
+		return make_file(p, out, &p->items[i]);
+	if (out->now.type == OUT_LINK || out->now.type == OUT_FIFO)
+		return make_special(p, out, &p->items[i]);
+	return 1;
+}
+
+/* A file that was there keeps what the step left as it was, under its new names as well: so it comes before them. */
 static int prepare(struct replay *p)
 {
-	for (size_t i = 0; i < p->r->n_outputs; i++) {
-		const struct output *out = &p->r->outputs[i];
-		const char *first = p->places[i].action == PLACE_WRITE ? linked_name(p, i) : NULL;
-		int r = 1;
+	int r = 1;
 
-		if (p->places[i].action != PLACE_WRITE && p->places[i].action != PLACE_THROUGH)
-			continue;
-		if (first)
-			r = make_link(p, out, first, &p->items[i]);
-		else if (out->now.type == OUT_FILE)
-			r = make_file(p, out, &p->items[i]);
-		else if (out->now.type == OUT_LINK || out->now.type == OUT_FIFO)
-			r = make_special(p, out, &p->items[i]);
-		if (r <= 0)
-			return r;
-	}
-	return 1;
+	for (int in_place = 1; in_place >= 0; in_place--)
+		for (size_t i = 0; i < p->r->n_outputs && r > 0; i++)
+			if (p->r->outputs[i].in_place == (bool)in_place)
+				r = prepare_one(p, i);
+	return r;
 }
 
 /* ---- finish ---- */

@@ -149,6 +149,7 @@ __attribute__((unused)) static struct result *sample_result(unsigned n, const st
 		.mtime_ns = -5,
 		.mtime_set = true,
 		.link_group = 2,
+		.linked_before = 3,
 		.xattrs = xstrdup("blob"),
 		.n_xattrs = 4};
 	r->outputs[2] = (struct output){.path = xstrdup("/out/link"),

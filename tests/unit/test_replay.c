@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -241,6 +242,16 @@ static void want_miss(const char *reason)
 	decide(cache, &opts, &step, NULL, &d);
 	assert_false(d.hit);
 	assert_string_equal(d.reason, reason);
+	decision_free(&d);
+}
+
+/* A hit, for which this is to be done at the first output. */
+static void want_place(enum place_action action)
+{
+	struct decision d;
+
+	want_hit(&d);
+	assert_int_equal(d.places[0].action, action);
 	decision_free(&d);
 }
 
@@ -579,6 +590,38 @@ static void test_name_that_was_seen(void **state)
 	end(&m);
 }
 
+/* What the step only removed may have been any file; what it read must have been this one then as well. */
+static void test_name_that_was_parted(void **state)
+{
+	struct made m = begin();
+	struct output *o, *gone;
+
+	(void)state;
+	put("out", "first", 0644);
+	link_name("out", "z");
+	input(&m, "out", OBS_CONTENT, NULL);
+	input(&m, "z", OBS_EXISTS, NULL);
+	o = file(&m, "out", "second", 0644);
+	o->own = false;
+	o->in_place = true;
+	gone = output(&m, "z", OUT_ABSENT, 0);
+	gone->own = false;
+	store(&m);
+	want_place(PLACE_THROUGH);
+	gone->spilled = true;
+	store(&m);
+	want_miss("output z has other hard links now");
+	gone->spilled = false;
+
+	m.set.v[1].kinds = OBS_CONTENT;
+	store(&m);
+	want_miss("out is another name of z now");
+	o->linked_before = gone->linked_before = 1;
+	store(&m);
+	want_place(PLACE_THROUGH);
+	end(&m);
+}
+
 /* A directory that the step made and looked into holds what the step put there and nothing else. */
 static void test_listed(void **state)
 {
@@ -754,6 +797,33 @@ static void test_links(void **state)
 	end(&m);
 }
 
+/* A new name of a file that was there: what the step left as it was is that file's, not what the new name had. */
+static void test_link_to_what_was_there(void **state)
+{
+	auto_free char *old = at("old");
+	struct made m = begin();
+	struct output *o;
+	char value[8];
+
+	(void)state;
+	put("old", "first", 0644);
+	if (setxattr(old, "user.k", "kept", 4, 0) < 0)
+		skip();
+	input(&m, "old", OBS_CONTENT, NULL);
+	file(&m, "a", "first", 0644)->link_group = 1;
+	o = file(&m, "old", "first", 0644);
+	o->link_group = 1;
+	o->in_place = true;
+	o->own = false;
+	o->mtime_set = true;
+	o->mtime_ns = 5;
+	store(&m);
+	replay();
+	assert_int_equal(look("a").st_ino, look("old").st_ino);
+	assert_int_equal(getxattr(old, "user.k", value, sizeof(value)), 4);
+	end(&m);
+}
+
 static void test_removals(void **state)
 {
 	struct made m = begin();
@@ -903,12 +973,14 @@ int main(void)
 		T(test_parents),
 		T(test_other_names),
 		T(test_name_that_was_seen),
+		T(test_name_that_was_parted),
 		T(test_listed),
 		T(test_changed_input),
 		T(test_kinds),
 		T(test_large),
 		T(test_times),
 		T(test_links),
+		T(test_link_to_what_was_there),
 		T(test_removals),
 		T(test_type_changes),
 		T(test_missing_object),
