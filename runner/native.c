@@ -9,6 +9,8 @@
 #include "shm.h"
 #include "touch.h"
 
+#define LOOK_MOST_NS 1000000000
+
 /* Below them what is mounted is data. */
 static const char *const parents[] = {"/run/media", "/run/secrets", NULL};
 
@@ -90,23 +92,37 @@ static void add_mounts(struct native *n)
 	}
 }
 
-/* What was dated a moment ago would look as if it were the step's: until the clock of files moves on. */
+/* Was something dated in the tick that the clock of files is still at, before we began? Then a change that the step makes
+ * could be dated alike. (Anything dated later is somebody's doing just now, and counts.) */
+static bool is_fresh(const struct native *n, int64_t begun)
+{
+	auto_shm struct shm below = {0};
+	const struct shm *s = &n->before;
+
+	for (size_t k = 0; k < n->before.n && s != &below; k++)
+		if (S_ISDIR(n->before.v[k].st.st_mode)) {
+			shm_look(SHM_DIR, n->ignore, n->n_ignore, true, &below);
+			s = &below;
+		}
+	for (size_t k = 0; k < s->n; k++)
+		if (!shm_is_old(&s->v[k], n->before.at) && shm_is_old(&s->v[k], begun))
+			return true;
+	return false;
+}
+
+/* Until the clock of files moves on, a matter of milliseconds. */
 static void look_before(struct native *n)
 {
 	const struct timespec pause = {.tv_nsec = 1000000};
+	const int64_t begun = now_ns(), most = mono_ns() + LOOK_MOST_NS;
 
-	for (int tries = 0; tries < 20; tries++) {
-		size_t k = 0;
-
+	for (;;) {
 		shm_look(SHM_DIR, n->ignore, n->n_ignore, false, &n->before);
-		while (k < n->before.n && shm_is_old(&n->before.v[k], n->before.at))
-			k++;
-		if (k == n->before.n)
+		if (!is_fresh(n, begun) || mono_ns() > most)
 			return;
 		shm_free(&n->before);
 		nanosleep(&pause, NULL);
 	}
-	shm_look(SHM_DIR, n->ignore, n->n_ignore, false, &n->before);
 }
 
 struct native *native_new(char *const *ignore, size_t n_ignore)

@@ -41,9 +41,6 @@ int supervise(const struct supervised *s, struct outcome *ret, struct err *e) mu
 /* supervisor.c: the forked side. Never returns. control: SOCK_SEQPACKET to the front. */
 void supervisor_main(const struct supervised *s, int control) __attribute__((noreturn));
 
-/* End every descendant of this process (which is their subreaper); returns when none is left. */
-void kill_descendants(void);
-
 /* ---- capture.c: from what was recorded to a result ---- */
 struct capture {
 	struct idx *idx;

@@ -7,7 +7,6 @@
  */
 #include "supervise.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,13 +20,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "descendants.h"
 #include "inherited.h"
 #include "mounts.h"
 #include "native.h"
 #include "view.h"
 
-/* What is still running when the command has ended gets so long to end as well: `> >(tee log)` and the like. */
-#define GRACE_MS  100
+/* What is still running when the command has ended gets a moment to end as well: `> >(tee log)`, helpers of Python's
+ * multiprocessing and the like. This long it is not looked at; see descendants.h. */
+#define GRACE_MS  40
 /* The mount goes with its last process; more time than that means that something else holds it. */
 #define UNMOUNT_S 5
 
@@ -119,52 +120,6 @@ static void step_main(const struct super *super, int sock, int in, int out, int 
 }
 
 /* ---- ending ---- */
-
-/* Direct children of this process, from /proc; fn(pid). Returns how many. */
-static int each_child(void (*fn)(pid_t pid, void *arg), void *arg)
-{
-	DIR *d = opendir("/proc");
-	struct dirent *de;
-	int n = 0;
-
-	while (d && (de = readdir(d))) {
-		char path[64], line[512], *p;
-		pid_t pid = atoi(de->d_name), parent;
-		auto_close int fd = -1;
-		ssize_t len;
-
-		if (pid <= 0)
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		len = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
-		if (len <= 0)
-			continue;
-		line[len] = '\0';
-		p = strrchr(line, ')'); /* the name may hold anything */
-		if (!p || sscanf(p + 1, " %*c %d", &parent) != 1 || parent != getpid())
-			continue;
-		n++;
-		fn(pid, arg);
-	}
-	if (d)
-		closedir(d);
-	return n;
-}
-
-static void kill_one(pid_t pid, void *arg)
-{
-	(void)arg;
-	(void)kill(pid, SIGKILL);
-}
-
-void kill_descendants(void)
-{
-	/* Children of who is killed come to us, the subreaper; so it ends. */
-	while (each_child(kill_one, NULL) > 0)
-		while (waitpid(-1, NULL, 0) < 0 && errno == EINTR)
-			;
-}
 
 static void name_one(pid_t pid, void *arg)
 {
@@ -443,6 +398,15 @@ static void run_until(struct super *s, bool all, int timeout_ms)
 	}
 }
 
+static void wait_for_rest(struct super *s)
+{
+	struct grace g = {0};
+
+	run_until(s, true, GRACE_MS);
+	while (any_child() && grace_goes_on(&g))
+		run_until(s, true, GRACE_LOOK_MS);
+}
+
 /* ---- after it ---- */
 
 static bool joined_within(struct super *s, int64_t ns)
@@ -614,7 +578,7 @@ static void run(struct super *s)
 	if (start_streams(s, &e) < 0)
 		why_not(&s->out, e.msg);
 	run_until(s, false, -1);
-	run_until(s, true, GRACE_MS);
+	wait_for_rest(s);
 	if (!any_child()) {
 		finish(s);
 		return;

@@ -41,6 +41,14 @@ say "children that end before it do: stored"
 miss -- sh -c 'sh -c "echo child >c" & wait; cat c'
 hit -- sh -c 'sh -c "echo child >c" & wait; cat c'
 
+say "a child that goes on computing for a while, and ends: waited for"
+late='(i=0; while [ $i -lt 150000 ]; do i=$((i+1)); done; echo late >l) & echo early'
+miss -- sh -c "$late"
+same "$(cat l)" late
+rm l
+hit -- sh -c "$late"
+same "$(cat l)" late
+
 say "a child that is nearly done: given a moment, or not stored, but never half"
 step -- sh -c '(echo late >l) & echo early'
 wait_for test -s l

@@ -6,7 +6,7 @@
 # run-cases gives a case a /dev/shm of its own where it can.
 [ -z "$(ls -A /dev/shm)" ] || skip "needs root (for a /dev/shm of its own)"
 
-say "memory shared by processes of the step"
+say "memory shared by processes of the step (Python's helper ends after the step)"
 cat >share.py <<'END'
 import multiprocessing as m, os
 from multiprocessing import shared_memory
@@ -22,9 +22,6 @@ if __name__ == "__main__":
     p.start(); p.join()
     print(s.buf[0])
     s.close(); s.unlink()
-    # Python's helper would take its time to end.
-    from multiprocessing import resource_tracker
-    resource_tracker._resource_tracker._stop()
 END
 miss -- $python share.py
 printed 42
@@ -50,6 +47,14 @@ echo two >/dev/shm/stage/data
 hit -- cat /dev/shm/stage/data
 say "steps that do not go there"
 hit -- sh -c 'echo elsewhere'
+
+say "data put there at the very moment before"
+for k in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	echo $k >/dev/shm/stage/data
+	mlfs exec --report "$IO/report.$k" -- cat /dev/shm/stage/data >>"$IO/stage"
+done
+same "$(tr '\n' ' ' <"$IO/stage")" "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 "
+! grep -h '"stored": false' "$IO"/report.* || fail "taken for a change that the step made"
 
 say "what is left, changed or removed there"
 echo three >/dev/shm/stage/more
