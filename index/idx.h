@@ -57,5 +57,7 @@ bool stamps_slot_whole(const uint8_t *b);
 /* results.c: put id first in the step's list of path sets; add: also when it is not in it yet. */
 int step_promote(struct kv_txn *t, const struct fp *step_key, const struct fp *id, bool add,
 		 struct err *e) must_check;
+/* Is this key in TAB_STEP that of a step? (There are keys of other lists.) */
+bool is_step(struct kv_txn *t, const struct fp *key);
 
 #endif

@@ -405,6 +405,16 @@ int idx_run_add(struct idx *x, const struct run *r, struct err *e) must_check;
  * kept. */
 int idx_runs(struct idx *x, int (*fn)(void *arg, const struct run *r), void *arg,
 	     struct err *e) must_check;
+
+/* ---- find.c ---- */
+
+/* The first keys, in their order, that start with the hex prefix, at most max of them. -EINVAL: not hex. */
+enum idx_key_kind {
+	IDX_KEY_RESULT, /* input keys of results */
+	IDX_KEY_STEP	/* step keys that have results */
+};
+int idx_keys(struct idx *x, enum idx_key_kind kind, const char *hex_prefix, struct fp *ret,
+	     size_t max, size_t *ret_n, struct err *e) must_check;
 /* Every result whose key starts with the hex prefix ("" for all; -EINVAL: not hex); stops when fn
  * returns non-zero, and returns that. fn may drop results. Damaged ones are left out. */
 int idx_results(struct idx *x, const char *hex_prefix, int (*fn)(void *arg, const struct result *r),

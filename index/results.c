@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* results.c - step keys, path sets, results and what recorded steps left behind, in LMDB. */
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -151,6 +150,14 @@ static struct fp results_key(const struct fp *step_key)
 	fp_update(s, domain, sizeof(domain));
 	fp_update(s, step_key->b, ID_SIZE);
 	return fp_end(s);
+}
+
+bool is_step(struct kv_txn *t, const struct fp *key)
+{
+	struct fp results = results_key(key);
+	struct kv_val v;
+
+	return kv_get(t, TAB_STEP, results.b, ID_SIZE, &v, NULL) > 0;
 }
 
 int idx_step_results(struct idx *x, const struct fp *step_key, struct fp **ret, size_t *ret_n,
@@ -413,90 +420,4 @@ int idx_result_drop(struct idx *x, const struct fp *input_key, struct err *e)
 	struct fp key = *input_key;
 
 	return kv_write(x->kv, drop_in, &key, e);
-}
-
-/* ---- going through them ---- */
-
-#define MAX_DIGITS (2 * ID_SIZE)
-
-struct search {
-	char prefix[MAX_DIGITS + 1];
-	size_t n;
-	struct buf keys;
-};
-
-/* The smallest key with this prefix. */
-static int first_key(const struct search *s, uint8_t key[ID_SIZE])
-{
-	static const char digits[] = "0123456789abcdef";
-
-	memset(key, 0, ID_SIZE);
-	for (size_t i = 0; i < s->n; i++) {
-		const char *at = strchr(digits, s->prefix[i]);
-
-		if (!at)
-			return -EINVAL;
-		key[i / 2] |= (uint8_t)((at - digits) << (i % 2 ? 0 : 4));
-	}
-	return 0;
-}
-
-static int collect_key(void *arg, struct kv_val key, struct kv_val value)
-{
-	struct search *s = arg;
-	char digits[MAX_DIGITS + 1];
-
-	(void)value; /* read again, one at a time, outside this view */
-	if (key.n != ID_SIZE)
-		return 0;
-	hex(key.p, ID_SIZE, digits);
-	if (strncmp(digits, s->prefix, s->n) != 0)
-		return 1; /* past them */
-	buf_add(&s->keys, key.p, ID_SIZE);
-	return 0;
-}
-
-static int collect_keys(struct idx *x, struct search *s, struct err *e)
-{
-	uint8_t start[ID_SIZE];
-	struct kv_txn *t;
-	int r;
-
-	if (first_key(s, start) < 0)
-		return err_text(e, EINVAL, "\"%s\" is not the beginning of a key", s->prefix);
-	r = kv_begin(x->kv, &t, e);
-	if (r < 0)
-		return r;
-	r = kv_each(t, TAB_RESULT, start, sizeof(start), collect_key, s, e);
-	kv_end(x->kv);
-	return r;
-}
-
-/* fn may well drop what it is shown, so no view is open while it runs. */
-int idx_results(struct idx *x, const char *hex_prefix, int (*fn)(void *arg, const struct result *r),
-		void *arg, struct err *e)
-{
-	struct search s = {.n = strlen(hex_prefix)};
-	int r;
-
-	if (s.n > MAX_DIGITS)
-		return err_text(e, EINVAL, "\"%s\" is longer than a key", hex_prefix);
-	for (size_t i = 0; i < s.n; i++)
-		s.prefix[i] = (char)tolower((unsigned char)hex_prefix[i]);
-	r = collect_keys(x, &s, e);
-	if (r > 0)
-		r = 0;
-	for (size_t i = 0; r == 0 && i < s.keys.len; i += ID_SIZE) {
-		struct result *res;
-		struct fp key;
-
-		memcpy(key.b, s.keys.data + i, ID_SIZE);
-		r = idx_result_get(x, &key, &res, e);
-		if (r <= 0)
-			continue; /* damaged, or gone since; an error ends the loop */
-		r = fn(arg, res);
-		result_free(res);
-	}
-	buf_free(&s.keys);
-	return r;
 }

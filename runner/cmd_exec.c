@@ -471,24 +471,6 @@ static int run_cached(struct exec *x)
 	return run_recorded(x, NULL, -1);
 }
 
-/*
- * Does the directory, or where it would be made, lie in the view of another mlfs? LMDB shares memory with all who use
- * the cache, and through a view one does not see the same as outside of it.
- */
-static bool is_in_view(const char *dir)
-{
-	auto_free char *path = xstrdup(dir);
-	char keys[4096], *slash;
-
-	while (getxattr(path, IDX_KEYS_XATTR, keys, sizeof(keys)) < 0) {
-		slash = strrchr(path, '/');
-		if ((errno != ENOENT && errno != ENOTDIR) || !slash || !path[1])
-			return false;
-		slash[slash == path] = '\0';
-	}
-	return true;
-}
-
 /* Where the default cache is another one than this, an mlfs in the step will find it natively as well. */
 static void find_other_cache(struct exec *x)
 {
@@ -514,7 +496,7 @@ static int run_exec(struct exec *x)
 				 .verify = x->o.verify};
 	if (x->o.no_cache)
 		return run_plain(x, "--no-cache");
-	if (is_in_view(x->o.cache_dir)) {
+	if (cache_in_view(x->o.cache_dir)) {
 		err_text(
 			&e, EXDEV,
 			"cannot use the cache %s in a step of another mlfs; set MLFS_CACHE to it for that one, "

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * config.c - mlfs.conf: lines of `key = value`, # comments, and [step "GLOB"] sections whose
- * settings hold for steps of such a name. Keys are the long options of `mlfs exec`.
+ * settings hold for steps of such a name. Keys are long options: of `mlfs exec`, and of the other commands those that
+ * their tables say so of (words.h).
  */
 #include <ctype.h>
 #include <errno.h>
@@ -9,14 +10,16 @@
 #include <string.h>
 
 #include "options.h"
+#include "words.h"
 
 struct reader {
 	const char *path;
 	const char *const *names;
-	struct exec_opts *to; /* where settings that hold go */
+	const struct config_to *to; /* where settings that hold go */
 	struct exec_opts
 		*nowhere; /* and those of other steps, so that mistakes in them are found too */
 	bool holds;
+	bool in_step; /* below a [step "GLOB"] */
 	size_t line;
 	struct err *e;
 };
@@ -100,13 +103,54 @@ static int read_section(struct reader *r, char *s)
 		end = end ? skip_blanks(end) : NULL;
 		if (end && *end == ']' && is_rest(end + 1)) {
 			r->holds = false;
-			for (const char *const *name = r->names; *name; name++)
+			r->in_step = true;
+			for (const char *const *name = r->names; name && *name; name++)
 				r->holds |= fnmatch(glob, *name, 0) == 0;
 			return 0;
 		}
 	}
 	cut_blanks(s);
 	return wrong(r, xasprintf("unknown section '%s'; sections are [step \"GLOB\"]", s));
+}
+
+static char *unknown(const char *name)
+{
+	const char *names[64 + 64];
+	size_t n = option_settings(names);
+	const char *near;
+
+	for (size_t i = 0; i < n_word_tables; i++)
+		for (size_t k = 0; k < word_tables[i]->n; k++)
+			if (word_tables[i]->v[k].setting && n < 127)
+				names[n++] = word_tables[i]->v[k].name;
+	names[n] = NULL;
+	near = nearest_word(name, names);
+	return near ? xasprintf("unknown setting '%s'; did you mean '%s'?", name, near)
+		    : xasprintf("unknown setting '%s'", name);
+}
+
+/* A setting may be one of several commands'; each has a look at the value. */
+static int set(struct reader *r, const char *name, const char *value, char **ret_why)
+{
+	struct exec_opts *exec = r->holds && r->to->exec ? r->to->exec : r->nowhere;
+	int k = option_set(exec, name, value, ret_why);
+	bool known = k != -ENOENT;
+
+	for (size_t i = 0; (k >= 0 || k == -ENOENT) && i < n_word_tables; i++) {
+		const struct word_table *t = word_tables[i];
+
+		k = word_set(t, t == r->to->table && !r->in_step ? r->to->words : NULL, name, value,
+			     ret_why);
+		if (k >= 0 && r->in_step && !known) {
+			*ret_why = xasprintf("setting '%s' is not one of steps", name);
+			return -EINVAL;
+		}
+		known |= k != -ENOENT;
+	}
+	if (known)
+		return k == -EINVAL ? k : 0;
+	*ret_why = unknown(name);
+	return -EINVAL;
 }
 
 static int read_setting(struct reader *r, char *s)
@@ -124,7 +168,7 @@ static int read_setting(struct reader *r, char *s)
 	k = read_value(r, skip_blanks(equals + 1), &value);
 	if (k < 0)
 		return k;
-	k = option_set(r->holds ? r->to : r->nowhere, s, value, &why);
+	k = set(r, s, value, &why);
 	return k < 0 ? wrong(r, take(why)) : 0;
 }
 
@@ -138,12 +182,13 @@ static int read_line(struct reader *r, char *line)
 	return *s == '[' ? read_section(r, s) : read_setting(r, s);
 }
 
-int config_apply(const char *path, const char *const *names, struct exec_opts *o, struct err *e)
+int config_apply(const char *path, const char *const *names, const struct config_to *to,
+		 struct err *e)
 {
 	auto_free char *text = NULL;
 	struct exec_opts nowhere;
 	struct reader reader = {
-		.path = path, .names = names, .to = o, .nowhere = &nowhere, .holds = true, .e = e};
+		.path = path, .names = names, .to = to, .nowhere = &nowhere, .holds = true, .e = e};
 	size_t n;
 	int r = read_file(path, &text, &n, e);
 

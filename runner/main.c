@@ -5,21 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runner.h"
-
-#define EXIT_USAGE 2
-
-struct command {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *help;
-};
-
-static const struct command commands[] = {
-	{"exec", cmd_exec, "run a command, or put in place what it left before"},
-	{"fsck", cmd_fsck, "check every record and object of the cache"},
-};
-#define N_COMMANDS (sizeof(commands) / sizeof(*commands))
+#include "commands.h"
 
 /*
  * A standard descriptor that is closed is kept busy, so that no file of ours lands on it and is
@@ -43,19 +29,10 @@ static void help(void)
 {
 	printf("usage: mlfs COMMAND [OPTIONS] ...\n\n"
 	       "A transparent cache for the steps of a pipeline: any command, unchanged.\n\n");
-	for (size_t i = 0; i < N_COMMANDS; i++)
+	for (size_t i = 0; i < n_commands; i++)
 		printf("  %-12s %s\n", commands[i].name, commands[i].help);
 	printf("\n  --help       this text; 'mlfs COMMAND --help' tells more\n"
 	       "  --version    the version of mlfs\n");
-}
-
-/* A result that could not be printed is a failure. */
-static int done_printing(void)
-{
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return EXIT_SUCCESS;
-	log_warn("cannot write to standard output: %s", strerror(errno));
-	return EXIT_USAGE;
 }
 
 static int unknown(const char *what, const char *word, const char *const *right)
@@ -72,7 +49,7 @@ static int unknown(const char *what, const char *word, const char *const *right)
 int main(int argc, char **argv)
 {
 	static const char *const flags[] = {"--help", "--version", NULL};
-	const char *names[N_COMMANDS + 1] = {NULL};
+	const char *names[64] = {NULL}; /* more than there will be commands */
 	const char *word = argc > 1 ? argv[1] : NULL;
 
 	if (hold_std_fds() < 0) {
@@ -85,15 +62,15 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
 		help();
-		return done_printing();
+		return printed_status(EXIT_SUCCESS);
 	}
 	if (strcmp(word, "--version") == 0) {
 		printf("mlfs %s\n", MLFS_VERSION);
-		return done_printing();
+		return printed_status(EXIT_SUCCESS);
 	}
 	if (*word == '-')
 		return unknown("option", word, flags);
-	for (size_t i = 0; i < N_COMMANDS; i++) {
+	for (size_t i = 0; i < n_commands; i++) {
 		if (strcmp(word, commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
 		names[i] = commands[i].name;

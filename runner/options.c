@@ -78,14 +78,15 @@ void exec_opts_init(struct exec_opts *o)
 	*o = (struct exec_opts){.expire_after = -1};
 }
 
-static void strlist_free(struct strlist *l)
+void strlist_free(struct strlist *l)
 {
 	for (size_t i = 0; i < l->n; i++)
 		free(l->v[i]);
 	free(l->v);
+	*l = (struct strlist){0};
 }
 
-static void strlist_add(struct strlist *l, char *s)
+void strlist_add(struct strlist *l, char *s)
 {
 	l->v = xrealloc(l->v, (l->n + 1) * sizeof(*l->v));
 	l->v[l->n++] = s;
@@ -126,22 +127,20 @@ const char *nearest_word(const char *wrong, const char *const *words)
 	return best;
 }
 
-/* The option whose name is nearest, or NULL. in_file: among those mlfs.conf may hold. */
-static const char *nearest_option(const char *wrong, bool in_file)
+/* The option whose name is nearest, or NULL. */
+static const char *nearest_option(const char *wrong)
 {
 	const char *names[N_OPTIONS + 1];
-	size_t n = 0;
 
 	for (size_t i = 0; i < N_OPTIONS; i++)
-		if (!in_file || !options[i].not_in_file)
-			names[n++] = options[i].name;
-	names[n] = NULL;
+		names[i] = options[i].name;
+	names[N_OPTIONS] = NULL;
 	return nearest_word(wrong, names);
 }
 
 /* ---- values; each sets or says in *ret_why what is wrong with the value ---- */
 
-static int set_flag(bool *at, const char *value, char **ret_why)
+int value_flag(bool *at, const char *value, char **ret_why)
 {
 	static const char *const yes[] = {"yes", "true", "on", "1"};
 	static const char *const no[] = {"no", "false", "off", "0"};
@@ -160,7 +159,7 @@ static int set_flag(bool *at, const char *value, char **ret_why)
 	return -EINVAL;
 }
 
-static int set_seconds(double *at, const char *value, char **ret_why)
+int value_seconds(double *at, const char *value, char **ret_why)
 {
 	if (strcmp(value, "never") == 0) {
 		*at = -1;
@@ -172,7 +171,7 @@ static int set_seconds(double *at, const char *value, char **ret_why)
 	return -EINVAL;
 }
 
-static int set_size(uint64_t *at, const char *value, char **ret_why)
+int value_size(uint64_t *at, const char *value, char **ret_why)
 {
 	int r = parse_size(value, at);
 
@@ -258,7 +257,7 @@ static int add_globs(struct strlist *at, const char *value, char **ret_why)
 static int set_level(struct exec_opts *o, int level, const char *value, char **ret_why)
 {
 	bool on;
-	int r = set_flag(&on, value, ret_why);
+	int r = value_flag(&on, value, ret_why);
 
 	if (r >= 0)
 		o->verbosity = on ? level : 0;
@@ -273,7 +272,7 @@ static int set_value(struct exec_opts *o, const struct option_def *d, const char
 
 	switch (d->kind) {
 	case K_FLAG:
-		return set_flag(at, value, ret_why);
+		return value_flag(at, value, ret_why);
 	case K_LEVEL:
 		return set_level(o, d->level, value, ret_why);
 	case K_TEXT:
@@ -285,9 +284,9 @@ static int set_value(struct exec_opts *o, const struct option_def *d, const char
 	case K_GLOBS:
 		return add_globs(at, value, ret_why);
 	case K_SECONDS:
-		return set_seconds(at, value, ret_why);
+		return value_seconds(at, value, ret_why);
 	case K_SIZE:
-		return set_size(at, value, ret_why);
+		return value_size(at, value, ret_why);
 	case K_HELP:
 	case K_VERSION:
 		break;
@@ -297,7 +296,6 @@ static int set_value(struct exec_opts *o, const struct option_def *d, const char
 
 int option_set(struct exec_opts *o, const char *name, const char *value, char **ret_why)
 {
-	const char *near = nearest_option(name, true);
 	auto_free char *why = NULL;
 
 	for (size_t i = 0; i < N_OPTIONS; i++) {
@@ -312,9 +310,17 @@ int option_set(struct exec_opts *o, const char *name, const char *value, char **
 		*ret_why = xasprintf("setting '%s': %s", name, why);
 		return -EINVAL;
 	}
-	*ret_why = near ? xasprintf("unknown setting '%s'; did you mean '%s'?", name, near)
-			: xasprintf("unknown setting '%s'", name);
-	return -EINVAL;
+	return -ENOENT;
+}
+
+size_t option_settings(const char **names)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		if (!options[i].not_in_file)
+			names[n++] = options[i].name;
+	return n;
 }
 
 /* ---- help ---- */
@@ -399,7 +405,7 @@ static int parse_long(struct words *w, struct exec_opts *o, const char *word)
 
 	if (d)
 		return apply(w, o, d, value);
-	near = nearest_option(name, false);
+	near = nearest_option(name);
 	return usage(
 		near ? xasprintf("unknown option '--%s'; did you mean '--%s'?", name, near)
 		     : xasprintf("unknown option '--%s'; 'mlfs exec --help' lists them", name));
@@ -413,7 +419,7 @@ static int parse_letters(struct words *w, struct exec_opts *o, const char *word)
 
 		/* "-expire-after" is a long option that lost a dash. */
 		if (!d && word[2]) {
-			const char *near = nearest_option(word + 1, false);
+			const char *near = nearest_option(word + 1);
 
 			if (near)
 				return usage(xasprintf("unknown option '%s'; did you mean '--%s'?",
@@ -547,7 +553,7 @@ static int read_config(const struct exec_opts *words, struct exec_opts *ret)
 	const char *base = slash ? slash + 1 : words->argc ? words->argv[0] : name;
 	const char *names[] = {words->name ? words->name : base, words->name ? NULL : name, NULL};
 	struct err e = {0};
-	int r = config_apply(path, names, ret, &e);
+	int r = config_apply(path, names, &(struct config_to){.exec = ret}, &e);
 
 	if (r >= 0) {
 		ret->config = take(path);

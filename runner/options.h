@@ -10,17 +10,34 @@
 void exec_opts_init(struct exec_opts *o);
 
 /*
- * Give a setting of mlfs.conf (an option's long name) its value. *ret_why (caller frees) says what
- * is wrong with it: "unknown setting 'expire-afte'; did you mean 'expire-after'?".
+ * Give a setting of mlfs.conf (an option's long name) its value. -ENOENT: `mlfs exec` has no such setting. -EINVAL:
+ * *ret_why (caller frees) says what is wrong.
  */
 int option_set(struct exec_opts *o, const char *name, const char *value, char **ret_why) must_check;
+/* The names of all settings of `mlfs exec`, put to names (room for 64): how many. */
+size_t option_settings(const char **names);
 
+/* Values: 0, or -EINVAL and *ret_why (caller frees). value_flag: NULL is yes. value_seconds: "never" is -1. */
+int value_flag(bool *at, const char *value, char **ret_why) must_check;
+int value_seconds(double *at, const char *value, char **ret_why) must_check;
+int value_size(uint64_t *at, const char *value, char **ret_why) must_check;
+
+void strlist_add(struct strlist *l, char *s); /* takes s */
+void strlist_free(struct strlist *l);	      /* what is in it; it is empty then */
+
+/* Where the settings of mlfs.conf go. Those of other commands are only checked. */
+struct word_table;
+struct config_to {
+	struct exec_opts *exec;		/* or NULL */
+	const struct word_table *table; /* of another command, and its struct; or NULL */
+	void *words;
+};
 /*
- * config.c: apply the settings of the file at path to o; those in [step "GLOB"] sections when the
- * glob matches one of `names` (NULL-terminated). e: "FILE:LINE: what is wrong"; -ENOENT and the
+ * config.c: apply the settings of the file at path; those in [step "GLOB"] sections when the
+ * glob matches one of `names` (NULL-terminated; NULL: none does). e: "FILE:LINE: what is wrong"; -ENOENT and the
  * like when it cannot be opened.
  */
-int config_apply(const char *path, const char *const *names, struct exec_opts *o,
+int config_apply(const char *path, const char *const *names, const struct config_to *to,
 		 struct err *e) must_check;
 
 /* step.c: what a command is called without --name: "train.py" for `python3 -u train.py`. Caller

@@ -6,64 +6,37 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "runner.h"
+#include "screen.h"
 #include "verdict.h"
 
 /* ---- the JSON object of the contract: these fields, in this order; --verify adds its own ---- */
 
-static void put_text(struct buf *b, const char *name, const char *text)
+static void put_report(struct json *j, const struct report *r)
 {
-	buf_addf(b, "\"%s\": ", name);
-	if (text)
-		json_string(b, text, strlen(text));
-	else
-		buf_addf(b, "null");
-	buf_addf(b, ", ");
-}
+	size_t argc = 0;
 
-static void put_key(struct buf *b, const char *name, const struct fp *key)
-{
-	char text[2 * sizeof(*key) + 1];
-
-	if (key)
-		hex(key, sizeof(*key), text);
-	put_text(b, name, key ? text : NULL);
-}
-
-static void put_argv(struct buf *b, char *const *argv)
-{
-	buf_addf(b, "\"argv\": [");
-	for (size_t i = 0; argv && argv[i]; i++) {
-		if (i)
-			buf_addf(b, ", ");
-		json_string(b, argv[i], strlen(argv[i]));
-	}
-	buf_addf(b, "], ");
-}
-
-static void put_report(struct buf *b, const struct report *r)
-{
-	char started[40];
-
-	buf_addf(b, "{");
-	put_text(b, "result", r->result);
-	buf_addf(b, "\"stored\": %s, ", r->stored ? "true" : "false");
-	put_text(b, "reason", r->reason);
-	put_text(b, "name", r->name);
-	put_key(b, "step_key", r->step_key);
-	put_key(b, "input_key", r->input_key);
-	put_argv(b, r->argv);
-	put_text(b, "cwd", r->cwd);
-	buf_addf(b, "\"exit_status\": %d, ", r->exit_status);
-	buf_addf(b, "\"wall_seconds\": %.6f, ", r->wall_seconds);
-	buf_addf(b, "\"saved_seconds\": %.6f, ", r->saved_seconds);
-	buf_addf(b, "\"inputs\": %llu, ", (unsigned long long)r->inputs);
-	buf_addf(b, "\"outputs\": %llu, ", (unsigned long long)r->outputs);
-	buf_addf(b, "\"output_bytes\": %llu, ", (unsigned long long)r->output_bytes);
-	buf_addf(b, "\"started\": \"%s\"", rfc3339(r->started_ns, started, sizeof(started)));
+	while (r->argv && r->argv[argc])
+		argc++;
+	json_object(j, NULL);
+	json_text(j, "result", r->result);
+	json_bool(j, "stored", r->stored);
+	json_text(j, "reason", r->reason);
+	json_text(j, "name", r->name);
+	json_hex(j, "step_key", r->step_key, sizeof(*r->step_key));
+	json_hex(j, "input_key", r->input_key, sizeof(*r->input_key));
+	json_texts(j, "argv", r->argv, argc);
+	json_text(j, "cwd", r->cwd);
+	json_int(j, "exit_status", r->exit_status);
+	json_seconds(j, "wall_seconds", r->wall_seconds);
+	json_seconds(j, "saved_seconds", r->saved_seconds);
+	json_uint(j, "inputs", r->inputs);
+	json_uint(j, "outputs", r->outputs);
+	json_uint(j, "output_bytes", r->output_bytes);
+	json_time(j, "started", r->started_ns);
 	if (r->verify)
-		verdict_json(r->verdict, b);
-	buf_addf(b, "}\n");
+		verdict_json(r->verdict, j);
+	json_end(j);
+	json_done(j);
 }
 
 /* ---- where it goes ---- */
@@ -112,38 +85,37 @@ static int write_beside(const char *path, mode_t mode, const struct buf *b, stru
 	return r;
 }
 
-int report_write(const char *path, const struct report *r, struct err *e)
+static int write_to(const char *path, const struct buf *b, struct err *e)
 {
-	auto_buf struct buf b = {0};
 	auto_free char *real = NULL;
 	struct stat st;
 
-	put_report(&b, r);
 	if (strcmp(path, "-") == 0)
-		return write_there(STDOUT_FILENO, "standard output", &b, e);
+		return write_there(STDOUT_FILENO, "standard output", b, e);
 	if (stat(path, &st) < 0) {
 		if (lstat(path, &st) < 0 && errno == ENOENT)
-			return write_beside(path, default_mode(), &b, e);
-		return write_direct(path, &b, e);
+			return write_beside(path, default_mode(), b, e);
+		return write_direct(path, b, e);
 	}
 	/* A link to a file stays one. */
 	real = S_ISREG(st.st_mode) ? realpath(path, NULL) : NULL;
 	if (!real)
-		return write_direct(path, &b, e);
-	return write_beside(real, st.st_mode & 07777, &b, e);
+		return write_direct(path, b, e);
+	return write_beside(real, st.st_mode & 07777, b, e);
+}
+
+int report_write(const char *path, const struct report *r, struct err *e)
+{
+	struct json j = {0};
+	int k;
+
+	put_report(&j, r);
+	k = write_to(path, &j.b, e);
+	buf_free(&j.b);
+	return k;
 }
 
 /* ---- the line ---- */
-
-/* Names and reasons hold what paths hold; a terminal must not act on it. */
-static void add_plain(struct buf *b, const char *text)
-{
-	for (; *text; text++) {
-		uint8_t c = (uint8_t)*text;
-
-		buf_u8(b, c < 0x20 || c == 0x7f ? '?' : c);
-	}
-}
 
 static void add_key(struct buf *b, const struct report *r)
 {

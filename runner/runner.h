@@ -20,6 +20,7 @@
 #define EXIT_MLFS	125 /* mlfs itself failed */
 #define EXIT_CANNOT_RUN 126
 #define EXIT_NOT_FOUND	127
+#define EXIT_USAGE	2 /* wrong usage, of every command but exec */
 
 /* ---- options.c / config.c: the command line and mlfs.conf ---- */
 
@@ -51,6 +52,9 @@ void exec_opts_free(struct exec_opts *o);
 char *find_cache(const char *given);
 /* The cache of an mlfs that is not given --cache; NULL: cannot be told. Caller frees. */
 char *default_cache(void);
+/* query.c: does the cache, or where it would be made, lie in the view of another mlfs? LMDB shares memory with all who use
+ * it, and through a view one does not see the same as outside of it. */
+bool cache_in_view(const char *dir);
 /* The nearest of `words` (NULL-terminated) to `wrong`, or NULL when none is near. */
 const char *nearest_word(const char *wrong, const char *const *words);
 

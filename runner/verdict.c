@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* verdict.c - what --verify found: gathered, carried, told. */
+#include "screen.h"
 #include "verdict.h"
 
 #include <errno.h>
@@ -164,12 +165,6 @@ int verdict_read(int fd, struct verdict *ret, struct err *e)
 
 /* ---- told ---- */
 
-static void add_plain(struct buf *b, const char *text)
-{
-	for (; *text; text++)
-		buf_u8(b, (uint8_t)*text < 0x20 || *text == 0x7f ? '?' : (uint8_t)*text);
-}
-
 char *difference_line(const struct difference *d, const char *cwd)
 {
 	struct buf b = {0};
@@ -258,40 +253,28 @@ void verdict_tell(const struct verdict *v, const struct report *r, int verbosity
 	report_line(&line, verbosity == 0 && stood && isatty(STDERR_FILENO) ? 1 : verbosity);
 }
 
-static void put_json(struct buf *b, const char *name, const char *text)
+void verdict_json(const struct verdict *v, struct json *j)
 {
-	buf_addf(b, "\"%s\": ", name);
-	if (text)
-		json_string(b, text, strlen(text));
+	if (v && (v->total || !v->unsure))
+		json_bool(j, "verified", !v->total);
 	else
-		buf_addf(b, "null");
-	buf_addf(b, ", ");
-}
-
-void verdict_json(const struct verdict *v, struct buf *out)
-{
-	bool proved = v && (v->total || !v->unsure);
-
-	buf_addf(out, ", \"verified\": %s", !proved ? "null" : v->total ? "false" : "true");
-	buf_addf(out, ", \"outputs_written\": %llu", (unsigned long long)(v ? v->written : 0));
-	buf_addf(out, ", \"differences\": [");
+		json_null(j, "verified");
+	json_uint(j, "outputs_written", v ? v->written : 0);
+	json_array(j, "differences");
 	for (size_t i = 0; v && i < v->n; i++) {
 		const struct difference *d = &v->v[i];
 
-		buf_addf(out, "%s{", i ? ", " : "");
-		put_json(out, "path", d->path);
-		put_json(out, "what", d->what);
-		buf_addf(out, "\"offset\": ");
-		buf_addf(out, d->offset < 0 ? "null, " : "%lld, ", (long long)d->offset);
-		put_json(out, "cause", d->cause);
-		buf_addf(out, "\"text\": ");
-		json_string(out, d->text, strlen(d->text));
-		buf_addf(out, "}");
+		json_object(j, NULL);
+		json_text(j, "path", d->path);
+		json_text(j, "what", d->what);
+		if (d->offset < 0)
+			json_null(j, "offset");
+		else
+			json_int(j, "offset", d->offset);
+		json_text(j, "cause", d->cause);
+		json_text(j, "text", d->text);
+		json_end(j);
 	}
-	buf_addf(out, "], \"notes\": [");
-	for (size_t i = 0; v && i < v->notes.n; i++) {
-		buf_addf(out, "%s", i ? ", " : "");
-		json_string(out, v->notes.v[i], strlen(v->notes.v[i]));
-	}
-	buf_addf(out, "]");
+	json_end(j);
+	json_texts(j, "notes", v ? v->notes.v : NULL, v ? v->notes.n : 0);
 }

@@ -6,7 +6,7 @@
 #ifndef MLFS_VERDICT_H
 #define MLFS_VERDICT_H
 
-#include "runner.h"
+#include "json.h"
 
 /* So many are listed; the rest is counted. */
 #define VERDICT_MAX_LISTED 10000
@@ -47,7 +47,7 @@ char *verdict_reason(const struct verdict *v, const char *cwd);
 /* The lines on stderr, the last one about the run as a whole. Differences are told at any verbosity; what the run does not
  * prove unless quiet; that all is well as report_line tells of a hit. */
 void verdict_tell(const struct verdict *v, const struct report *r, int verbosity);
-/* `, "verified": …, "outputs_written": …, "differences": […], "notes": […]`; v NULL: nothing was compared. */
-void verdict_json(const struct verdict *v, struct buf *out);
+/* The members verified, outputs_written, differences and notes; v NULL: nothing was compared. */
+void verdict_json(const struct verdict *v, struct json *j);
 
 #endif

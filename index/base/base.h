@@ -125,6 +125,7 @@ void hex(const void *p, size_t n, char *out);
 unsigned edit_distance(const char *a, const char *b);
 /* Text of n bytes as a JSON string, quotes included; bytes that are not UTF-8 become U+FFFD. */
 void json_string(struct buf *b, const char *s, size_t n);
+bool is_utf8(const char *s, size_t n);
 
 /* ---- time ---- */
 int64_t now_ns(void);  /* CLOCK_REALTIME */

@@ -265,6 +265,15 @@ static size_t utf8_len(const uint8_t *s, size_t n)
 	return len;
 }
 
+bool is_utf8(const char *s, size_t n)
+{
+	size_t len = 1;
+
+	for (size_t i = 0; i < n && len; i += len)
+		len = utf8_len((const uint8_t *)s + i, n - i);
+	return len != 0;
+}
+
 static void json_ascii(struct buf *b, uint8_t c)
 {
 	static const char plain[] = "\"\\\b\f\n\r\t", letter[] = "\"\\bfnrt";

@@ -49,6 +49,9 @@ fsck --help
 grep -q '^usage: mlfs fsck' "$IO/out"
 [ "$(awk '{ print length }' "$IO/out" | sort -n | tail -1)" -le 80 ] || fail "the help is too wide"
 fsck --version
+same "$(cat "$IO/out")" "$(mlfs --version)"
+echo nonsense >"$IO/conf"
+mlfs fsck --config "$IO/conf" >"$IO/out" 2>"$IO/err" || [ $? -eq 1 ] || fail "mlfs.conf keeps a cache from being checked"
 
 say "a good cache"
 works

@@ -276,6 +276,44 @@ static void test_results(void **state)
 	assert_int_equal(after.n, 0);
 }
 
+static void test_keys(void **state)
+{
+	struct fp found[60], some[3], key, step;
+	char digits[33];
+	struct result *r;
+	size_t n = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 50; i++)
+		put(i, i % 3);
+	assert_ok(idx_keys(x, IDX_KEY_RESULT, "", found, 60, &n, &the_err));
+	assert_int_equal(n, 50);
+	for (size_t i = 1; i < n; i++)
+		assert_true(memcmp(&found[i - 1], &found[i], sizeof(*found)) < 0);
+	assert_ok(idx_keys(x, IDX_KEY_RESULT, "", some, 3, &n, &the_err));
+	assert_int_equal(n, 3);
+	assert_memory_equal(some, found, sizeof(some));
+	hex(&found[20], 16, digits);
+	key = found[20];
+	assert_ok(idx_keys(x, IDX_KEY_RESULT, digits, some, 3, &n, &the_err));
+	assert_int_equal(n, 1);
+	assert_true(fp_eq(&some[0], &key));
+	digits[8] = '\0';
+	assert_ok(idx_keys(x, IDX_KEY_RESULT, digits, some, 3, &n, &the_err));
+	assert_int_equal(n, 1);
+	/* Of the lists in that table only steps are named: there is one. */
+	assert_ok(idx_keys(x, IDX_KEY_STEP, "", found, 60, &n, &the_err));
+	assert_int_equal(n, 1);
+	step = found[0];
+	assert_int_equal(idx_result_get_brief(x, &key, &r, &the_err), 1);
+	assert_true(fp_eq(&r->step_key, &step));
+	result_free(r);
+	digits[0] = (char)(digits[0] == '0' ? '1' : '0');
+	assert_ok(idx_keys(x, IDX_KEY_RESULT, digits, some, 3, &n, &the_err));
+	assert_int_equal(n, 0);
+	assert_int_equal(idx_keys(x, IDX_KEY_RESULT, "3g", some, 3, &n, &the_err), -EINVAL);
+}
+
 /* ---- runs ---- */
 
 struct runs_seen {
@@ -511,6 +549,7 @@ int main(void)
 		T(test_left_add),
 		T(test_objects_with_result),
 		T(test_results),
+		T(test_keys),
 		T(test_runs),
 		T(test_runs_rotate),
 		T(test_read_only),

@@ -79,31 +79,37 @@ static void test_json(void **state)
 {
 	struct verdict v = sample(), sound = {.outputs = 1, .written = 1},
 		       open = {.unsure = (char *)"x"};
-	auto_buf struct buf b = {0}, c = {0}, d = {0}, n = {0};
+	struct json b = {0}, c = {0}, d = {0}, n = {0};
 
 	(void)state;
+	json_object(&b, NULL);
 	verdict_json(&v, &b);
-	buf_u8(&b, 0);
+	buf_u8(&b.b, 0);
 	assert_string_equal(
-		(char *)b.data,
-		", \"verified\": false, \"outputs_written\": 2, \"differences\": ["
+		(char *)b.b.data,
+		"{\"verified\": false, \"outputs_written\": 2, \"differences\": ["
 		"{\"path\": \"/w/out.txt\", \"what\": \"content\", \"offset\": 17, \"cause\": \"a timestamp\", "
 		"\"text\": \"at offset 17: a timestamp\"}, "
 		"{\"path\": \"/other/\\u001b[2J\\n\", \"what\": \"mode\", \"offset\": null, \"cause\": null, "
 		"\"text\": \"mode 0644 then, 0600 now\"}, "
 		"{\"path\": null, \"what\": \"exit status\", \"offset\": null, \"cause\": null, "
 		"\"text\": \"0 then, 3 now\"}], \"notes\": [\"it looked at 2 paths\"]");
+	json_object(&c, NULL);
 	verdict_json(&sound, &c);
-	buf_u8(&c, 0);
+	buf_u8(&c.b, 0);
 	assert_string_equal(
-		(char *)c.data,
-		", \"verified\": true, \"outputs_written\": 1, \"differences\": [], \"notes\": []");
+		(char *)c.b.data,
+		"{\"verified\": true, \"outputs_written\": 1, \"differences\": [], \"notes\": []");
 	verdict_json(&open, &d);
-	buf_u8(&d, 0);
-	assert_non_null(strstr((char *)d.data, "\"verified\": null"));
+	buf_u8(&d.b, 0);
+	assert_non_null(strstr((char *)d.b.data, "\"verified\": null"));
 	verdict_json(NULL, &n);
-	buf_u8(&n, 0);
-	assert_non_null(strstr((char *)n.data, "\"verified\": null"));
+	buf_u8(&n.b, 0);
+	assert_non_null(strstr((char *)n.b.data, "\"verified\": null"));
+	buf_free(&b.b);
+	buf_free(&c.b);
+	buf_free(&d.b);
+	buf_free(&n.b);
 	verdict_free(&v);
 }
 

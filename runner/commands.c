@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* commands.c - the commands, and the tables of their options. */
+#include "commands.h"
+
+const struct command commands[] = {
+	{"exec", cmd_exec, "run a command, or put in place what it left before"},
+	{"fsck", cmd_fsck, "check every record and object of the cache"},
+};
+const size_t n_commands = sizeof(commands) / sizeof(*commands);
+
+const struct word_table *const word_tables[] = {
+	&fsck_words,
+};
+const size_t n_word_tables = sizeof(word_tables) / sizeof(*word_tables);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* commands.h - private to main.c and commands.c: what there is. */
+#ifndef MLFS_COMMANDS_H
+#define MLFS_COMMANDS_H
+
+#include "words.h"
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+/* In the order of the help. */
+extern const struct command commands[];
+extern const size_t n_commands;
+
+/* The words of each command but exec: in its cmd_*.c. */
+extern const struct word_table fsck_words;
+
+#endif
