@@ -43,12 +43,16 @@ struct inode {
 	bool system;	   /* below /usr and the like: see steady() in ops_name.c */
 	bool was_input;	   /* when its last name went it still was what the step had found */
 	int rfd, wfd, pfd; /* reading, writing, O_PATH of one that has no name any more; -1 */
+	int lfd;	/* O_PATH of what was there when it was looked up lately; unchecked; -1 */
+	unsigned lslot; /* lfd >= 0: where it is in `looked` */
 	struct dentry *names;
 	struct trace_path *last_trace; /* of its last name, once that is gone */
 	struct listing *listing;       /* of a directory that is being listed; listing.c */
 	struct inode *next;	       /* hash chain */
 	struct inode *lru_prev, *lru_next;
 };
+
+#define LOOKED_FDS 256
 
 struct inodes {
 	struct inode **table;
@@ -59,6 +63,10 @@ struct inodes {
 	struct inode root;
 	struct inode lru; /* ring of inodes with rfd or wfd, most recently used first */
 	unsigned n_fds, max_fds;
+	/* Files that were looked up lately: one that somebody else replaces by a rename between being opened in the view
+	 * and its first READ (there is no OPEN) can be read all the same. */
+	struct inode *looked[LOOKED_FDS];
+	unsigned looked_next, max_looked;
 	pthread_mutex_t
 		mutex; /* of `table`, for inode_known: held where the one thread changes it */
 };
@@ -66,7 +74,8 @@ struct inodes {
 /* listing.c */
 void listing_free(struct listing *l);
 
-int inodes_init(struct inodes *t, unsigned max_fds, struct err *e) must_check;
+/* max_looked: 1 to LOOKED_FDS. */
+int inodes_init(struct inodes *t, unsigned max_fds, unsigned max_looked, struct err *e) must_check;
 void inodes_free(struct inodes *t);
 
 /* The inode of st, made when new. An entry whose file type has changed is set aside (the number was reused). */
@@ -102,6 +111,9 @@ static inline int at_inode(struct inodes *t, struct inode *i, struct at *ret)
 {
 	return at_child(t, i, NULL, ret);
 }
+
+/* The regular file that a has just been found to be: keep hold of it for a while. */
+void inode_looked(struct inodes *t, struct inode *i, const struct at *a);
 
 /* lstat of the inode by its path, or by a descriptor when it has no name; -ESTALE when another file is there. */
 int inode_stat(struct inodes *t, struct inode *i, struct stat *ret) must_check;

@@ -33,7 +33,7 @@
 #define UNMOUNT_S 5
 
 /* More descriptors than the file server keeps (MAX_FDS in fs/session.c) and everything else needs. */
-#define TABLE_SIZE 1024
+#define TABLE_SIZE 10240
 
 struct super {
 	const struct supervised *s;
@@ -256,7 +256,7 @@ static int start_server(struct super *s, int fuse_fd, struct err *e)
 /* Descriptors are ours to use up to the hard limit; the command has its own limits already. */
 static void raise_limits(const struct super *s)
 {
-	struct rlimit l;
+	struct rlimit l = {0};
 	int fd;
 
 	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
@@ -264,7 +264,8 @@ static void raise_limits(const struct super *s)
 		(void)setrlimit(RLIMIT_NOFILE, &l);
 	}
 	/* Once there are threads, each growth of the table of descriptors waits for all processors (milliseconds). */
-	fd = fcntl(s->signals, F_DUPFD_CLOEXEC, TABLE_SIZE - 1);
+	fd = fcntl(s->signals, F_DUPFD_CLOEXEC,
+		   (int)(l.rlim_cur < TABLE_SIZE ? l.rlim_cur : TABLE_SIZE) - 1);
 	base_close(&fd);
 }
 
