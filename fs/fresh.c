@@ -30,11 +30,6 @@ struct told {
 	char name[];
 };
 
-static uint64_t node_of(const struct fs *fs, const struct inode *i)
-{
-	return i == &fs->inodes.root ? FUSE_ROOT_ID : (uintptr_t)i;
-}
-
 static void drop_old(struct fresh *f, int64_t now)
 {
 	struct told *t;

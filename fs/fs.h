@@ -21,9 +21,11 @@ struct fs;
 struct trace;
 
 struct fs_options {
-	struct idx *idx;     /* borrowed; NULL: digests are not remembered */
-	bool own_ids_only;   /* the mount lies in a user namespace that maps only this user */
-	bool posix_acl;	     /* let the kernel apply ACLs (mount of the initial user namespace) */
+	struct idx *idx;   /* borrowed; NULL: digests are not remembered */
+	bool own_ids_only; /* the mount lies in a user namespace that maps only this user */
+	/* Let the kernel apply ACLs (mount of the initial user namespace). The root of the view has to be FS_ROOT of
+	 * the mount then. */
+	bool posix_acl;
 	bool strict;	     /* the earlier content of what is replaced is wanted as well */
 	char *const *ignore; /* globs: paths that are not traced; borrowed */
 	size_t n_ignore;
@@ -33,6 +35,13 @@ struct fs_options {
 	const char *(*answer)(void *arg, const char *question);
 	void *answer_arg;
 };
+/*
+ * The kernel makes the root of a mount before it learns that ACLs are kept here, and so asks for its ACL on each walk along an
+ * absolute path, by everybody who is not its owner. So a mount with posix_acl shows nothing but this directory, which is `/` again,
+ * under a node of its own.
+ */
+#define FS_ROOT "view"
+
 /* Questions are extended attributes of any file of the view. Besides these there are those of index/below.c. */
 #define FS_ASK_PREFIX  "user.mlfs."
 /* the network use noticed so far; "": none */

@@ -94,7 +94,7 @@ static struct inode *make_entry(struct fs *fs, struct inode *parent, const char 
 	i->nlookup++;
 	i->system = steady(fs, parent, name);
 	memset(e, 0, sizeof(*e));
-	e->ino = i == &fs->inodes.root ? FUSE_ROOT_ID : (uintptr_t)i;
+	e->ino = node_of(fs, i);
 	e->attr = *st;
 	e->attr_timeout = e->entry_timeout = timeout_of(i);
 	ids_show(fs, i, parent, a, &e->attr);
@@ -125,6 +125,22 @@ static void note_other_name(struct fs *fs, const struct at *a, const struct stat
 	}
 }
 
+/* Not the step's doing: its attributes are asked for when they are. */
+static void reply_root(fuse_req_t req, struct fs *fs)
+{
+	struct inode *i = &fs->inodes.root;
+	struct fuse_entry_param e = {.ino = node_of(fs, i), .entry_timeout = SYSTEM_TIMEOUT_S};
+	int r = inode_stat(&fs->inodes, i, &e.attr);
+
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	ids_show(fs, i, NULL, NULL, &e.attr);
+	i->nlookup++;
+	reply_entry(req, fs, &e);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fs_of(req);
@@ -135,8 +151,13 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct dentry *d;
 	struct stat st;
 	int64_t at;
-	int r = at_child(&fs->inodes, dir, name, &a), err = 0;
+	int r, err = 0;
 
+	if (parent == FUSE_ROOT_ID && fs->posix_acl) {
+		reply_root(req, fs);
+		return;
+	}
+	r = at_child(&fs->inodes, dir, name, &a);
 	if (r < 0) { /* nothing is in a directory that was removed */
 		fuse_reply_err(req, r == -ESTALE && !dir->names ? ENOENT : -r);
 		return;

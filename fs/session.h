@@ -93,6 +93,11 @@ static inline struct inode *inode_of(struct fs *fs, fuse_ino_t n)
 {
 	return n == FUSE_ROOT_ID ? &fs->inodes.root : (struct inode *)(uintptr_t)n;
 }
+/* The number that the kernel knows it by. */
+static inline fuse_ino_t node_of(const struct fs *fs, const struct inode *i)
+{
+	return i == &fs->inodes.root && !fs->posix_acl ? FUSE_ROOT_ID : (uintptr_t)i;
+}
 static inline struct trace_path *trace_at(struct fs *fs, const struct at *a)
 {
 	return trace_get(fs->trace, a->full, a->len);

@@ -223,8 +223,7 @@ static int start_server(struct super *s, int fuse_fd, struct err *e)
 {
 	struct fs_options o = {.idx = s->idx,
 			       .own_ids_only = view_kind() == VIEW_USER || view_user_ids() == 1,
-			       .posix_acl =
-				       view_kind() == VIEW_ROOT && view_user_ids() == VIEW_ALL_IDS,
+			       .posix_acl = view_has_acls(),
 			       .strict = s->s->opts->strict,
 			       .ignore = s->s->opts->ignore.v,
 			       .n_ignore = s->s->opts->ignore.n,

@@ -13,6 +13,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "../fs/fs.h"
+
 enum view_kind view_kind(void)
 {
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -32,6 +34,11 @@ uint64_t view_user_ids(void)
 	while (f && fscanf(f, "%*u %*u %llu", &n) == 1)
 		all += n;
 	return f ? all : VIEW_ALL_IDS; /* a kernel without user namespaces, or no /proc */
+}
+
+bool view_has_acls(void)
+{
+	return view_kind() == VIEW_ROOT && view_user_ids() == VIEW_ALL_IDS;
 }
 
 const char *const *view_native(void)
@@ -151,6 +158,16 @@ static int mount_fuse(const struct view *v, int *ret_fd, struct err *e)
 	return 0;
 }
 
+/* See FS_ROOT. */
+static int show_root(const struct view *v, struct err *e)
+{
+	auto_free char *root = xasprintf("%s/" FS_ROOT, v->mountpoint);
+
+	return mount(root, v->mountpoint, NULL, MS_BIND, NULL) < 0
+		       ? err_set(e, errno, "cannot bind the view over its mount")
+		       : 0;
+}
+
 /* Bind a directory at its own place below the mount point. One that is not there is passed over. */
 static int bind_native(const struct view *v, const char *dir, unsigned long recursive,
 		       struct err *e)
@@ -193,7 +210,8 @@ static int bind_all(const struct view *v, struct err *e)
 	if (r == 0 && is_native(v->mountpoint)) {
 		auto_free char *again = xasprintf("%s%s", v->mountpoint, v->mountpoint);
 
-		(void)umount2(again, MNT_DETACH); /* it only looks odd */
+		while (umount2(again, MNT_DETACH) == 0)
+			; /* it only looks odd */
 	}
 	return r;
 }
@@ -261,6 +279,8 @@ int view_enter(const struct view *v, int sock, struct err *e)
 		r = message_send(sock, 'F', NULL, fd, e);
 	base_close(&fd);
 	fd = -1;
+	if (r == 0 && view_has_acls())
+		r = show_root(v, e);
 	if (r == 0)
 		r = bind_all(v, e);
 	if (r == 0)

@@ -14,6 +14,8 @@ enum view_kind view_kind(void);
 /* How many user ids exist in this process' user namespace: 2^32 - 1 in the initial one, 1 after `unshare -U`. */
 uint64_t view_user_ids(void);
 #define VIEW_ALL_IDS UINT32_MAX
+/* Does the kernel apply ACLs in a view made here? */
+bool view_has_acls(void);
 
 /* Absolute directories that the view shows natively, not through the mount; NULL-terminated. */
 const char *const *view_native(void);

@@ -128,3 +128,15 @@ printed text
 chown 54321 file
 as_other
 printed denied
+
+say "the ACL of the root is not asked for at each look"
+cat >looks.sh <<'END'
+for k in 1 2 3 4 5 6 7 8 9 10; do
+	for l in 1 2 3 4 5 6 7 8 9 10; do
+		test -e /etc/passwd
+	done
+done
+END
+MLFS_DEBUG=1 mlfs exec -q --require -- setpriv --reuid "$other" --clear-groups sh looks.sh 2>"$IO/err"
+asked=$(sed -n 's/.*fuse requests:.* GETXATTR=\([0-9]*\) .*/\1/p' "$IO/err")
+[ "${asked:?}" -lt 100 ] || fail "asked for $asked extended attributes in 100 looks"
