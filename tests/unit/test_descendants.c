@@ -37,9 +37,12 @@ static void runs(void)
 		getppid();
 }
 
+static int told[2];
+
 static void has_one_that_runs(void)
 {
 	(void)!child(runs);
+	(void)!write(told[1], "x", 1);
 	sleeps();
 }
 
@@ -81,10 +84,12 @@ static void test_who_runs(void **state)
 {
 	struct grace g = {0};
 	uint64_t before, after;
+	char c;
 
 	(void)state;
+	assert_int_equal(pipe(told), 0);
 	child(has_one_that_runs);
-	await_busy(true);
+	assert_int_equal(read(told[0], &c, 1), 1);
 	for (int k = 0; k < 20; k++) {
 		assert_true(descendants_busy(&before));
 		assert_true(grace_goes_on(&g));
@@ -97,11 +102,18 @@ static void test_who_runs(void **state)
 	await_busy(false);
 }
 
+static int kill_all(void **state)
+{
+	(void)state;
+	kill_descendants();
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_who_sleeps),
-		cmocka_unit_test(test_who_runs),
+		cmocka_unit_test_teardown(test_who_sleeps, kill_all),
+		cmocka_unit_test_teardown(test_who_runs, kill_all),
 	};
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
