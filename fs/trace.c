@@ -338,13 +338,14 @@ void trace_xattr_set(struct trace *t, struct trace_path *p, bool asks)
 
 /* ---- listings ---- */
 
-static bool changed_here(const struct trace *t, const char *dir, const char *name)
+/* By the step; or by whomever, where that is not looked at. */
+static bool may_differ(const struct trace *t, const char *dir, const char *name)
 {
 	auto_free char *path = xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
 	size_t len = strlen(path);
 	const struct trace_path *p = find(t, path, len, (uint32_t)XXH3_64bits(path, len));
 
-	return p && p->changed;
+	return p ? p->changed : not_traced(t, path, len);
 }
 
 const char *trace_listing_differs(const struct trace *t, const struct trace_path *p,
@@ -354,7 +355,7 @@ const char *trace_listing_differs(const struct trace *t, const struct trace_path
 		int c = i == n ? 1 : j == p->n_list ? -1 : strcmp(list[i] + 1, p->list[j] + 1);
 		const char *name = (c <= 0 ? list[i] : p->list[j]) + 1;
 
-		if ((c != 0 || list[i][0] != p->list[j][0]) && !changed_here(t, p->path, name))
+		if ((c != 0 || list[i][0] != p->list[j][0]) && !may_differ(t, p->path, name))
 			return name;
 		i += c <= 0;
 		j += c >= 0;

@@ -76,8 +76,8 @@ static int dress_file(struct replay *p, const struct output *out, const struct i
 	return 1;
 }
 
-/* 1; 0: the object is missing or damaged; -errno. */
-static int make_file(struct replay *p, const struct output *out, struct item *it)
+/* dress: all but the bytes, too. 1; 0: the object is missing or damaged; -errno. */
+static int make_file(struct replay *p, const struct output *out, struct item *it, bool dress)
 {
 	auto_free char *name = replay_tmp_name(p, out->path, false);
 	auto_close int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -94,7 +94,7 @@ static int make_file(struct replay *p, const struct output *out, struct item *it
 	}
 	if (r < 0)
 		return err_text(p->e, r, "cannot place %s: %s", out->path, why.msg);
-	return dress_file(p, out, it, fd);
+	return dress ? dress_file(p, out, it, fd) : 1;
 }
 
 static int make_special(struct replay *p, const struct output *out, struct item *it)
@@ -160,7 +160,7 @@ static int prepare_one(struct replay *p, size_t i)
 	if (first)
 		return make_link(p, out, first, &p->items[i]);
 	if (out->now.type == OUT_FILE)
-		return make_file(p, out, &p->items[i]);
+		return make_file(p, out, &p->items[i], p->places[i].action == PLACE_WRITE);
 	if (out->now.type == OUT_LINK || out->now.type == OUT_FIFO)
 		return make_special(p, out, &p->items[i]);
 	return 1;

@@ -370,7 +370,7 @@ class Case:
         self.touched |= {p for p in set(got.tree) | set(world) if got.tree.get(p) != world.get(p)} | notes.own
 
     def step(self, event, number):
-        """Carry out a run: what it was (hit, miss, uncached; wrong, missed, noise, unstored), and why."""
+        """Carry out a run: what it was (hit, miss, uncached; wrong, missed, noise, accused, unstored), and why."""
         world = self.before[number] = snap(self.top)
         conf, big = self.conf_of(event), big_times(self.top, world)
         stamps = changed_at(self.top, world)
@@ -410,7 +410,8 @@ class Case:
         if (same or could) and not asked and not elsewhere:
             return 'missed' if same else 'could', f'{rep["reason"]} (stored: {rep["stored"]})'
         if not rep['stored'] and not asked and '--read-only' not in event['options']:
-            return 'unstored', str(rep['reason'])
+            # Nobody else is there.
+            return 'accused' if 'another process' in str(rep['reason']) and not blind else 'unstored', str(rep['reason'])
         return rep['result'], ''
 
     # ---- all of it ----

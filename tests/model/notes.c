@@ -15,11 +15,15 @@ static int log_fd = -1;
 
 void notes_open(const char *file)
 {
-	log_fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+
+	/* Not 0, where that is free: what a script reads from there must be the same without a log. */
+	log_fd = fcntl(fd, F_DUPFD_CLOEXEC, 100);
 	if (log_fd < 0) {
 		perror(file);
 		exit(98);
 	}
+	close(fd);
 }
 
 void notes_close(void)

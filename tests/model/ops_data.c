@@ -400,7 +400,7 @@ static int op_fstat(char **w)
 /* A script of the world. */
 static int op_exec(char **w)
 {
-	int status;
+	int status, code = 0, p[2];
 	pid_t pid;
 
 	/* A file that is open for writing cannot be executed; the view does not know that it is. */
@@ -410,17 +410,29 @@ static int op_exec(char **w)
 		slots[i] = -1;
 	}
 	note_name('P', w[1]);
-	note_followed('C', w[1]);
-	note_name('P', "a"); /* which the scripts of the worlds read */
-	note_followed('C', "a");
+	if (pipe2(p, O_CLOEXEC) < 0)
+		abort();
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
 		execl(w[1], w[1], w[2], NULL);
-		_exit(100 + (errno & 31));
+		code = errno;
+		if (write(p[1], &code, sizeof(code)) != sizeof(code))
+			abort();
+		_exit(100 + (code & 31));
 	}
+	close(p[1]);
+	if (pid > 0 && read(p[0], &code, sizeof(code)) < 0)
+		abort();
+	close(p[0]);
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		return -1;
+	if (code != ENOENT && code != ENOTDIR && code != EACCES && code != ELOOP)
+		note_followed('C', w[1]);
+	if (!code) { /* the scripts of the worlds read it */
+		note_name('P', "a");
+		note_followed('C', "a");
+	}
 	see_number(status);
 	return WEXITSTATUS(status);
 }

@@ -19,6 +19,8 @@ were when it was recorded; and each of them must be absent, as then, as left the
     wrong      something differs: the test fails
     noise      mlfs complained: the test fails
     missed     the world, stdin and options were those of a recorded run, and yet the step ran: the test fails
+    accused    the step ran and was not recorded, since "another process" is said to have changed something, and there
+               is none: the test fails
     could      only outputs were others, as the rule allows, and yet the step ran: counted
     blind      the same, or missed, by an ordinary user, who may not read something of the world: counted
     unstored   the step ran and was not recorded: counted with the reason
@@ -41,7 +43,7 @@ from minimise import Minimiser, carry_out
 from tree import snap
 
 RUNS_A_CASE = 10
-FAILURES = ('wrong', 'noise', 'missed')
+FAILURES = ('wrong', 'noise', 'missed', 'accused')
 
 
 def random_events(rng, case, n_scripts):
@@ -145,7 +147,7 @@ def main():
         for results, texts in pool.imap_unordered(job, ((o, n) for n in numbers)):
             for what, text in results:
                 count[what] += 1
-                if what in ('missed', 'unstored', 'noise', 'could', 'blind'):
+                if what in ('missed', 'unstored', 'accused', 'noise', 'could', 'blind'):
                     why[f'{what}: {plain(text)}'] += 1
             for text in texts:
                 print(text, flush=True)

@@ -541,6 +541,8 @@ static void test_parents(void **state)
 static void test_other_names(void **state)
 {
 	struct made m = begin();
+	struct decision d;
+	struct err e = {0};
 	struct output *o;
 
 	(void)state;
@@ -564,7 +566,21 @@ static void test_other_names(void **state)
 	assert_text("name", "second");
 	assert_int_equal(look("name").st_ino, look("out").st_ino);
 
+	o->now.mode = 0; /* not even for its owner */
+	store(&m);
+	drop("name");
 	put("out", "first", 0644);
+	link_name("out", "name");
+	want_hit(&d);
+	assert_int_equal(replay_outputs(cache, &d, &e), 1);
+	decision_free(&d);
+	assert_int_equal(look("name").st_mode, S_IFREG);
+	drop("name");
+	drop("out");
+	o->now.mode = 0644;
+
+	put("out", "first", 0644);
+	link_name("out", "name");
 	o->spilled = true;
 	o->in_place = false;
 	store(&m);

@@ -251,8 +251,11 @@ static void untraced_and_ignored(void **state)
 	struct err e = {0};
 	struct trace *t = trace_new(&o, &e);
 	auto_free char *below = xasprintf("%s/x", cache), *beside = xasprintf("%sx", cache);
+	auto_close int fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct trace_path *dir;
 
 	assert_non_null(t);
+	dir = trace_get(t, w->dir, strlen(w->dir));
 	assert_null(trace_get(t, cache, strlen(cache)));
 	assert_null(trace_get(t, below, strlen(below)));
 	assert_null(trace_get(t, "/a/b.log", 8));
@@ -260,6 +263,16 @@ static void untraced_and_ignored(void **state)
 	trace_looked(t, NULL, NULL, 0, 0);
 	trace_read(t, NULL);
 	trace_change(t, NULL, CHANGE_PART);
+
+	/* What is ignored may come and go in a directory that is listed. */
+	put(w, "a.log", "");
+	trace_list(t, dir, fd);
+	put(w, "b.log", "");
+	trace_list(t, dir, fd);
+	assert_null(trace_spoiled(t));
+	put(w, "c", "");
+	trace_list(t, dir, fd);
+	assert_non_null(trace_spoiled(t));
 	trace_free(t);
 }
 
