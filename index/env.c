@@ -23,17 +23,18 @@
 #ifndef MAP_MIN			  /* tests choose a small one */
 #define MAP_MIN ((size_t)1 << 30) /* address space only: the file grows by what is written */
 #endif
-#define MAP_SPARE   ((size_t)64 << 20) /* what is asked for where address space is limited */
-#define MAP_MAX	    ((size_t)1 << 42)
-#define MAX_READERS 512
-#define MAX_TRIES   8 /* other processes may grow the map between our steps, but not for ever */
-#define GUARD	    8
-#define NO_DBI	    ((MDB_dbi)-1)
+#define MAP_SPARE    ((size_t)64 << 20) /* what is asked for where address space is limited */
+#define MAP_MAX	     ((size_t)1 << 42)
+#define MAX_READERS  512
+#define MAX_TRIES    8 /* other processes may grow the map between our steps, but not for ever */
+#define GUARD	     8
+#define NO_DBI	     ((MDB_dbi)-1)
+#define LATER_TABLES (1u << TAB_IO | 1u << TAB_NOTE)
 
 static const char *const tab_names[TAB_COUNT] = {
 	[TAB_OBJECT] = "object", [TAB_RESULT] = "result", [TAB_PATH_SET] = "path-set",
 	[TAB_STEP] = "step",	 [TAB_LEFT] = "left",	  [TAB_DIGEST] = "digest",
-	[TAB_USED] = "used",
+	[TAB_USED] = "used",	 [TAB_IO] = "io",	  [TAB_NOTE] = "note",
 };
 
 struct kv_txn {
@@ -298,7 +299,8 @@ bool kv_tables_whole(struct kv_txn *t)
 	MDB_val k, v;
 	MDB_cursor *c;
 	MDB_dbi names;
-	unsigned known = 0;
+	unsigned known = 0; /* a bit each */
+	enum tab tab;
 	int rc = mdb_dbi_open(t->txn, NULL, 0, &names);
 
 	if (rc == 0)
@@ -306,12 +308,21 @@ bool kv_tables_whole(struct kv_txn *t)
 	if (rc)
 		return false;
 	while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0)
-		if (kv_table((struct kv_val){k.mv_data, k.mv_size}) == TAB_COUNT)
+		if ((tab = kv_table((struct kv_val){k.mv_data, k.mv_size})) == TAB_COUNT)
 			break;
 		else
-			known++;
+			known |= 1u << tab;
 	mdb_cursor_close(c);
-	return rc == MDB_NOTFOUND && known == TAB_COUNT;
+	return rc == MDB_NOTFOUND && (known | LATER_TABLES) == (1u << TAB_COUNT) - 1;
+}
+
+uint64_t kv_count(struct kv_txn *t, enum tab tab)
+{
+	MDB_stat st;
+
+	if (t->kv->dbi[tab] == NO_DBI || mdb_stat(t->txn, t->kv->dbi[tab], &st) != 0)
+		return 0;
+	return st.ms_entries;
 }
 
 static MDB_val val_of(const void *p, size_t n)

@@ -22,6 +22,9 @@ enum tab {
 	TAB_LEFT,   /* what a recorded step left at a path -> when */
 	TAB_DIGEST, /* device, inode -> size, times, fingerprint */
 	TAB_USED,   /* input key -> when it was last used */
+	/* Not in caches of the first mlfs; no lookup needs them. */
+	TAB_IO,	  /* input key -> path set id, hashes of its outputs (io.c) */
+	TAB_NOTE, /* what explains: names of listings, descriptions of steps, filters (notes.c) */
 	TAB_COUNT
 };
 
@@ -64,6 +67,8 @@ int kv_each(struct kv_txn *t, enum tab tab, const void *start, size_t nstart,
 	    int (*fn)(void *arg, struct kv_val key, struct kv_val value), void *arg,
 	    struct err *e) must_check;
 
+/* How many records a table has. */
+uint64_t kv_count(struct kv_txn *t, enum tab tab);
 /* Are the tables those that there should be, by their names? */
 bool kv_tables_whole(struct kv_txn *t);
 /* A value with its guard: is it whole? Then *ret is without. */

@@ -54,7 +54,8 @@ static void forget(struct fsck *f)
 	f->n_problems = kept;
 	for (size_t i = 0; i < f->n_results; i++)
 		free(f->results[i].name);
-	f->n_objects = f->n_wanted = f->n_results = f->n_sets = f->used.len = 0;
+	f->n_objects = f->n_wanted = f->n_results = f->n_sets = f->n_notes = 0;
+	f->used.len = f->io.len = f->listings.len = f->steps.len = 0;
 	f->disordered = false;
 	*f->n = (struct fsck_counts){0};
 }
@@ -72,7 +73,11 @@ static void fsck_free(struct fsck *f)
 	free(f->wanted);
 	free(f->results);
 	free(f->sets);
+	free(f->notes);
 	buf_free(&f->used);
+	buf_free(&f->io);
+	buf_free(&f->listings);
+	buf_free(&f->steps);
 }
 
 /* ---- version ---- */
@@ -289,7 +294,7 @@ static int delete_in(void *arg, struct kv_txn *t, struct err *e)
 			r = kv_del(t, p->tab, p->key, p->nkey, e);
 		p->mended = r > 0;
 		if (r >= 0 && p->tab == TAB_RESULT)
-			r = kv_del(t, TAB_USED, p->key, p->nkey, e);
+			r = result_delete(t, (const struct fp *)p->key, e);
 	}
 	return r < 0 ? r : 0;
 }

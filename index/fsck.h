@@ -61,6 +61,12 @@ struct set { /* a path set */
 	bool used;
 };
 
+struct note { /* in TAB_NOTE */
+	uint8_t kind;
+	struct fp of;
+	uint64_t bytes;
+};
+
 struct fsck {
 	const char *dir;
 	const struct fsck_options *o;
@@ -87,7 +93,10 @@ struct fsck {
 	size_t n_results, cap_results;
 	struct set *sets;
 	size_t n_sets, cap_sets;
-	struct buf used; /* input keys of TAB_USED */
+	struct buf used, io; /* input keys of TAB_USED and TAB_IO */
+	struct note *notes;
+	size_t n_notes, cap_notes;
+	struct buf listings, steps; /* fingerprints that results refer to */
 };
 
 /* Grow a vector for one more. */

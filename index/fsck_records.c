@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fsck.h"
+#include "notes.h"
 
 #define FP_SIZE	 sizeof(struct fp)
 #define OID_SIZE sizeof(struct oid)
@@ -16,11 +17,13 @@ static const char *const names[TAB_COUNT] = {
 	[TAB_LEFT] = "record of what was left",
 	[TAB_DIGEST] = "digest",
 	[TAB_USED] = "time of use",
+	[TAB_IO] = "row of outputs",
+	[TAB_NOTE] = "note",
 };
 static const size_t key_sizes[TAB_COUNT] = {
 	[TAB_OBJECT] = OID_SIZE, [TAB_RESULT] = FP_SIZE, [TAB_PATH_SET] = FP_SIZE,
 	[TAB_STEP] = FP_SIZE,	 [TAB_LEFT] = 24,	 [TAB_DIGEST] = FP_SIZE,
-	[TAB_USED] = FP_SIZE,
+	[TAB_USED] = FP_SIZE,	 [TAB_IO] = FP_SIZE,	 [TAB_NOTE] = NOTE_KEY_SIZE,
 };
 
 bool fsck_fits(enum tab tab, struct kv_val key)
@@ -76,6 +79,16 @@ static const char *look_at_result(struct fsck *f, struct kv_val key, struct kv_v
 	for (size_t i = 0; i < r->n_outputs; i++)
 		if (r->outputs[i].now.type == OUT_FILE)
 			add_wanted(f, &r->outputs[i].oid, r->outputs[i].now.size, "an output");
+	for (size_t i = 0; i < r->n_states; i++) {
+		struct state_parts s;
+
+		if (state_parse(r->states[i].data, r->states[i].len, &s) < 0)
+			continue; /* the key says what it has to */
+		if (s.has_list)
+			buf_add(&f->listings, &s.list, FP_SIZE);
+		state_parts_free(&s);
+	}
+	buf_add(&f->steps, &r->step_key, FP_SIZE);
 	j.key = r->input_key;
 	j.path_set = r->path_set_id;
 	j.n_states = r->n_states;
@@ -125,6 +138,20 @@ static const char *look_at_step(struct fsck *f, struct kv_val key, struct kv_val
 	return NULL;
 }
 
+static const char *look_at_note(struct fsck *f, struct kv_val key, struct kv_val v)
+{
+	const uint8_t *k = key.p;
+	const char *wrong = note_wrong(key, v);
+	struct note n = {.kind = k[0], .bytes = v.n};
+
+	if (wrong)
+		return wrong;
+	memcpy(n.of.b, k + 1, FP_SIZE);
+	fsck_grow(f->notes, f->n_notes, f->cap_notes);
+	f->notes[f->n_notes++] = n;
+	return NULL;
+}
+
 static const char *look_at(struct fsck *f, enum tab tab, struct kv_val key, struct kv_val v)
 {
 	switch (tab) {
@@ -139,6 +166,11 @@ static const char *look_at(struct fsck *f, enum tab tab, struct kv_val key, stru
 	case TAB_USED:
 		buf_add(&f->used, key.p, FP_SIZE);
 		return v.n == 8 ? NULL : "it makes no sense";
+	case TAB_IO:
+		buf_add(&f->io, key.p, FP_SIZE);
+		return io_whole(v) ? NULL : "it makes no sense";
+	case TAB_NOTE:
+		return look_at_note(f, key, v);
 	case TAB_LEFT:
 		return v.n == 8 ? NULL : "it makes no sense";
 	case TAB_DIGEST:
@@ -291,6 +323,33 @@ static void note_object(struct fsck *f, const struct known *o)
 	p->bytes = o->size;
 }
 
+static bool has_fp(const struct buf *sorted, const struct fp *fp)
+{
+	return sorted->len &&
+	       bsearch(fp, sorted->data, sorted->len / FP_SIZE, FP_SIZE, by_fp) != NULL;
+}
+
+static void look_for_use(struct fsck *f, const struct note *n)
+{
+	const struct set key = {.id = n->of};
+	uint8_t bytes[NOTE_KEY_SIZE];
+	bool used = true;
+
+	if (n->kind == NOTE_LISTING)
+		used = has_fp(&f->listings, &n->of);
+	else if (n->kind == NOTE_STEP)
+		used = has_fp(&f->steps, &n->of);
+	else if (n->kind == NOTE_PATHS)
+		used = f->n_sets &&
+		       bsearch(&key, f->sets, f->n_sets, sizeof(*f->sets), by_fp) != NULL;
+	if (used)
+		return;
+	note_key((enum note_kind)n->kind, &n->of, bytes);
+	note_record(f, false, TAB_NOTE, (struct kv_val){bytes, sizeof(bytes)}, 0,
+		    "what it tells of is gone")
+		->bytes = n->bytes;
+}
+
 /* What a step is about to refer to is not left over: it is young, or nobody has the cache open. */
 static void note_left_over(struct fsck *f)
 {
@@ -308,6 +367,13 @@ static void note_left_over(struct fsck *f)
 			(void)note_record(f, false, TAB_PATH_SET,
 					  (struct kv_val){f->sets[i].id.b, FP_SIZE}, 0,
 					  "no result refers to it");
+	for (size_t i = 0; i < f->io.len; i += FP_SIZE)
+		if (!has_result(f, f->io.data + i))
+			(void)note_record(f, false, TAB_IO,
+					  (struct kv_val){f->io.data + i, FP_SIZE}, 0,
+					  "its result is gone");
+	for (size_t i = 0; i < f->n_notes; i++)
+		look_for_use(f, &f->notes[i]);
 	for (size_t i = 0; i < f->used.len; i += FP_SIZE)
 		if (!has_result(f, f->used.data + i))
 			(void)note_record(f, false, TAB_USED,
@@ -325,6 +391,10 @@ void fsck_references(struct fsck *f)
 		judge(f, &f->results[i]);
 	if (f->n_results)
 		qsort(f->results, f->n_results, sizeof(*f->results), by_fp);
+	if (f->listings.len)
+		qsort(f->listings.data, f->listings.len / FP_SIZE, FP_SIZE, by_fp);
+	if (f->steps.len)
+		qsort(f->steps.data, f->steps.len / FP_SIZE, FP_SIZE, by_fp);
 	note_left_over(f);
 	f->n->objects = f->n_objects;
 }

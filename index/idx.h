@@ -54,9 +54,16 @@ size_t uses_record_at(const uint8_t *p, size_t left);
 #define STAMP_SLOT_SIZE 128
 bool stamps_slot_whole(const uint8_t *b);
 
+/* state.c: fingerprint of a listing ("tname", sorted) without the excluded names (sorted); and the walk through both: is this
+ * name excluded? *at is 0 at first. */
+struct fp list_fp(char *const *list, size_t n, char *const *excluded, size_t n_excluded);
+bool list_skips(char *const *excluded, size_t n, size_t *at, const char *name);
+
 /* results.c: put id first in the step's list of path sets; add: also when it is not in it yet. */
 int step_promote(struct kv_txn *t, const struct fp *step_key, const struct fp *id, bool add,
 		 struct err *e) must_check;
+/* Delete a result with all that is kept of it alone. 1: it was there. The only place where results are deleted. */
+int result_delete(struct kv_txn *t, const struct fp *key, struct err *e) must_check;
 /* Is this key in TAB_STEP that of a step? (There are keys of other lists.) */
 bool is_step(struct kv_txn *t, const struct fp *key);
 

@@ -173,6 +173,25 @@ enum obs {
 int state_of(struct idx *x, const char *path, unsigned kinds, const struct stat *st, int st_err,
 	     const struct fp *digest, char *const *excluded, size_t n_excluded,
 	     struct buf *out) must_check;
+/* state_parse.c: what a state says. */
+struct state_parts {
+	char type; /* 'a': nothing there; 'E': lstat failed with err; else one of f d l p s c b */
+	int err;
+	bool has_mode, has_owner, has_rights, has_size, has_content, has_mtime, has_rdev, has_list,
+		has_xattrs;
+	mode_t mode; /* 07777 bits */
+	uid_t uid;
+	gid_t gid;
+	uint8_t rights; /* of somebody else's: what the user may do, rwx */
+	uint64_t size;
+	struct fp content;
+	int64_t mtime_ns;
+	uint64_t rdev;
+	char *target; /* of a link, or NULL */
+	struct fp list, xattrs;
+};
+int state_parse(const void *p, size_t n, struct state_parts *ret) must_check; /* -EBADMSG */
+void state_parts_free(struct state_parts *s);
 /* The same from facts gathered earlier instead of from the file system (what the trace saw first).
  * list: the names with their types as "tname" (t one of f d l p s c b), sorted by name. xattrs: see
  * xattr_blob. */
@@ -303,6 +322,16 @@ struct result {
 	 * malloc'ed */
 	struct buf *states;
 	size_t n_states;
+	/* Only for idx_result_put, which keeps them beside the record: what is in the directories listed, and the bytes that
+	 * the step key is the hash of. May be missing. */
+	struct names_kept *listings;
+	size_t n_listings;
+	struct buf description;
+};
+/* The names in a directory, in bytes of their own, by the fingerprint that its state has. */
+struct names_kept {
+	struct fp fp;
+	struct buf names;
 };
 void result_free(struct result *r); /* frees the members and r */
 void left_free(struct left *l);
@@ -405,6 +434,48 @@ int idx_run_add(struct idx *x, const struct run *r, struct err *e) must_check;
  * kept. */
 int idx_runs(struct idx *x, int (*fn)(void *arg, const struct run *r), void *arg,
 	     struct err *e) must_check;
+
+/* ---- notes.c: what is kept to explain results; no lookup needs it, and it may be missing ---- */
+
+/* The names of a directory ("tname", sorted by name) without the excluded ones, to be kept. False: too many. */
+bool names_make(char *const *list, size_t n, char *const *excluded, size_t n_excluded,
+		struct names_kept *ret) must_check;
+/* The names under the fingerprint of a state. 1 and *ret (caller: strv_free), 0: not kept. */
+int idx_listing_get(struct idx *x, const struct fp *fp, char ***ret, size_t *ret_n,
+		    struct err *e) must_check;
+/* The bytes that a step key is made of (result.description), appended to ret. 1, 0: not kept. */
+int idx_description_get(struct idx *x, const struct fp *step_key, struct buf *ret,
+			struct err *e) must_check;
+/* The keys of steps of this name, that stored a result last first; as idx_step_results. */
+int idx_steps_named(struct idx *x, const char *name, struct fp **ret, size_t *ret_n,
+		    struct err *e) must_check;
+
+/* ---- io.c: which results left a content or a path, which looked at a path ---- */
+
+struct io;
+/* Reads a row of each result (100,000 in some 20 ms). Use it for several questions. */
+int idx_io_open(struct idx *x, struct io **ret, struct err *e) must_check;
+void idx_io_close(struct io *io);
+/* Calls fn for each output with this content, or at this path, that its result made; r and o are borrowed. Stops when fn
+ * returns non-zero, and returns that. */
+int idx_io_made(struct io *io, const struct fp *content,
+		int (*fn)(void *arg, const struct result *r, const struct output *o), void *arg,
+		struct err *e) must_check;
+int idx_io_left(struct io *io, const char *path,
+		int (*fn)(void *arg, const struct result *r, const struct output *o), void *arg,
+		struct err *e) must_check;
+
+/* The results that looked at a path (absolute), or have it among their outputs. */
+struct idx_touching;
+int idx_results_reading(struct idx *x, const char *path, struct idx_touching **ret,
+			struct err *e) must_check;
+int idx_results_writing(struct idx *x, const char *path, struct idx_touching **ret,
+			struct err *e) must_check;
+/* There are none: nothing needs to be asked. */
+bool idx_touching_none(const struct idx_touching *t);
+/* Is this result one of them? What is costly to tell is told once. */
+bool idx_touching_has(struct idx_touching *t, const struct fp *input_key);
+void idx_touching_free(struct idx_touching *t);
 
 /* ---- find.c ---- */
 

@@ -49,6 +49,10 @@ void result_free(struct result *r)
 	for (size_t i = 0; r->states && i < r->n_states; i++)
 		buf_free(&r->states[i]);
 	free(r->states);
+	for (size_t i = 0; i < r->n_listings; i++)
+		buf_free(&r->listings[i].names);
+	free(r->listings);
+	buf_free(&r->description);
 	free(r);
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "notes.h"
 #include "objects.h"
 #include "record.h"
 
@@ -311,6 +312,7 @@ int idx_result_get_brief(struct idx *x, const struct fp *input_key, struct resul
 struct put {
 	struct idx *x;
 	const struct result *r;
+	const struct path_set *s;
 	struct buf result, path_set, uses;
 };
 
@@ -384,12 +386,16 @@ static int put_in(void *arg, struct kv_txn *t, struct err *e)
 		r = step_promote(t, &results, &p->r->input_key, true, e);
 	if (r >= 0)
 		r = put_used(t, &p->r->input_key, p->r->stored_ns, e);
+	if (r >= 0)
+		r = io_put(t, p->r, e);
+	if (r >= 0)
+		r = notes_put(t, p->r, p->s, e);
 	return r < 0 ? r : put_lefts(t, p->r->outputs, p->r->n_outputs, p->r->stored_ns, e);
 }
 
 int idx_result_put(struct idx *x, const struct result *r, const struct path_set *s, struct err *e)
 {
-	auto_put struct put p = {.x = x, .r = r};
+	auto_put struct put p = {.x = x, .r = r, .s = s};
 	int k = encode_put(&p, s, e);
 
 	if (k < 0)
@@ -407,12 +413,18 @@ int idx_result_touch(struct idx *x, const struct result *r, struct err *e)
 	return x->read_only ? 0 : uses_add(x, r, e);
 }
 
-static int drop_in(void *arg, struct kv_txn *t, struct err *e)
+int result_delete(struct kv_txn *t, const struct fp *key, struct err *e)
 {
-	const struct fp *key = arg;
 	int r = kv_del(t, TAB_USED, key->b, ID_SIZE, e);
 
+	if (r >= 0)
+		r = kv_del(t, TAB_IO, key->b, ID_SIZE, e);
 	return r < 0 ? r : kv_del(t, TAB_RESULT, key->b, ID_SIZE, e);
+}
+
+static int drop_in(void *arg, struct kv_txn *t, struct err *e)
+{
+	return result_delete(t, arg, e);
 }
 
 int idx_result_drop(struct idx *x, const struct fp *input_key, struct err *e)

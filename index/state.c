@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "index.h"
+#include "idx.h"
 
 static char type_char(mode_t mode)
 {
@@ -40,18 +40,23 @@ static char type_char(mode_t mode)
 
 /* ---- the encoder ---- */
 
+bool list_skips(char *const *excluded, size_t n, size_t *at, const char *name)
+{
+	int order = 1;
+
+	while (*at < n && (order = strcmp(excluded[*at], name)) < 0)
+		++*at;
+	return *at < n && order == 0;
+}
+
 /* The fingerprint of a listing without the excluded names; both are sorted, so one walk does. */
-static struct fp list_fp(char *const *list, size_t n, char *const *excluded, size_t n_excluded)
+struct fp list_fp(char *const *list, size_t n, char *const *excluded, size_t n_excluded)
 {
 	struct fp_state *s = fp_begin();
 	size_t j = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		int order = 1;
-
-		while (j < n_excluded && (order = strcmp(excluded[j], list[i] + 1)) < 0)
-			j++;
-		if (j < n_excluded && order == 0)
+		if (list_skips(excluded, n_excluded, &j, list[i] + 1))
 			continue;
 		fp_update(s, list[i], strlen(list[i]) + 1); /* the NUL keeps names apart */
 	}

@@ -162,6 +162,7 @@ static void describe(struct work *w)
 	r->wall_ns = c->out->wall_ns;
 	r->stored_ns = now_ns();
 	r->strict = c->opts->strict;
+	buf_add(&r->description, c->step->description.data, c->step->description.len);
 }
 
 /* The key of a run that read from stdin: what it read counts. */

@@ -269,8 +269,20 @@ static int read_link(struct work *w, struct trace_path *p)
 	return 0;
 }
 
+/* For `explain`, which names what came and went. */
+static void keep_listing(struct result *r, char *const *list, size_t n, char *const *excluded,
+			 size_t n_excluded)
+{
+	struct names_kept l;
+
+	if (!names_make(list, n, excluded, n_excluded, &l))
+		return;
+	r->listings = xrealloc(r->listings, (r->n_listings + 1) * sizeof(*r->listings));
+	r->listings[r->n_listings++] = l;
+}
+
 /* state_of_facts with the listing set right. */
-static void state_of_listed(const struct work *w, const struct trace_path *p, unsigned kinds,
+static void state_of_listed(struct work *w, const struct trace_path *p, unsigned kinds,
 			    struct facts *f, char *const *excluded, size_t n_excluded,
 			    struct buf *state)
 {
@@ -282,6 +294,8 @@ static void state_of_listed(const struct work *w, const struct trace_path *p, un
 		f->n_list = n;
 	}
 	state_of_facts(kinds, f, excluded, n_excluded, state);
+	if (kinds & OBS_LIST && S_ISDIR(f->mode))
+		keep_listing(w->r, list, n, excluded, n_excluded);
 	strv_free(list, n);
 }
 

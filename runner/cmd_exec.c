@@ -425,10 +425,8 @@ static int describe(struct exec *x, struct err *e)
 				  stdin_file_off(x->in), &x->step, e);
 	if (r == 0)
 		r = inherited_open(x->o.argv, &x->passed, &passed, e);
-	if (r == 0 && passed.len) {
-		buf_add(&passed, &x->step.key, sizeof(x->step.key));
-		x->step.key = fp_of(passed.data, passed.len);
-	}
+	if (r == 0 && passed.len)
+		step_passes(&x->step, &passed);
 	return r;
 }
 

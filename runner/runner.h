@@ -76,10 +76,14 @@ struct step {
 	char *env_note; /* the variables in the key, "NAME=VALUE\n" sorted */
 	bool tty_out, tty_err;
 	bool merged; /* stdout and stderr are the same open file or terminal */
+	struct buf
+		description; /* what the key is the hash of: n, what descriptors were passed; then the rest */
 };
 /* Describe what is about to run. The command's environment is the caller's; env rules only shape the key. */
 int step_describe(const struct exec_opts *o, enum stdin_type in, const struct fp *stdin_file_fp,
 		  int64_t stdin_off, struct step *ret, struct err *e) must_check;
+/* What descriptors the caller passes on (inherited.h) counts as well. */
+void step_passes(struct step *s, const struct buf *passed);
 void step_free(struct step *s);
 /* A path as it is said to people who are in cwd (NULL: nowhere): relative when below. Points into path, or is ".". */
 const char *shown_path(const char *cwd, const char *path);

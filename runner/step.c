@@ -477,9 +477,23 @@ int step_describe(const struct exec_opts *o, enum stdin_type in, const struct fp
 	}
 	put_stdin(&b, in, stdin_file_fp_, stdin_off);
 	s.key = fp_of(b.data, b.len);
+	buf_varint(&s.description, 0);
+	buf_add(&s.description, b.data, b.len);
 	s.name = o->name ? xstrdup(o->name) : step_default_name(o->argv);
 	*ret = s;
 	return 0;
+}
+
+void step_passes(struct step *s, const struct buf *passed)
+{
+	auto_buf struct buf b = {0}, was = s->description;
+
+	buf_add(&b, passed->data, passed->len);
+	buf_add(&b, &s->key, sizeof(s->key));
+	s->key = fp_of(b.data, b.len);
+	s->description = (struct buf){0};
+	buf_bytes(&s->description, passed->data, passed->len);
+	buf_add(&s->description, was.data + 1, was.len - 1); /* without its 0 */
 }
 
 void step_free(struct step *s)
@@ -489,6 +503,7 @@ void step_free(struct step *s)
 	free(s->cwd);
 	free(s->name);
 	free(s->env_note);
+	buf_free(&s->description);
 	*s = (struct step){0};
 }
 

@@ -54,6 +54,8 @@ static struct result *result_of(unsigned n, const struct path_set *s)
 
 static void fill(struct idx *x)
 {
+	static char *const names[] = {(char *)"da", (char *)"fb"};
+
 	for (unsigned n = 0; n < N_RESULTS; n++) {
 		struct path_set s = sample_set(n);
 		uint8_t b[BIG];
@@ -67,6 +69,10 @@ static void fill(struct idx *x)
 		object_bytes(n, true, b);
 		assert_ok(store_put_mem(x, b, BIG, &big_oid[n], &the_err));
 		r = result_of(n, &s);
+		buf_str(&r->description, "sh -c x");
+		r->listings = xcalloc(1, sizeof(*r->listings));
+		assert_true(names_make(names, 2, NULL, 0, &r->listings[0]));
+		r->n_listings = 1;
 		assert_ok(idx_result_put(x, r, &s, &the_err));
 		assert_ok(idx_run_add(x, &run, &the_err));
 		assert_ok(idx_stamp_put(x, &key, &stamp, &the_err));

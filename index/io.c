@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * io.c - which results left a content or a path, and which looked at a path.
+ *
+ * A result has one row: its path set, and for each output 4 bytes of hashes of its content and of its path. So storing a
+ * result costs one put, however many outputs it has, and who asks reads all rows (some 100,000 in 20 ms) and then the few results
+ * that may be meant. Results without a row, of an older mlfs, are looked at themselves.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "notes.h"
+#include "record.h"
+
+#define ID_SIZE	   sizeof(struct fp)
+#define OUT_SIZE   8 /* of one output in a row */
+#define IO_VERSION 1
+#define HEAD_SIZE  (1 + ID_SIZE)
+
+static uint32_t content_hash(const struct fp *fp)
+{
+	uint32_t v;
+
+	memcpy(&v, fp->b, sizeof(v)); /* a hash already; compared on the same machine only */
+	return v;
+}
+
+static uint32_t path_hash(const char *path)
+{
+	return (uint32_t)xxh64_of(path, strlen(path));
+}
+
+/* Has this result made what is there, so that it says whence the file came? */
+static bool is_work(const struct output *o)
+{
+	return !o->untouched && !o->as_before;
+}
+
+static bool is_made(const struct output *o)
+{
+	return o->now.type == OUT_FILE && !o->now.unknown && is_work(o);
+}
+
+void io_encode(const struct result *r, struct buf *out)
+{
+	buf_u8(out, IO_VERSION);
+	buf_add(out, r->path_set_id.b, ID_SIZE);
+	for (size_t i = 0; i < r->n_outputs; i++) {
+		const struct output *o = &r->outputs[i];
+
+		if (!is_work(o))
+			continue;
+		buf_u32(out, is_made(o) ? content_hash(&o->now.fp) : 0);
+		buf_u32(out, path_hash(o->path));
+	}
+}
+
+int io_put(struct kv_txn *t, const struct result *r, struct err *e)
+{
+	auto_buf struct buf b = {0};
+
+	io_encode(r, &b);
+	return kv_put(t, TAB_IO, r->input_key.b, ID_SIZE, b.data, b.len, e);
+}
+
+bool io_whole(struct kv_val v)
+{
+	return v.n >= HEAD_SIZE && (v.n - HEAD_SIZE) % OUT_SIZE == 0 &&
+	       *(const uint8_t *)v.p == IO_VERSION;
+}
+
+/* ---- reading all rows ---- */
+
+struct row {
+	struct fp key;	/* of the result */
+	struct fp set;	/* its path set */
+	uint32_t first; /* of its outputs in io.outs */
+	uint32_t n;
+};
+struct out {
+	uint32_t content, path;
+};
+
+struct io {
+	struct idx *x;
+	struct row *rows; /* sorted by key */
+	size_t n, cap;
+	struct out *outs;
+	size_t n_outs, cap_outs;
+	/* Outputs by their contents: `heads` by the low bits, then `next`. 0: none, else index + 1. */
+	uint32_t *heads, *next, mask;
+};
+
+static void add_row(struct io *io, const void *key, const struct kv_val *v)
+{
+	struct cur c = {(const uint8_t *)v->p + HEAD_SIZE, (const uint8_t *)v->p + v->n, false};
+	size_t n = (v->n - HEAD_SIZE) / OUT_SIZE;
+	struct row *row;
+
+	if (io->n == io->cap) {
+		io->cap = io->cap ? 2 * io->cap : 1024;
+		io->rows = xrealloc(io->rows, io->cap * sizeof(*io->rows));
+	}
+	if (io->n_outs + n > io->cap_outs) {
+		io->cap_outs = 2 * io->cap_outs + n + 1024;
+		io->outs = xrealloc(io->outs, io->cap_outs * sizeof(*io->outs));
+	}
+	row = &io->rows[io->n++];
+	row->first = (uint32_t)io->n_outs;
+	row->n = (uint32_t)n;
+	memcpy(row->key.b, key, ID_SIZE);
+	memcpy(row->set.b, (const uint8_t *)v->p + 1, ID_SIZE);
+	for (size_t i = 0; i < n; i++) {
+		uint32_t content = cur_u32(&c), path = cur_u32(&c);
+
+		io->outs[io->n_outs++] = (struct out){content, path};
+	}
+}
+
+static int see_row(void *arg, struct kv_val key, struct kv_val v)
+{
+	if (v.p && key.n == ID_SIZE && io_whole(v))
+		add_row(arg, key.p, &v);
+	return 0;
+}
+
+static int by_key(const void *a, const void *b)
+{
+	return memcmp(a, b, ID_SIZE);
+}
+
+static const struct row *find_row(const struct io *io, size_t n, const void *key)
+{
+	return n ? bsearch(key, io->rows, n, sizeof(*io->rows), by_key) : NULL;
+}
+
+struct missing {
+	struct io *io;
+	size_t had;
+};
+
+/* A result that an older mlfs stored. */
+static int see_result(void *arg, struct kv_val key, struct kv_val v)
+{
+	struct missing *m = arg;
+	auto_buf struct buf b = {0};
+	struct kv_val row;
+	struct result *r;
+
+	if (!v.p || key.n != ID_SIZE || find_row(m->io, m->had, key.p) ||
+	    result_decode_brief(v.p, v.n, &r) < 0)
+		return 0;
+	io_encode(r, &b);
+	result_free(r);
+	row = (struct kv_val){b.data, b.len};
+	add_row(m->io, key.p, &row);
+	return 0;
+}
+
+static int load(struct io *io, struct err *e)
+{
+	struct missing m = {.io = io};
+	struct kv_txn *t;
+	int r = kv_begin(io->x->kv, &t, e);
+
+	if (r < 0)
+		return r;
+	r = kv_each(t, TAB_IO, NULL, 0, see_row, io, e);
+	m.had = io->n;
+	if (r == 0 && kv_count(t, TAB_IO) < kv_count(t, TAB_RESULT)) {
+		r = kv_each(t, TAB_RESULT, NULL, 0, see_result, &m, e);
+		if (io->n > m.had)
+			qsort(io->rows, io->n, sizeof(*io->rows), by_key);
+	}
+	kv_end(io->x->kv);
+	return r;
+}
+
+static void by_contents(struct io *io)
+{
+	size_t size = 1024;
+
+	while (size < io->n_outs)
+		size *= 2;
+	io->mask = (uint32_t)(size - 1);
+	io->heads = xcalloc(size, sizeof(*io->heads));
+	io->next = xcalloc(io->n_outs + 1, sizeof(*io->next));
+	for (size_t i = 0; i < io->n_outs; i++) {
+		uint32_t *head = &io->heads[io->outs[i].content & io->mask];
+
+		io->next[i] = *head;
+		*head = (uint32_t)i + 1;
+	}
+}
+
+int idx_io_open(struct idx *x, struct io **ret, struct err *e)
+{
+	struct io *io = xcalloc(1, sizeof(*io));
+	int r;
+
+	io->x = x;
+	r = load(io, e);
+	if (r < 0) {
+		idx_io_close(io);
+		return r;
+	}
+	by_contents(io);
+	*ret = io;
+	return 0;
+}
+
+void idx_io_close(struct io *io)
+{
+	if (!io)
+		return;
+	free(io->rows);
+	free(io->outs);
+	free(io->heads);
+	free(io->next);
+	free(io);
+}
+
+/* The row that the i-th output belongs to. */
+static const struct row *row_of(const struct io *io, uint32_t i)
+{
+	for (size_t k = 0; k < io->n; k++)
+		if (i - io->rows[k].first < io->rows[k].n)
+			return &io->rows[k];
+	return NULL;
+}
+
+/* Results that a hash points to, checked. */
+static int ask(struct io *io, const struct row *row,
+	       int (*fn)(void *arg, const struct result *r, const struct output *o),
+	       bool (*wanted)(const void *what, const struct output *o), const void *what,
+	       void *arg, struct err *e)
+{
+	struct result *r;
+	int k = idx_result_get(io->x, &row->key, &r, e);
+
+	if (k <= 0)
+		return k; /* gone since */
+	k = 0;
+	for (size_t i = 0; k == 0 && i < r->n_outputs; i++)
+		if (is_work(&r->outputs[i]) && wanted(what, &r->outputs[i]))
+			k = fn(arg, r, &r->outputs[i]);
+	result_free(r);
+	return k;
+}
+
+static bool has_content(const void *what, const struct output *o)
+{
+	return is_made(o) && fp_eq(&o->now.fp, what);
+}
+
+static bool has_path(const void *what, const struct output *o)
+{
+	return strcmp(o->path, what) == 0;
+}
+
+int idx_io_made(struct io *io, const struct fp *content,
+		int (*fn)(void *arg, const struct result *r, const struct output *o), void *arg,
+		struct err *e)
+{
+	uint32_t hash = content_hash(content), i = io->heads[hash & io->mask];
+	const struct row *row, *last = NULL;
+	int r = 0;
+
+	for (; r == 0 && i; i = io->next[i - 1]) {
+		if (io->outs[i - 1].content != hash)
+			continue;
+		row = row_of(io, i - 1);
+		if (row && row != last)
+			r = ask(io, row, fn, has_content, content, arg, e);
+		last = row; /* one result's outputs follow each other */
+	}
+	return r;
+}
+
+int idx_io_left(struct io *io, const char *path,
+		int (*fn)(void *arg, const struct result *r, const struct output *o), void *arg,
+		struct err *e)
+{
+	uint32_t hash = path_hash(path);
+	int r = 0;
+
+	for (size_t k = 0; r == 0 && k < io->n; k++)
+		for (uint32_t i = 0; i < io->rows[k].n; i++)
+			if (io->outs[io->rows[k].first + i].path == hash) {
+				r = ask(io, &io->rows[k], fn, has_path, path, arg, e);
+				break;
+			}
+	return r;
+}
+
+/* ---- sets of results ---- */
+
+/* A path set that may have the path. */
+struct maybe {
+	struct fp id;
+	signed char sure; /* 1, -1: looked; 0: not yet */
+};
+
+struct idx_touching {
+	struct io *io;
+	char *path;
+	bool outputs;
+	struct maybe *sets; /* sorted */
+	size_t n_sets, cap_sets, n_filters;
+	struct maybe *results; /* those with the path among their outputs, perhaps; sorted */
+	size_t n_results;
+};
+
+static void add_maybe(struct idx_touching *t, const void *id)
+{
+	if (t->n_sets == t->cap_sets) {
+		t->cap_sets = t->cap_sets ? 2 * t->cap_sets : 64;
+		t->sets = xrealloc(t->sets, t->cap_sets * sizeof(*t->sets));
+	}
+	t->sets[t->n_sets] = (struct maybe){.sure = 0};
+	memcpy(t->sets[t->n_sets++].id.b, id, ID_SIZE);
+}
+
+/* Filters come in the order of their path sets. */
+static int see_filter(void *arg, struct kv_val key, struct kv_val v)
+{
+	struct idx_touching *t = arg;
+	const uint8_t *k = key.p;
+
+	if (key.n != NOTE_KEY_SIZE || k[0] != NOTE_PATHS)
+		return 1; /* past them */
+	t->n_filters++;
+	if (!v.p || paths_may_have(v, t->path))
+		add_maybe(t, k + 1);
+	return 0;
+}
+
+/* A path set without a filter, of an older mlfs. */
+struct unfiltered {
+	struct idx_touching *t;
+	struct kv_txn *txn;
+};
+
+static int see_set(void *arg, struct kv_val key, struct kv_val v)
+{
+	struct unfiltered *u = arg;
+	uint8_t note[NOTE_KEY_SIZE];
+	struct kv_val was;
+	struct fp id;
+
+	(void)v;
+	if (key.n != ID_SIZE)
+		return 0;
+	memcpy(id.b, key.p, ID_SIZE);
+	note_key(NOTE_PATHS, &id, note);
+	if (kv_get(u->txn, TAB_NOTE, note, sizeof(note), &was, NULL) == 0)
+		add_maybe(u->t, key.p);
+	return 0;
+}
+
+static int find_sets(struct idx_touching *t, struct err *e)
+{
+	static const struct fp zero;
+	struct unfiltered u = {.t = t};
+	uint8_t first[NOTE_KEY_SIZE];
+	struct idx *x = t->io->x;
+	int r = kv_begin(x->kv, &u.txn, e);
+
+	if (r < 0)
+		return r;
+	note_key(NOTE_PATHS, &zero, first);
+	r = kv_each(u.txn, TAB_NOTE, first, sizeof(first), see_filter, t, e);
+	if (r >= 0 && t->n_filters < kv_count(u.txn, TAB_PATH_SET))
+		r = kv_each(u.txn, TAB_PATH_SET, NULL, 0, see_set, &u, e);
+	kv_end(x->kv);
+	if (t->n_sets)
+		qsort(t->sets, t->n_sets, sizeof(*t->sets), by_key);
+	return r < 0 ? r : 0;
+}
+
+static void find_results(struct idx_touching *t)
+{
+	const struct io *io = t->io;
+	uint32_t hash = path_hash(t->path);
+	size_t cap = 0;
+
+	for (size_t k = 0; k < io->n; k++)
+		for (uint32_t i = 0; i < io->rows[k].n; i++) {
+			if (io->outs[io->rows[k].first + i].path != hash)
+				continue;
+			if (t->n_results == cap) {
+				cap = cap ? 2 * cap : 64;
+				t->results = xrealloc(t->results, cap * sizeof(*t->results));
+			}
+			t->results[t->n_results++] = (struct maybe){.id = io->rows[k].key};
+			break;
+		}
+}
+
+static int touching(struct idx *x, const char *path, bool outputs, struct idx_touching **ret,
+		    struct err *e)
+{
+	struct idx_touching *t = xcalloc(1, sizeof(*t));
+	int r;
+
+	t->path = xstrdup(path);
+	t->outputs = outputs;
+	r = idx_io_open(x, &t->io, e);
+	if (r == 0 && outputs)
+		find_results(t);
+	else if (r == 0)
+		r = find_sets(t, e);
+	if (r < 0) {
+		idx_touching_free(t);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+int idx_results_reading(struct idx *x, const char *path, struct idx_touching **ret, struct err *e)
+{
+	return touching(x, path, false, ret, e);
+}
+
+int idx_results_writing(struct idx *x, const char *path, struct idx_touching **ret, struct err *e)
+{
+	return touching(x, path, true, ret, e);
+}
+
+bool idx_touching_none(const struct idx_touching *t)
+{
+	return t->outputs ? !t->n_results : !t->n_sets;
+}
+
+static int is_it(void *arg, const char *path, unsigned kinds)
+{
+	(void)kinds;
+	return strcmp(path, arg) == 0;
+}
+
+static int found(void *arg, const struct result *r, const struct output *o)
+{
+	(void)arg;
+	(void)r;
+	(void)o;
+	return 1;
+}
+
+bool idx_touching_has(struct idx_touching *t, const struct fp *input_key)
+{
+	const struct row *row = find_row(t->io, t->io->n, input_key);
+	struct maybe *m = NULL;
+	struct err e;
+
+	if (row && t->outputs && t->n_results)
+		m = bsearch(input_key, t->results, t->n_results, sizeof(*m), by_key);
+	else if (row && !t->outputs && t->n_sets)
+		m = bsearch(&row->set, t->sets, t->n_sets, sizeof(*m), by_key);
+	if (!m)
+		return false;
+	if (!m->sure && t->outputs)
+		m->sure = ask(t->io, row, found, has_path, t->path, NULL, &e) > 0 ? 1 : -1;
+	else if (!m->sure)
+		m->sure = idx_path_set_each(t->io->x, &m->id, is_it, t->path, &e) > 0 ? 1 : -1;
+	return m->sure > 0;
+}
+
+void idx_touching_free(struct idx_touching *t)
+{
+	if (!t)
+		return;
+	idx_io_close(t->io);
+	free(t->path);
+	free(t->sets);
+	free(t->results);
+	free(t);
+}
