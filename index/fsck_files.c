@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* fsck_files.c - objects under cas/ (read and hashed by several threads), tmp/, lock/, the journals. */
 #include <dirent.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "fsck.h"
+#include "runs.h"
 
 #define PROGRESS_NS 100000000
 #define MAX_THREADS 16
@@ -400,14 +402,67 @@ static int check_stamps(struct fsck *f)
 	return 0;
 }
 
+/* Rows are what is made of the segment, up to where they say; they can be made again at any time. */
+static int check_rows(struct fsck *f, unsigned segment)
+{
+	char name[RUNS_NAME_SIZE], from[RUNS_NAME_SIZE];
+	auto_buf struct buf rows = {0}, journal = {0}, made = {0};
+	const struct rows_head *head;
+	ssize_t r;
+	bool mended;
+
+	runs_segment_name(name, RUNS_ROWS, segment);
+	runs_segment_name(from, RUNS_SEGMENT, segment);
+	r = read_journal(f, name, &rows);
+	if (r < 0 || !rows.len)
+		return (int)r; /* none yet */
+	r = read_journal(f, from, &journal);
+	if (r < 0)
+		return (int)r;
+	if (!journal.data) {
+		fsck_note(f, false, MEND_FILE, "file", name, "its runs are gone");
+		return 0;
+	}
+	head = (const struct rows_head *)rows.data;
+	if (rows_whole(rows.data, rows.len) && le64toh(head->covered) <= journal.len) {
+		rows_make(journal.data, (size_t)le64toh(head->covered), 0, &made);
+		if (made.len == rows.len && memcmp(made.data, rows.data, made.len) == 0)
+			return 0;
+	}
+	mended = f->o->repair && unlinkat(f->dirfd, name, 0) == 0;
+	fsck_note(f, true, mended ? MEND_DONE : MEND_NOT, "file", name,
+		  "it is not what its runs make; it will be made anew");
+	return 0;
+}
+
+static int check_segments(struct fsck *f)
+{
+	auto_free unsigned *v = NULL;
+	size_t n = 0;
+	int r = runs_segments(f->dirfd, true, &v, &n);
+
+	if (r < 0)
+		return err_set(f->e, r, "cannot read %s/index", f->dir);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		char name[RUNS_NAME_SIZE];
+
+		/* Before the segment is made anew, by which rows that fit it would fit no more. */
+		r = check_rows(f, v[i]);
+		runs_segment_name(name, RUNS_SEGMENT, v[i]);
+		if (r == 0)
+			r = check_journal(f, name, runs_record_at, &f->n->runs);
+	}
+	return r;
+}
+
 int fsck_journals(struct fsck *f)
 {
 	uint64_t uses = 0;
 	int r = check_journal(f, "index/uses", uses_record_at, &uses);
 
 	if (r == 0)
-		r = check_journal(f, "index/runs", runs_record_at, &f->n->runs);
+		r = check_journal(f, RUNS_ACTIVE, runs_record_at, &f->n->runs);
 	if (r == 0)
-		r = check_journal(f, "index/runs.1", runs_record_at, &f->n->runs);
+		r = check_segments(f);
 	return r < 0 ? r : check_stamps(f);
 }

@@ -19,6 +19,7 @@ struct idx {
 	struct objects *objects;
 	struct digests *digests;
 	atomic_uint temp_counter;
+	atomic_uint_least64_t put_bytes, new_bytes; /* of objects, since it was opened */
 };
 
 /* dir.c: a name under tmp/ that no one else takes: "tmp/<pid>-<counter>-<random>". */
@@ -48,8 +49,7 @@ int uses_add(struct idx *x, const struct result *r, struct err *e) must_check;
 void uses_take(struct idx *x, struct buf *ret);
 int uses_apply(const struct buf *taken, struct kv_txn *t, struct err *e) must_check;
 
-/* runs.c, uses.c: length of the whole record at p, 0 when there is none. stamps.c: is this slot as it was written? */
-size_t runs_record_at(const uint8_t *p, size_t left);
+/* uses.c: length of the whole record at p, 0 when there is none. stamps.c: is this slot as it was written? */
 size_t uses_record_at(const uint8_t *p, size_t left);
 #define STAMP_SLOT_SIZE 128
 bool stamps_slot_whole(const uint8_t *b);

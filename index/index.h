@@ -418,22 +418,79 @@ int idx_stamp_get(struct idx *x, const struct fp *step_key, struct stamp *ret) m
 int idx_stamp_put(struct idx *x, const struct fp *step_key, const struct stamp *s,
 		  struct err *e) must_check;
 
-/* Runs: one record each `mlfs exec`, for log and stats. */
+/* ---- runs.c: one record each `mlfs exec`, for log and stats ---- */
+
+enum run_result { RUN_MISS, RUN_HIT, RUN_UNCACHED };
 struct run {
-	int64_t started_ns, wall_ns, saved_ns;
-	char *name;
-	char *reason;	 /* or NULL */
-	char *argv_text; /* for people */
-	uint8_t result;	 /* 0 miss, 1 hit, 2 uncached */
+	int64_t started_ns;
+	int64_t wall_ns;	   /* -1: not known (the command took the place of mlfs) */
+	int64_t saved_ns;	   /* >= 0 */
+	char *name, *reason, *cwd; /* or NULL */
+	char **argv; /* what is there of the n_argc words of the command; NULL: see `command` */
+	size_t n_argv, argc;
+	bool argv_cut; /* the last of them was longer */
+	char *command; /* of records made before argv was: the words with blanks between. Not written */
+	uint8_t result; /* enum run_result */
 	bool stored;
-	int exit_status;
-	struct fp step_key, input_key;
+	int exit_status; /* -1: not known */
+	uint64_t inputs, outputs, output_bytes;
+	uint64_t put_bytes, new_bytes; /* given to the store; those that it did not have yet */
+	struct fp step_key, input_key; /* zeros: none */
 };
-int idx_run_add(struct idx *x, const struct run *r, struct err *e) must_check;
-/* Newest first; stops when fn returns non-zero, and returns that. The last 16 to 32 MB of them are
- * kept. */
-int idx_runs(struct idx *x, int (*fn)(void *arg, const struct run *r), void *arg,
-	     struct err *e) must_check;
+void run_clear(struct run *r); /* frees the members */
+/* How much history is kept: older segments (4 MB) go when the newest one is closed. 0: without this limit. */
+struct runs_keep {
+	int64_t age_ns;
+	uint64_t bytes;
+};
+/* One write, in no order with anything; argc, argv_cut and command are not looked at. read_only: nothing is done. */
+int idx_run_add(struct idx *x, const struct run *r, const struct runs_keep *keep,
+		struct err *e) must_check;
+/* The same without opening the index; -errno when there is no cache in dir. */
+int idx_run_note(const char *dir, const struct run *r, const struct runs_keep *keep,
+		 struct err *e) must_check;
+/* Drop what is not to be kept, as far as segments go. */
+int idx_runs_prune(const char *dir, const struct runs_keep *keep, struct err *e) must_check;
+
+/* ---- history.c: reading the runs ---- */
+
+struct history;
+/* dir: of a cache; none of runs is no error. What is read is what was there when it was opened, or a little later, and
+ * nothing twice. LMDB is not needed. Errors: ENOENT (no cache), ENOTSUP (a newer mlfs made it), EACCES, … */
+int history_open(const char *dir, struct history **ret, struct err *e) must_check;
+void history_close(struct history *h);
+struct run_filter {
+	const char *name;	    /* glob; NULL: any */
+	unsigned results;	    /* of 1 << enum run_result; 0: any */
+	int stored;		    /* 1: only stored, -1: only not stored, 0: any */
+	bool failed;		    /* only those with a known exit status other than 0 */
+	int64_t since_ns, until_ns; /* started_ns is in [since, until); 0: no such bound */
+	const char *key; /* hex digits that the step key or the input key begins with; NULL: any */
+	const struct fp *keys; /* sorted (memcmp): the input key is one of these; NULL: any */
+	size_t n_keys;
+};
+/* What is known of a run at once; texts are borrowed until history_close. */
+struct run_row {
+	int64_t started_ns, wall_ns, saved_ns; /* wall_ns -1: not known */
+	uint64_t bytes; /* of a hit: of its outputs; else given to the store */
+	uint64_t new_bytes;
+	enum run_result result;
+	bool stored;
+	int exit_status;	   /* -1: not known */
+	const char *name, *reason; /* "": none; NULL: none */
+	unsigned name_id;	   /* the same for the same name, from 0 up */
+	const void *where;	   /* for the calls below, until fn returns */
+	size_t at;
+};
+/* Those that pass the filter, the one added last first; stops when fn returns non-zero, and returns that. -errno: the
+ * history cannot be read. */
+int history_each(struct history *h, const struct run_filter *f,
+		 int (*fn)(void *arg, const struct run_row *row), void *arg,
+		 struct err *e) must_check;
+/* All of it, from the journal (caller: run_clear). -EBADMSG: it is damaged there. */
+int history_run(struct history *h, const struct run_row *row, struct run *ret) must_check;
+/* The same number for the same reason, from 0 up; only of a row with one. */
+unsigned history_reason_id(struct history *h, const struct run_row *row);
 
 /* ---- notes.c: what is kept to explain results; no lookup needs it, and it may be missing ---- */
 
@@ -505,6 +562,8 @@ int store_put_fd(struct idx *x, int fd, struct oid *ret_oid, struct fp *ret_fp, 
 		 struct err *e) must_check;
 int store_put_mem(struct idx *x, const void *p, size_t n, struct oid *ret_oid,
 		  struct err *e) must_check;
+/* Bytes of the objects put since x was opened, and of those among them that were not there before. */
+void store_counts(const struct idx *x, uint64_t *ret_put, uint64_t *ret_new);
 /* 1: there, whole and of the right bytes (read and checked); 0: missing or damaged. */
 int store_check(struct idx *x, const struct oid *o, uint64_t size) must_check;
 /* Write the object's bytes to out (a new empty file; reflink, else copy), checking them against o

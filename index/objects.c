@@ -176,8 +176,10 @@ int objects_put(struct idx *x, const struct oid *oid, const void *p, size_t n, s
 		if (r == 0)
 			clear(o);
 	}
-	if (r == 0 && !find(o, oid))
+	if (r == 0 && !find(o, oid)) {
 		add(o, oid, p, n);
+		atomic_fetch_add(&x->new_bytes, n);
+	}
 	objects_unlock(x, false);
 	return r;
 }

@@ -134,6 +134,7 @@ static int temp_commit(struct temp *t, const struct oid *oid, uint64_t size, str
 	if (r < 0)
 		return err_set(e, r, "cannot store object %s/%s", t->x->dir, name);
 	t->name[0] = '\0';
+	atomic_fetch_add(&t->x->new_bytes, size);
 	return 0;
 }
 
@@ -169,6 +170,7 @@ static int put_big_fd(struct idx *x, int fd, struct oid *ret_oid, struct fp *ret
 	r = temp_commit(&t, &oid, size, e);
 	if (r < 0)
 		return r;
+	atomic_fetch_add(&x->put_bytes, size);
 	if (ret_oid)
 		*ret_oid = oid;
 	if (ret_fp)
@@ -237,9 +239,17 @@ int store_put_mem(struct idx *x, const void *p, size_t n, struct oid *ret_oid, s
 		r = put_big_mem(x, p, n, &oid, e);
 	else if (n)
 		r = objects_put(x, &oid, p, n, e);
+	if (r == 0)
+		atomic_fetch_add(&x->put_bytes, n);
 	if (r == 0 && ret_oid)
 		*ret_oid = oid;
 	return r;
+}
+
+void store_counts(const struct idx *x, uint64_t *ret_put, uint64_t *ret_new)
+{
+	*ret_put = atomic_load(&x->put_bytes);
+	*ret_new = atomic_load(&x->new_bytes);
 }
 
 /* ---- get ---- */

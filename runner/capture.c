@@ -252,6 +252,8 @@ static int store(struct work *w)
 	if (r == 0)
 		r = put(w);
 	w->ret->stored = r == 0;
+	if (r == 0)
+		store_counts(w->c->idx, &w->ret->put_bytes, &w->ret->new_bytes);
 	return r;
 }
 

@@ -25,8 +25,15 @@ struct exec {
 	sigset_t mask;
 	int64_t begun; /* mono_ns */
 	struct report rep;
+	bool hands_off; /* the cache is not to be written to at all */
 	char *why_miss;
 };
+
+static void note_run(struct exec *x)
+{
+	if (!x->hands_off)
+		run_note(x->idx, &x->o, &x->rep);
+}
 
 /* ---- running plainly ---- */
 
@@ -129,6 +136,9 @@ static int run_plain(struct exec *x, const char *reason)
 	x->rep.reason = reason;
 	x->rep.stored = false;
 	if (!x->o.report && !(x->in && stdin_holds(x->in))) {
+		x->rep.exit_status = -1; /* not known to us, nor how long it takes */
+		x->rep.wall_seconds = -1;
+		note_run(x);
 		sigprocmask(SIG_SETMASK, &x->mask, NULL);
 		execvp(x->o.argv[0], x->o.argv);
 		return cannot_run(x->o.argv[0], errno);
@@ -137,8 +147,9 @@ static int run_plain(struct exec *x, const char *reason)
 	x->rep.exit_status = run_plain_child(x);
 	if (x->in && stdin_finish(x->in, &used, &e) < 0)
 		log_warn("%s", e.msg);
-	x->rep.wall_seconds = (double)(mono_ns() - x->begun) / 1e9;
+	x->rep.wall_seconds = report_seconds(mono_ns() - x->begun);
 	write_report(x);
+	note_run(x);
 	return x->rep.exit_status;
 }
 
@@ -150,6 +161,7 @@ static int run_uncached(struct exec *x, const char *why)
 		x->rep.reason = why;
 		x->rep.exit_status = EXIT_MLFS;
 		write_report(x);
+		note_run(x);
 		return EXIT_MLFS;
 	}
 	if (x->o.verbosity >= 0)
@@ -159,30 +171,6 @@ static int run_uncached(struct exec *x, const char *why)
 }
 
 /* ---- a hit ---- */
-
-static void note_run(struct exec *x)
-{
-	struct run r = {.started_ns = x->rep.started_ns,
-			.wall_ns = (int64_t)(x->rep.wall_seconds * 1e9),
-			.saved_ns = (int64_t)(x->rep.saved_seconds * 1e9),
-			.name = x->step.name,
-			.reason = (char *)x->rep.reason,
-			.result = strcmp(x->rep.result, "hit") == 0 ? 1 : 0,
-			.stored = x->rep.stored,
-			.exit_status = x->rep.exit_status,
-			.step_key = x->step.key};
-	auto_buf struct buf argv = {0};
-	struct err e = {0};
-
-	for (int k = 0; k < x->o.argc; k++)
-		buf_addf(&argv, "%s%s", k ? " " : "", x->o.argv[k]);
-	buf_u8(&argv, 0);
-	r.argv_text = (char *)argv.data;
-	if (x->rep.input_key)
-		r.input_key = *x->rep.input_key;
-	if (idx_run_add(x->idx, &r, &e) < 0)
-		log_debug("%s", e.msg);
-}
 
 static void count_outputs(const struct result *r, struct report *ret)
 {
@@ -229,8 +217,8 @@ static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, 
 		log_warn("%s", e.msg);
 	fill_hit(x, r);
 	x->rep.exit_status = *ret_status = r->exit_status;
-	x->rep.wall_seconds = (double)(mono_ns() - x->begun) / 1e9;
-	x->rep.saved_seconds = (double)r->wall_ns / 1e9 - x->rep.wall_seconds;
+	x->rep.wall_seconds = report_seconds(mono_ns() - x->begun);
+	x->rep.saved_seconds = report_seconds(r->wall_ns) - x->rep.wall_seconds;
 	if (x->rep.saved_seconds < 0)
 		x->rep.saved_seconds = 0;
 	if (console_replay(console, n, r->chunks, r->n_chunks, &e) < 0) {
@@ -266,8 +254,6 @@ static int try_hit(struct exec *x, int *ret_status)
 
 static int after_run(struct exec *x, const struct outcome *out)
 {
-	struct err e = {0};
-
 	if (out->cache_trouble && x->o.verbosity >= 0)
 		log_warn("%s; the result is not kept", out->reason);
 	x->rep.result = "miss";
@@ -276,14 +262,15 @@ static int after_run(struct exec *x, const struct outcome *out)
 	x->rep.input_key = out->has_key ? &out->input_key : NULL;
 	x->rep.exit_status = out->exit_status;
 	x->rep.started_ns = out->started_ns;
-	x->rep.wall_seconds = (double)out->wall_ns / 1e9;
+	x->rep.wall_seconds = report_seconds(out->wall_ns);
 	x->rep.inputs = out->inputs;
 	x->rep.outputs = out->outputs;
 	x->rep.output_bytes = out->output_bytes;
+	x->rep.put_bytes = out->put_bytes;
+	x->rep.new_bytes = out->new_bytes;
 	report_line(&x->rep, x->o.verbosity);
 	write_report(x);
-	if (idx_open(x->cache, false, &x->idx, &e) == 0)
-		note_run(x);
+	note_run(x);
 	return out->exit_status;
 }
 
@@ -308,7 +295,7 @@ static int after_verify(struct exec *x, const struct result *expected, int fd,
 	x->rep.reason = reason;
 	x->rep.exit_status = status;
 	x->rep.started_ns = out->started_ns;
-	x->rep.wall_seconds = (double)out->wall_ns / 1e9;
+	x->rep.wall_seconds = report_seconds(out->wall_ns);
 	verdict_tell(&v, &x->rep, x->o.verbosity);
 	write_report(x);
 	if (idx_open(x->cache, false, &x->idx, &e) == 0) {
@@ -352,6 +339,7 @@ static int run_recorded(struct exec *x, const struct result *expected, int verdi
 		x->rep.result = "uncached";
 		x->rep.reason = "the command cannot be executed";
 		write_report(x);
+		note_run(x);
 		return x->rep.exit_status;
 	}
 	if (!out.ran)
@@ -457,6 +445,7 @@ static int run_cached(struct exec *x)
 		x->rep.reason = x->why_miss;
 		x->rep.exit_status = EXIT_MLFS;
 		write_report(x);
+		note_run(x);
 		return EXIT_MLFS;
 	}
 	if (x->o.read_only) { /* nothing is to be stored, so nothing needs to be seen */
@@ -492,9 +481,12 @@ static int run_exec(struct exec *x)
 				 .name = x->o.name ? x->o.name : x->o.argv[0],
 				 .started_ns = now_ns(),
 				 .verify = x->o.verify};
-	if (x->o.no_cache)
+	if (x->o.no_cache) {
+		x->hands_off = cache_in_view(x->o.cache_dir);
 		return run_plain(x, "--no-cache");
+	}
 	if (cache_in_view(x->o.cache_dir)) {
+		x->hands_off = true;
 		err_text(
 			&e, EXDEV,
 			"cannot use the cache %s in a step of another mlfs; set MLFS_CACHE to it for that one, "

@@ -66,6 +66,10 @@ static const struct option_def options[] = {
 	{"report", 0, K_WORD, AT(report), 0, false, "FILE", "write a JSON object about this run"},
 	{"max-size", 0, K_SIZE, AT(max_size), 0, false, "SIZE",
 	 "not in this version yet: not enforced"},
+	{"keep-runs", 0, K_SECONDS, AT(keep_runs), 0, false, "DUR",
+	 "runs are kept so long for log and stats (P365D)"},
+	{"keep-runs-size", 0, K_SIZE, AT(keep_runs_size), 0, false, "SIZE",
+	 "and take at most about so much (512M)"},
 	{"quiet", 'q', K_LEVEL, 0, -1, false, NULL, "say nothing"},
 	{"verbose", 'v', K_LEVEL, 0, 1, false, NULL, "say why"},
 	{"help", 'h', K_HELP, 0, 0, true, NULL, "this text"},
@@ -75,7 +79,9 @@ static const struct option_def options[] = {
 
 void exec_opts_init(struct exec_opts *o)
 {
-	*o = (struct exec_opts){.expire_after = -1};
+	*o = (struct exec_opts){.expire_after = -1,
+				.keep_runs = 365 * 86400.0,
+				.keep_runs_size = UINT64_C(512) << 20};
 }
 
 void strlist_free(struct strlist *l)

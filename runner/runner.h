@@ -41,7 +41,9 @@ struct exec_opts {
 	char *salt, *name, *report;
 	int verbosity;	   /* -q: -1, default 0, -v: 1 */
 	uint64_t max_size; /* 0: no limit */
-	char **argv;	   /* the command, NULL-terminated; borrowed from main's argv */
+	double keep_runs;  /* seconds of history; < 0: all of it */
+	uint64_t keep_runs_size;
+	char **argv; /* the command, NULL-terminated; borrowed from main's argv */
 	int argc;
 };
 /* Parse `mlfs exec` words (argv[0] is "exec"). 0: go on; > 0: exit status + 1 of a finished request (--help
@@ -236,9 +238,10 @@ struct report {
 	const struct fp *step_key, *input_key; /* or NULL */
 	char *const *argv;
 	const char *cwd;
-	int exit_status;
-	double wall_seconds, saved_seconds;
+	int exit_status; /* -1: not known, nor is wall_seconds: the command takes our place */
+	double wall_seconds, saved_seconds; /* from report_seconds */
 	uint64_t inputs, outputs, output_bytes;
+	uint64_t put_bytes, new_bytes; /* when stored: as in struct run; not in the JSON object */
 	int64_t started_ns;
 	bool verify;		       /* --verify: verdict.h's fields are in it as well */
 	const struct verdict *verdict; /* or NULL: there was nothing to compare with */
@@ -248,6 +251,14 @@ int report_write(const char *path, const struct report *r, struct err *e) must_c
 /* The one line on stderr: "mlfs: hit train.py 3f2a91c0 (saved 5 m 3 s)", unless quiet or not a terminal; with -v
  * always, and with the reason. */
 void report_line(const struct report *r, int verbosity);
+
+/* Whole microseconds, as the JSON object has them: sums over reports and over the history are the same. */
+double report_seconds(int64_t ns);
+
+/* ---- note.c: what `mlfs log` and `mlfs stats` will know of a run ---- */
+
+/* x: the cache when it is open, or NULL. Trouble is nobody's trouble. */
+void run_note(struct idx *x, const struct exec_opts *o, const struct report *rep);
 
 /* ---- filter.c, watch.c: calls that are looked at before they happen, through seccomp user notification ---- */
 

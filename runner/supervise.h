@@ -18,8 +18,9 @@ struct outcome {
 	int64_t started_ns, wall_ns;
 	struct fp input_key;
 	uint64_t inputs, outputs, output_bytes;
-	char reason[512];  /* why it was not stored, or "" */
-	char failure[512]; /* why it could not be recorded, or "" */
+	uint64_t put_bytes, new_bytes; /* given to the store; those it did not have yet */
+	char reason[512];	       /* why it was not stored, or "" */
+	char failure[512];	       /* why it could not be recorded, or "" */
 };
 
 struct supervised {

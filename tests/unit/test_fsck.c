@@ -52,9 +52,32 @@ static struct result *result_of(unsigned n, const struct path_set *s)
 	return r;
 }
 
+static int no_run(void *arg, const struct run_row *r)
+{
+	(void)arg;
+	(void)r;
+	return 0;
+}
+
+/* As when it has become long. Reading makes its rows. */
+static void close_runs(void)
+{
+	auto_free char *from = in(cache, "index/runs"), *to = in(cache, "index/runs.1"),
+		       *rows = in(cache, "index/rows.1");
+	const struct run_filter every = {0};
+	struct history *h;
+
+	assert_int_equal(rename(from, to), 0);
+	assert_ok(history_open(cache, &h, &the_err));
+	assert_ok(history_each(h, &every, no_run, NULL, &the_err));
+	history_close(h);
+	assert_int_equal(access(rows, F_OK), 0);
+}
+
 static void fill(struct idx *x)
 {
 	static char *const names[] = {(char *)"da", (char *)"fb"};
+	const struct runs_keep keep = {0};
 
 	for (unsigned n = 0; n < N_RESULTS; n++) {
 		struct path_set s = sample_set(n);
@@ -74,8 +97,10 @@ static void fill(struct idx *x)
 		assert_true(names_make(names, 2, NULL, 0, &r->listings[0]));
 		r->n_listings = 1;
 		assert_ok(idx_result_put(x, r, &s, &the_err));
-		assert_ok(idx_run_add(x, &run, &the_err));
+		assert_ok(idx_run_add(x, &run, &keep, &the_err));
 		assert_ok(idx_stamp_put(x, &key, &stamp, &the_err));
+		if (n == N_RESULTS / 2)
+			close_runs();
 		if (n >= N_RESULTS - 3) /* not taken up by a later result */
 			assert_ok(idx_result_touch(x, r, &the_err));
 		result_free(r);
@@ -162,12 +187,22 @@ static void read_sets(struct idx *x, struct reading *ret)
 	path_set_list_free(&l);
 }
 
-static int count_run(void *arg, const struct run *r)
+static int count_run(void *arg, const struct run_row *r)
 {
 	struct reading *ret = arg;
 
 	count(ret, true, r->wall_ns >= 0 && r->wall_ns < N_RESULTS && strcmp(r->name, "r") == 0);
 	return 0;
+}
+
+static void read_runs(struct reading *ret)
+{
+	const struct run_filter all = {0};
+	struct history *h;
+
+	assert_ok(history_open(cache, &h, &the_err));
+	assert_ok(history_each(h, &all, count_run, ret, &the_err));
+	history_close(h);
 }
 
 static struct reading read_all(struct idx *x)
@@ -194,7 +229,7 @@ static struct reading read_all(struct idx *x)
 	}
 	read_sets(x, &ret);
 	before = ret.right + ret.wrong;
-	assert_ok(idx_runs(x, count_run, &ret, &the_err));
+	read_runs(&ret);
 	ret.missing += N_RESULTS - (ret.right + ret.wrong - before);
 	return ret;
 }
@@ -404,6 +439,37 @@ static void test_small_files(void **state)
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		flip_file(names[i], 0, size_of(names[i]), true);
 	flip_file("index/runs", 0, size_of("index/runs") / 8, true);
+	flip_file("index/runs.1", 0, size_of("index/runs.1") / 8, true);
+}
+
+/* Who reads damaged rows makes them anew. */
+static void test_rows(void **state)
+{
+	auto_free char *runs = in(cache, "index/runs.1"), *good = in(top, "good");
+	uint64_t unmended;
+
+	(void)state;
+	for (off_t at = 0; at < size_of("index/rows.1"); at += 13) {
+		struct reading r = {0};
+
+		flip("index/rows.1", at, (unsigned)at % 8);
+		if (!broken(false, NULL))
+			fail_msg("index/rows.1, byte %lld: not found", (long long)at);
+		read_runs(&r);
+		assert_int_equal(r.right, N_RESULTS);
+		assert_int_equal(r.wrong, 0);
+		assert_int_equal(broken(false, NULL), 0);
+	}
+	flip("index/rows.1", 70, 1);
+	assert_true(broken(true, &unmended));
+	assert_int_equal(unmended, 0);
+	assert_int_equal(broken(false, NULL), 0);
+	read_runs(&(struct reading){0});
+	assert_int_equal(unlink(runs), 0);
+	assert_int_equal(broken(true, &unmended), 0); /* rows without runs are left over */
+	assert_int_equal(unmended, 0);
+	assert_int_equal(broken(true, NULL), 0);
+	copy_tree(good, cache);
 }
 
 static void test_stamps(void **state)
@@ -502,7 +568,7 @@ int main(void)
 		cmocka_unit_test(test_data),   cmocka_unit_test(test_table_names),
 		cmocka_unit_test(test_object), cmocka_unit_test(test_small_files),
 		cmocka_unit_test(test_stamps), cmocka_unit_test(test_lock_file),
-		cmocka_unit_test(test_silent),
+		cmocka_unit_test(test_silent), cmocka_unit_test(test_rows),
 	};
 
 	char *memory = private_mount("tmpfs"); /* nothing has to reach a disk */

@@ -115,6 +115,8 @@ SHIM(pwrite, true, ssize_t, (int fd, const void *p, size_t n, off_t off), (fd, p
 SHIM(pwrite64, true, ssize_t, (int fd, const void *p, size_t n, off_t off), (fd, p, cut(n), off))
 SHIM(writev, true, ssize_t, (int fd, const struct iovec *v, int n), (fd, v, n))
 SHIM(renameat, true, int, (int a, const char *from, int b, const char *to), (a, from, b, to))
+SHIM(renameat2, true, int, (int a, const char *from, int b, const char *to, unsigned flags),
+     (a, from, b, to, flags))
 SHIM(mkdirat, true, int, (int fd, const char *path, mode_t mode), (fd, path, mode))
 SHIM(unlinkat, false, int, (int fd, const char *path, int flags), (fd, path, flags))
 SHIM(fdatasync, true, int, (int fd), (fd))
@@ -142,6 +144,7 @@ static int put_all(struct idx *x, unsigned round, const uint8_t *small, int big)
 {
 	struct path_set s = sample_set(round);
 	struct result *r = sample_result(round, &s), *old;
+	const struct runs_keep keep = {0};
 	struct run run = {.started_ns = round};
 	struct idx_digest d = {.hashed_at = now_ns()};
 	struct fp fp, old_key = fp_n(round - 1);
@@ -164,7 +167,7 @@ static int put_all(struct idx *x, unsigned round, const uint8_t *small, int big)
 	else if (k == 0 && fault.mode != FAIL_ONCE)
 		done |= WRONG;
 	done |= k == 0 ? PUT_RESULT : 0;
-	if (idx_result_touch(x, r, &e) < 0 || idx_run_add(x, &run, &e) < 0)
+	if (idx_result_touch(x, r, &e) < 0 || idx_run_add(x, &run, &keep, &e) < 0)
 		log_debug("%s", e.msg);
 	if (idx_result_drop(x, &old_key, &e) == 0)
 		done |= DROPPED;
@@ -353,6 +356,144 @@ static void test_killed_anew(void **state)
 	run_mode(KILLED, true);
 }
 
+/* ---- the journal of runs ---- */
+
+enum { FULL = 337, MORE = 4 }; /* runs that nearly fill a segment; one of these closes it */
+
+static int add_run(int64_t n)
+{
+	static char text[4096], reason[4096];
+	const struct runs_keep keep = {0};
+	char *argv[] = {text, NULL};
+	struct run r = {.started_ns = n,
+			.name = argv[0],
+			.reason = reason,
+			.cwd = argv[0],
+			.argv = argv,
+			.n_argv = 1};
+	struct err e;
+
+	memset(text, 'a', sizeof(text) - 1);
+	snprintf(reason, sizeof(reason), "reason %d", (int)n);
+	return idx_run_note(cache, &r, &keep, &e);
+}
+
+struct seen {
+	unsigned n;
+	uint64_t bits[16];
+};
+
+static int see_run(void *arg, const struct run_row *row)
+{
+	struct seen *s = arg;
+	uint64_t *word = &s->bits[row->started_ns / 64], bit = UINT64_C(1) << row->started_ns % 64;
+	char want[32];
+
+	snprintf(want, sizeof(want), "reason %d", (int)row->started_ns);
+	assert_string_equal(row->reason, want);
+	if (*word & bit)
+		fail_msg("run %d is there twice", (int)row->started_ns);
+	*word |= bit;
+	s->n++;
+	return 0;
+}
+
+static void read_runs(struct seen *s)
+{
+	const struct run_filter all = {0};
+	struct history *h;
+
+	*s = (struct seen){0};
+	assert_ok(history_open(cache, &h, &the_err));
+	assert_ok(history_each(h, &all, see_run, s, &the_err));
+	history_close(h);
+}
+
+/* Each call that closes a segment and makes its rows fails, or is the last. What was said to be added is there once, and
+ * all else is as it was; and so it is after another look, and when fsck has been over it. */
+static void run_journal(enum mode mode)
+{
+	auto_free char *full = in(dir, "full"), *runs = in(cache, "index/runs"),
+		       *closed = in(cache, "index/rows.1");
+	auto_free char *drop =
+		xasprintf("rm -f %s/index/r*s.[0-9]* && cp %s %s", cache, full, runs);
+	auto_free char *keep = xasprintf("cp %s %s", runs, full);
+	struct fsck_options o = {.repair = true};
+	struct fsck_counts counts;
+	struct idx *x;
+	long at = 1, calls = 0;
+
+	assert_ok(idx_open(cache, false, &x, &the_err));
+	idx_close(x);
+	for (int n = 0; n < FULL; n++)
+		assert_ok(add_run(n));
+	assert_int_equal(system(keep), 0);
+	for (bool more = true; more; at++) {
+		int status, report[2];
+		struct seen s;
+		pid_t pid;
+
+		assert_int_equal(system(drop), 0);
+		assert_int_equal(pipe(report), 0);
+		pid = fork();
+		if (pid == 0) {
+			int done = 0;
+
+			fault.mode = mode;
+			fault.at = at;
+			fault.armed = true;
+			for (int n = FULL; n < FULL + MORE; n++)
+				done += add_run(n) == 0;
+			fault.armed = false;
+			_exit(write(report[1], &fault.calls, sizeof(fault.calls)) < 0 ? WRONG
+										      : done);
+		}
+		close(report[1]);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (read(report[0], &calls, sizeof(calls)) != sizeof(calls))
+			calls = at; /* killed */
+		close(report[0]);
+		read_runs(&s);
+		assert_true(s.n >= FULL);
+		if (WIFEXITED(status) && mode != FAIL_ONCE)
+			assert_int_equal(s.n, FULL + WEXITSTATUS(status));
+		else if (WIFEXITED(status)) /* said to have failed, but written */
+			assert_in_range(s.n, FULL + WEXITSTATUS(status), FULL + MORE);
+		assert_ok(idx_fsck(cache, &o, &counts, &the_err));
+		assert_int_equal(counts.runs, s.n);
+		read_runs(&s);
+		assert_int_equal(counts.runs, s.n);
+		more = calls >= at;
+	}
+	assert_int_equal(access(closed, F_OK), 0);
+	print_message("runs, mode %d: %ld calls\n", mode, at - 1);
+	assert_true(at > 30);
+}
+
+static void test_runs_fail_once(void **state)
+{
+	(void)state;
+	run_journal(FAIL_ONCE);
+}
+
+static void test_runs_disk_full(void **state)
+{
+	(void)state;
+	run_journal(DISK_FULL);
+}
+
+static void test_runs_short(void **state)
+{
+	(void)state;
+	run_journal(SHORT_ONCE);
+}
+
+static void test_runs_killed(void **state)
+{
+	(void)state;
+	run_journal(KILLED);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -377,7 +518,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_fail_once),	T(test_fail_once_anew), T(test_disk_full),
 		T(test_disk_full_anew), T(test_short),		T(test_killed),
-		T(test_killed_anew),
+		T(test_killed_anew),	T(test_runs_fail_once), T(test_runs_disk_full),
+		T(test_runs_short),	T(test_runs_killed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -314,98 +314,13 @@ static void test_keys(void **state)
 	assert_int_equal(idx_keys(x, IDX_KEY_RESULT, "3g", some, 3, &n, &the_err), -EINVAL);
 }
 
-/* ---- runs ---- */
-
-struct runs_seen {
-	unsigned n, stop_at;
-	int64_t first, last;
-};
-
-static int see_run(void *arg, const struct run *r)
-{
-	struct runs_seen *s = arg;
-
-	if (!s->n)
-		s->first = r->started_ns;
-	s->last = r->started_ns;
-	assert_string_equal(r->name, "step");
-	assert_null(r->reason);
-	assert_true(strlen(r->argv_text) <= 4096);
-	assert_int_equal(r->exit_status, 200);
-	assert_true(r->stored);
-	return ++s->n == s->stop_at ? 5 : 0;
-}
-
-static void add_run(int64_t when)
-{
-	static char text[6000];
-	struct run r = {.started_ns = when,
-			.wall_ns = 2,
-			.name = (char *)"step",
-			.result = 1,
-			.stored = true,
-			.exit_status = 200,
-			.argv_text = text};
-
-	memset(text, 'a', sizeof(text) - 1);
-	assert_ok(idx_run_add(x, &r, &the_err));
-}
-
-static void test_runs(void **state)
-{
-	struct runs_seen s = {0}, stopped = {.stop_at = 2}, after = {0};
-	auto_free char *log = in(cache, "index/runs");
-	int fd;
-	char c;
-
-	(void)state;
-	assert_ok(idx_runs(x, see_run, &s, &the_err));
-	assert_int_equal(s.n, 0);
-	for (int i = 1; i <= 20; i++)
-		add_run(i);
-	assert_ok(idx_runs(x, see_run, &s, &the_err));
-	assert_int_equal(s.n, 20);
-	assert_int_equal(s.first, 20);
-	assert_int_equal(s.last, 1);
-	assert_int_equal(idx_runs(x, see_run, &stopped, &the_err), 5);
-	/* torn in the middle, damaged at the beginning */
-	fd = open(log, O_RDWR);
-	assert_int_equal(pread(fd, &c, 1, 100), 1);
-	c ^= 1;
-	assert_int_equal(pwrite(fd, &c, 1, 100), 1);
-	assert_true(lseek(fd, 0, SEEK_END) > 0);
-	assert_int_equal(write(fd, "RUN1\x10\0\0\0RRRR", 12), 12);
-	close(fd);
-	add_run(21);
-	assert_ok(idx_runs(x, see_run, &after, &the_err));
-	assert_int_equal(after.n, 20);
-	assert_int_equal(after.first, 21);
-	assert_int_equal(after.last, 2);
-}
-
-static void test_runs_rotate(void **state)
-{
-	struct runs_seen s = {0};
-	auto_free char *old = in(cache, "index/runs.1");
-	int n = 0;
-
-	(void)state;
-	while (access(old, F_OK) < 0 && n < 10000)
-		add_run(++n);
-	assert_true(n < 10000);
-	add_run(++n);
-	assert_ok(idx_runs(x, see_run, &s, &the_err));
-	assert_int_equal(s.n, n);
-	assert_int_equal(s.first, n);
-	assert_int_equal(s.last, 1);
-}
-
 static void test_read_only(void **state)
 {
 	struct path_set s = sample_set(1);
 	struct result *r = sample_result(5, &s), *got;
+	const struct runs_keep keep = {0};
 	struct run run = {0};
-	struct runs_seen seen = {0};
+	auto_free char *runs = in(cache, "index/runs");
 
 	(void)state;
 	put(5, 1);
@@ -414,9 +329,8 @@ static void test_read_only(void **state)
 	result_free(got);
 	assert_int_equal(idx_result_put(x, r, &s, &the_err), -EROFS);
 	assert_int_equal(idx_result_touch(x, r, &the_err), 0);
-	assert_int_equal(idx_run_add(x, &run, &the_err), 0);
-	assert_ok(idx_runs(x, see_run, &seen, &the_err));
-	assert_int_equal(seen.n, 0);
+	assert_int_equal(idx_run_add(x, &run, &keep, &the_err), 0);
+	assert_int_equal(access(runs, F_OK), -1);
 	assert_int_equal(idx_result_drop(x, &r->input_key, &the_err), -EROFS);
 	result_free(r);
 	path_set_free(&s);
@@ -550,8 +464,6 @@ int main(void)
 		T(test_objects_with_result),
 		T(test_results),
 		T(test_keys),
-		T(test_runs),
-		T(test_runs_rotate),
 		T(test_read_only),
 		T(test_lock),
 		T(test_lock_contended),
