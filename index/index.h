@@ -281,6 +281,10 @@ struct output {
 	void *xattrs; /* blob of xattr_blob; NULL: none, or as they are (in_place) */
 	size_t n_xattrs;
 };
+/* Two paths of a path set, by their places in it, that were names of one file. */
+struct same_file {
+	uint32_t a, b; /* a < b */
+};
 /* One piece of console output, in the order written. */
 struct console_chunk {
 	uint8_t fd; /* 1 or 2 */
@@ -322,6 +326,10 @@ struct result {
 	 * malloc'ed */
 	struct buf *states;
 	size_t n_states;
+	/* Inputs that were one file: what a step makes of two names of it (to rename one to the other does nothing) is
+	 * not what it makes of two files. */
+	struct same_file *same;
+	size_t n_same;
 	/* Only for idx_result_put, which keeps them beside the record: what is in the directories listed, and the bytes that
 	 * the step key is the hash of. May be missing. */
 	struct names_kept *listings;
@@ -347,8 +355,8 @@ int path_set_each(const void *p, size_t n, int (*fn)(void *arg, const char *path
 struct key_state *input_key_begin(const struct fp *step_key, const struct fp *path_set_id);
 void input_key_add(struct key_state *k, const void *state, size_t n);
 struct fp input_key_end(struct key_state *k); /* frees k */
-/* That key, with what stood where the own outputs of r went when there was something: so a run in another such world
- * is another result, though its inputs are the same. */
+/* That key, with what stood where the own outputs of r went when there was something, and which paths were names of one
+ * file: so a run in another such world is another result, though its inputs are the same. */
 struct fp input_key_own(const struct fp *key, const struct result *r);
 
 /* ---- results.c ---- */

@@ -49,6 +49,7 @@ void result_free(struct result *r)
 	for (size_t i = 0; r->states && i < r->n_states; i++)
 		buf_free(&r->states[i]);
 	free(r->states);
+	free(r->same);
 	for (size_t i = 0; i < r->n_listings; i++)
 		buf_free(&r->listings[i].names);
 	free(r->listings);
@@ -114,6 +115,15 @@ static void encode_output(const struct output *o, const char *prev, struct buf *
 		buf_bytes(out, o->xattrs, o->n_xattrs);
 }
 
+static void encode_same(const struct result *r, struct buf *out)
+{
+	buf_varint(out, r->n_same);
+	for (size_t i = 0; i < r->n_same; i++) {
+		buf_varint(out, r->same[i].a);
+		buf_varint(out, r->same[i].b);
+	}
+}
+
 void result_encode(const struct result *r, struct buf *out)
 {
 	encode_head(r, out);
@@ -121,6 +131,7 @@ void result_encode(const struct result *r, struct buf *out)
 	buf_varint(out, r->n_outputs);
 	for (size_t i = 0; i < r->n_outputs; i++)
 		encode_output(&r->outputs[i], i ? r->outputs[i - 1].path : NULL, out);
+	encode_same(r, out);
 	buf_varint(out, r->n_states);
 	for (size_t i = 0; i < r->n_states; i++)
 		buf_bytes(out, r->states[i].data, r->states[i].len);
@@ -133,11 +144,14 @@ struct fp input_key_own(const struct fp *key, const struct result *r)
 	for (size_t i = 0; i < r->n_outputs; i++) {
 		const struct output *o = &r->outputs[i];
 
-		if (!o->own || o->before.type == OUT_ABSENT)
+		if (!o->linked_before && (!o->own || o->before.type == OUT_ABSENT))
 			continue;
 		buf_str(&b, o->path);
 		left_encode(&o->before, &b);
+		buf_varint(&b, o->linked_before);
 	}
+	if (r->n_same)
+		encode_same(r, &b);
 	if (!b.len)
 		return *key;
 	buf_add(&b, key->b, sizeof(key->b));
@@ -267,6 +281,21 @@ static void decode_outputs(struct cur *c, size_t *budget, struct result *r)
 	}
 }
 
+static void decode_same(struct cur *c, struct result *r)
+{
+	size_t n = get_count(c, 2);
+
+	r->same = n ? xcalloc(n, sizeof(*r->same)) : NULL;
+	for (r->n_same = 0; !c->bad && r->n_same < n; r->n_same++) {
+		struct same_file *s = &r->same[r->n_same];
+
+		s->a = get_u32(c);
+		s->b = get_u32(c);
+		if (s->a >= s->b)
+			c->bad = true;
+	}
+}
+
 static void decode_states(struct cur *c, bool brief, struct result *r)
 {
 	size_t n = get_count(c, 1);
@@ -300,6 +329,8 @@ static int decode(const void *p, size_t n, bool brief, struct result **ret)
 		decode_streams(&c, r);
 	if (!c.bad)
 		decode_outputs(&c, &budget, r);
+	if (!c.bad)
+		decode_same(&c, r);
 	if (!c.bad)
 		decode_states(&c, brief, r);
 	if (c.bad || c.p != c.end) {

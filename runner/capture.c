@@ -241,6 +241,7 @@ static int store(struct work *w)
 		r = capture_inputs(w);
 	w->ret->inputs = w->set.n;
 	if (r == 0) {
+		capture_same(w);
 		compute_base_key(w);
 		r = capture_outputs(w);
 		compute_key(w);

@@ -65,6 +65,8 @@ void verify_run(struct work *w, enum verify_what what);
 
 /* capture_inputs.c: the path set and the state of each path in it. 0, or -ECANCELED. */
 int capture_inputs(struct work *w) must_check;
+/* Which of them were names of one file. */
+void capture_same(struct work *w);
 /* capture_outputs.c: what was left, into the store. 0, or -ECANCELED. */
 int capture_outputs(struct work *w) must_check;
 

@@ -426,3 +426,46 @@ int capture_inputs(struct work *w)
 	w->r->n_inputs = w->set.n;
 	return r;
 }
+
+/* ---- names of one file ---- */
+
+/* A path of the path set, and the file that was there. */
+struct named {
+	dev_t dev;
+	ino_t ino;
+	uint32_t place;
+};
+
+static int by_file(const void *a, const void *b)
+{
+	const struct named *x = a, *y = b;
+
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	if (x->ino != y->ino)
+		return x->ino < y->ino ? -1 : 1;
+	return x->place < y->place ? -1 : 1;
+}
+
+/* Each with the one before it among the names of the file. */
+void capture_same(struct work *w)
+{
+	auto_free struct named *v = xcalloc(w->set.n + 1, sizeof(*v));
+	struct result *r = w->r;
+	size_t n = 0;
+
+	for (size_t i = 0, k = 0; i < w->set.n; i++, k++) {
+		const struct trace_path *p;
+
+		while (strcmp(w->v[k]->path, w->set.v[i].path) != 0)
+			k++;
+		p = w->v[k];
+		if (was_there(p) && S_ISREG(p->st.st_mode) && p->st.st_nlink > 1)
+			v[n++] = (struct named){p->st.st_dev, p->st.st_ino, (uint32_t)i};
+	}
+	qsort(v, n, sizeof(*v), by_file);
+	r->same = xcalloc(n + 1, sizeof(*r->same));
+	for (size_t i = 1; i < n; i++)
+		if (v[i].dev == v[i - 1].dev && v[i].ino == v[i - 1].ino)
+			r->same[r->n_same++] = (struct same_file){v[i - 1].place, v[i].place};
+}

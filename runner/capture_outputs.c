@@ -324,9 +324,11 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 		     (w->now_err[k] || !in_place(p, st));
 	o->link_group = links->group;
 	o->linked_before = links->before;
-	if (o->spilled && p->st.st_nlink > 1 && (!w->now_err[k] || p->renewed))
+	/* What the other names have now is not known, unless it goes on as one that is. */
+	if (o->spilled && p->st.st_nlink > 1 && (!w->now_err[k] || p->renewed || !links->names))
 		r = capture_refuse(w,
-				   "%s had other hard links and was changed before it was replaced",
+				   "%s had other hard links and was moved or changed before it was "
+				   "replaced",
 				   p->path);
 	w->r->n_outputs++; /* from here on freed with the result */
 	if (r < 0)

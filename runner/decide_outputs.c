@@ -348,9 +348,28 @@ bool outputs_as_recorded(struct look *l, const struct result *r)
 	return true;
 }
 
+/* Inputs that were names of one file still are. */
+static bool check_same(struct look *l, const struct result *r, const struct path_set *set)
+{
+	for (size_t i = 0; i < r->n_same; i++) {
+		uint32_t a = r->same[i].a, b = r->same[i].b;
+
+		if (b >= set->n)
+			return refuse(l, xstrdup("its result is damaged"));
+		if (!same_file(node_get(l, set->v[a].path, false),
+			       node_get(l, set->v[b].path, false)))
+			return refuse(l, xasprintf("%s is no longer another name of %s",
+						   shown(l, set->v[b].path),
+						   shown(l, set->v[a].path)));
+	}
+	return true;
+}
+
 bool check_outputs(struct look *l, const struct result *r, const struct path_set *set,
 		   struct place *places)
 {
+	if (!check_same(l, r, set))
+		return false;
 	for (size_t i = 0; i < r->n_outputs; i++)
 		if (!check_output(l, r, &r->outputs[i], &places[i]))
 			return false;

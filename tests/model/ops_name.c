@@ -17,12 +17,14 @@
 static int do_rename(const char *a, const char *b, unsigned flags)
 {
 	struct stat from, to;
-	bool there = lstat(b, &to) == 0;
+	bool there = lstat(b, &to) == 0, known = lstat(a, &from) == 0;
 
 	note_name('P', a);
 	note_name('P', b);
-	if (lstat(a, &from) < 0 || (there && from.st_ino == to.st_ino))
-		there = false;
+	/* Names of one file: nothing is done. */
+	if (known && there && from.st_ino == to.st_ino)
+		return (int)syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, flags);
+	there &= known;
 	if (there && S_ISDIR(to.st_mode) && S_ISDIR(from.st_mode)) { /* whether it is empty */
 		note('C', &to, b);
 		note_name('L', b);

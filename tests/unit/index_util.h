@@ -155,6 +155,9 @@ __attribute__((unused)) static struct result *sample_result(unsigned n, const st
 	r->outputs[2] = (struct output){.path = xstrdup("/out/link"),
 					.now = {.type = OUT_LINK, .target = xstrdup("t")}};
 	r->outputs[3] = (struct output){.path = xstrdup("/out/z"), .now = {.type = OUT_ABSENT}};
+	r->n_same = 1;
+	r->same = xcalloc(1, sizeof(*r->same));
+	r->same[0] = (struct same_file){0, 1};
 	r->n_states = 2;
 	r->states = xcalloc(2, sizeof(*r->states));
 	buf_str(&r->states[0], "state");

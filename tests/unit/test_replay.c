@@ -638,6 +638,31 @@ static void test_name_that_was_parted(void **state)
 	end(&m);
 }
 
+/* Inputs that were one file: renaming one to the other did nothing, and would do something now. */
+static void test_names_of_inputs(void **state)
+{
+	struct made m = begin();
+
+	(void)state;
+	put("a", "x", 0644);
+	link_name("a", "b");
+	input(&m, "a", OBS_CONTENT, NULL);
+	input(&m, "b", OBS_CONTENT, NULL);
+	file(&m, "out", "made", 0644);
+	m.r->same = xcalloc(1, sizeof(*m.r->same));
+	m.r->same[0] = (struct same_file){0, 1};
+	m.r->n_same = 1;
+	store(&m);
+	replay();
+	drop("b");
+	put("b", "x", 0644);
+	want_miss("b is no longer another name of a");
+	drop("b");
+	link_name("a", "b");
+	replay();
+	end(&m);
+}
+
 /* A directory that the step made and looked into holds what the step put there and nothing else. */
 static void test_listed(void **state)
 {
@@ -990,6 +1015,7 @@ int main(void)
 		T(test_other_names),
 		T(test_name_that_was_seen),
 		T(test_name_that_was_parted),
+		T(test_names_of_inputs),
 		T(test_listed),
 		T(test_changed_input),
 		T(test_kinds),
