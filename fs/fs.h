@@ -58,6 +58,10 @@ void fs_abort(struct fs *fs);
  * below the view): the view is to read it anew. Any thread but the one in fs_serve, and none before that has begun. */
 void fs_refresh(struct fs *fs);
 void fs_refresh_file(struct fs *fs, dev_t dev, ino_t ino);
+/* After fs_serve has returned: was the output that st describes stored while the step wrote it? 1: what was taken from it is
+ * an object now, and st holds; 0: it remains to be stored. Each file once. */
+int fs_followed(struct fs *fs, const struct stat *st, struct oid *ret_oid, struct fp *ret_fp,
+		uint64_t *ret_size) must_check;
 struct trace *fs_trace(struct fs *fs);
 /* "LOOKUP=12 READ=3 … total=15" appended to out. */
 void fs_request_counts(const struct fs *fs, struct buf *out);

@@ -260,6 +260,8 @@ static void release_if_unused(struct inodes *t, struct inode *i)
 {
 	if (i->nlookup || i->children || i == &t->root)
 		return;
+	if (t->gone)
+		t->gone(t->gone_arg, i);
 	close_fds(t, i);
 	drop_looked(t, i);
 	base_close(&i->pfd);

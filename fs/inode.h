@@ -42,6 +42,7 @@ struct inode {
 	bool own;	   /* shown as this user's own; ids.c */
 	bool system;	   /* below /usr and the like: see steady() in ops_name.c */
 	bool was_input;	   /* when its last name went it still was what the step had found */
+	uint64_t written;  /* so many bytes the step wrote from its start on, in a row; follow.h */
 	int rfd, wfd, pfd; /* reading, writing, O_PATH of one that has no name any more; -1 */
 	int lfd;	/* O_PATH of what was there when it was looked up lately; unchecked; -1 */
 	unsigned lslot; /* lfd >= 0: where it is in `looked` */
@@ -67,6 +68,9 @@ struct inodes {
 	 * and its first READ (there is no OPEN) can be read all the same. */
 	struct inode *looked[LOOKED_FDS];
 	unsigned looked_next, max_looked;
+	void (*gone)(void *arg,
+		     struct inode *i); /* told of each inode before it is freed; NULL: nobody */
+	void *gone_arg;
 	pthread_mutex_t
 		mutex; /* of `table`, for inode_known: held where the one thread changes it */
 };

@@ -59,6 +59,7 @@ static int set_size(fuse_req_t req, struct inode *i, off_t size)
 
 	if (fd < 0)
 		return fd;
+	note_truncation(fs, i, (uint64_t)size);
 	if (ftruncate(fd, size) < 0)
 		return -errno;
 	if (fs->kill_suid)

@@ -180,6 +180,44 @@ static ssize_t write_called(struct fs *fs, int fd, const char *buf, size_t size,
 	return n < 0 ? -errno : n;
 }
 
+/* Bytes of i from off on are about to change. */
+static void before_write(struct fs *fs, struct inode *i, uint64_t off)
+{
+	if (off < i->written && i->written >= FOLLOW_MIN && i->written != NOT_IN_ROW &&
+	    follow_rewritten(fs->follower, i, off))
+		i->written = NOT_IN_ROW;
+}
+
+static bool is_traced(struct fs *fs, struct inode *i)
+{
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		if (dentry_trace(fs, d))
+			return true;
+	return false;
+}
+
+/* n bytes of i at off were written. What comes behind a hole is left to the end. */
+static void after_write(struct fs *fs, struct inode *i, uint64_t off, size_t n)
+{
+	int fd;
+
+	if (off <= i->written && off + n > i->written && i->written != NOT_IN_ROW)
+		i->written = off + n;
+	if (i->written < FOLLOW_MIN || i->written == NOT_IN_ROW || off > i->written ||
+	    !is_traced(fs, i) || trace_spoiled(fs->trace))
+		return;
+	fd = inode_rfd(&fs->inodes, i);
+	if (fd >= 0)
+		follow_written(fs->follower, i, fd);
+}
+
+void note_truncation(struct fs *fs, struct inode *i, uint64_t size)
+{
+	before_write(fs, i, size);
+	if (i->written != NOT_IN_ROW && size < i->written)
+		i->written = size;
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 		     struct fuse_file_info *fi)
 {
@@ -196,12 +234,15 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	}
 	if (fs->kill_suid) /* whatever comes of the write */
 		drop_suid(req, i, fd);
+	before_write(fs, i, (uint64_t)off);
 	n = fi->writepage ? write_mapped(fs, i, fd, buf, size, off)
 			  : write_called(fs, fd, buf, size, off, fi->flags);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
-	else
+	else {
+		after_write(fs, i, (uint64_t)off, (size_t)n);
 		fuse_reply_write(req, (size_t)n);
+	}
 }
 
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
@@ -224,11 +265,13 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
 		fuse_reply_err(req, -wfd);
 		return;
 	}
+	before_write(fs, to, (uint64_t)off_out);
 	n = copy_file_range(from->rfd, &off_in, wfd, &off_out, len, (unsigned)flags);
 	if (n < 0) {
 		fuse_reply_err(req, errno);
 		return;
 	}
+	after_write(fs, to, (uint64_t)(off_out - n), (size_t)n);
 	drop_suid_unless_capable(req, to, wfd);
 	fuse_reply_write(req, (size_t)n);
 }
@@ -247,6 +290,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 		fuse_reply_err(req, -fd);
 		return;
 	}
+	if (mode & ~FALLOC_FL_KEEP_SIZE) /* bytes change */
+		note_truncation(fs, i, (uint64_t)off);
 	if (fallocate(fd, mode, off, len) < 0) {
 		fuse_reply_err(req, errno);
 		return;

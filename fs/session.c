@@ -57,6 +57,15 @@ static void fd_limits(unsigned *ret_kept, unsigned *ret_looked)
 		*ret_looked = (unsigned)l.rlim_cur / 8 + 1;
 }
 
+/* Nobody tells what happens to it any more. */
+static void inode_gone(void *arg, struct inode *i)
+{
+	struct fs *fs = arg;
+
+	if (i->written >= FOLLOW_MIN && i->written != NOT_IN_ROW)
+		(void)follow_rewritten(fs->follower, i, 0); /* it goes in any case */
+}
+
 int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 {
 	struct fs *fs = xcalloc(1, sizeof(*fs));
@@ -81,6 +90,9 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 		return r;
 	}
 	ids_init(fs);
+	fs->follower = follower_new(o->idx);
+	fs->inodes.gone = inode_gone;
+	fs->inodes.gone_arg = fs;
 	if (posix_memalign(&io, (size_t)sysconf(_SC_PAGESIZE), IO_MAX) != 0) {
 		fs_free(fs);
 		return err_set(e, ENOMEM, "cannot make a buffer");
@@ -183,6 +195,12 @@ void fs_abort(struct fs *fs)
 	(void)pthread_kill(fs->thread, ABORT_SIGNAL); /* gone already: nothing to interrupt */
 }
 
+int fs_followed(struct fs *fs, const struct stat *st, struct oid *ret_oid, struct fp *ret_fp,
+		uint64_t *ret_size)
+{
+	return follow_finish(fs->follower, st, ret_oid, ret_fp, ret_size);
+}
+
 struct trace *fs_trace(struct fs *fs)
 {
 	return fs->trace;
@@ -225,6 +243,7 @@ void fs_free(struct fs *fs)
 	if (!fs)
 		return;
 	inodes_free(&fs->inodes);
+	follower_free(fs->follower);
 	trace_free(fs->trace);
 	fresh_free(&fs->fresh);
 	free(fs->groups);

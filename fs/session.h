@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
+#include "follow.h"
 #include "inode.h"
 #include "trace.h"
 
@@ -77,6 +78,7 @@ struct fs {
 	bool serving;		    /* se may be used for it; under `refreshing` */
 	struct fresh fresh;
 	struct latest latest;
+	struct follower *follower;
 	bool can_expire; /* names, without being thrown out */
 	const char *(*answer)(void *arg, const char *question); /* see fs.h */
 	void *answer_arg;
@@ -162,6 +164,8 @@ static inline double timeout_of(const struct inode *i)
 void drop_suid(fuse_req_t req, struct inode *i, int fd);
 /* Before the first byte is read: is somebody else writing to it? fd: open for reading. */
 void note_writers(struct fs *fs, struct inode *i, int fd);
+/* ops_data.c: bytes from `size` on are about to go, or to change otherwise than by being written. */
+void note_truncation(struct fs *fs, struct inode *i, uint64_t size);
 /* ops_name.c: a name is about to go: note it, and keep the file within reach for those who have it open. */
 void part_from_name(struct fs *fs, struct dentry *d, enum change c);
 /* What is in a directory is about to matter, though it is not listed. */

@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "idx.h"
@@ -33,6 +34,7 @@
 
 /* What a change leaves in the times of a file. */
 enum times {
+	TIMES_EXACT, /* whoever has asked for them sees every later change: Linux 6.13's multigrain times */
 	TIMES_FINE,   /* a ctime that moves with every jiffy */
 	TIMES_COARSE, /* not known: at worst every two seconds */
 	TIMES_NONE,   /* no ctime: nothing, when the mtime is set back */
@@ -78,12 +80,24 @@ static int64_t ns_of(struct timespec t)
 
 /* ---- how fine are a file system's times? ---- */
 
+static bool is_multigrain(void)
+{
+	struct utsname u;
+	unsigned major, minor;
+
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 13));
+}
+
 static enum times times_of_type(const char *type)
 {
-	static const char *const fine[] = {"ext4", "xfs", "btrfs",    "tmpfs",
-					   "f2fs", "zfs", "bcachefs", NULL};
+	static const char *const exact[] = {"ext4", "xfs", "btrfs", "tmpfs", NULL};
+	static const char *const fine[] = {"f2fs", "zfs", "bcachefs", NULL};
 	static const char *const none[] = {"vfat", "msdos", "exfat", NULL};
 
+	for (const char *const *t = exact; *t; t++)
+		if (strcmp(*t, type) == 0)
+			return is_multigrain() ? TIMES_EXACT : TIMES_FINE;
 	for (const char *const *t = fine; *t; t++)
 		if (strcmp(*t, type) == 0)
 			return TIMES_FINE;
@@ -136,6 +150,7 @@ static bool settled(enum times times, const struct stat *st, int64_t at)
 	switch (times) {
 	case TIMES_NONE:
 		return false;
+	case TIMES_EXACT:
 	case TIMES_FINE:
 		/* Whole seconds: an old ext4 with small inodes. */
 		return ctime <= at - (st->st_ctim.tv_nsec ? FINE_NS : COARSE_NS);
@@ -153,6 +168,11 @@ bool idx_times_settled(struct idx *x, const struct stat *st, int64_t at)
 bool idx_times_settled_on(const char *type, const struct stat *st, int64_t at)
 {
 	return settled(times_of_type(type), st, at);
+}
+
+bool times_are_exact(struct idx *x, const struct stat *st)
+{
+	return device_times_cached(x->digests, st->st_dev) == TIMES_EXACT && st->st_ctim.tv_nsec;
 }
 
 static bool may_remember(struct idx *x, const struct idx_digest *d)

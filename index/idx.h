@@ -42,6 +42,8 @@ struct digests *digests_new(void);
 void digests_free(struct digests *d);
 /* Write what idx_digest_file has gathered. */
 int digests_flush(struct idx *x, struct err *e) must_check;
+/* Does every change of the file show in its times, to one who has asked for them before? */
+bool times_are_exact(struct idx *x, const struct stat *st);
 
 /* uses.c: hits noted in a journal, moved into LMDB by the next writer. */
 int uses_add(struct idx *x, const struct result *r, struct err *e) must_check;

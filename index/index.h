@@ -556,6 +556,22 @@ int idx_keys(struct idx *x, enum idx_key_kind kind, const char *hex_prefix, stru
 int idx_results(struct idx *x, const char *hex_prefix, int (*fn)(void *arg, const struct result *r),
 		void *arg, struct err *e) must_check;
 
+/* ---- early.c: an object of a file that is still being written ---- */
+
+/* Not thread-safe; several may be in the making at once, each in a thread of its own. */
+struct early;
+/* Of the file behind fd (duplicated). -EOPNOTSUPP: the file system shares blocks, so that storing it at the end costs
+ * little; -ENOSPC: there is no room to spare for something that may not be kept. */
+int early_begin(struct idx *x, int fd, struct early **ret, struct err *e) must_check;
+/* Copy and hash up to `upto`, an offset: all before it has been written and will not change. 0; -ESTALE: the file ends
+ * before that; -ENOSPC, -errno. After an error it can only be freed. */
+int early_take_in(struct early *t, uint64_t upto) must_check;
+/* The file is as it will stay: take in the rest, and put the object into the store. What was taken in has not been written
+ * since by those the caller knows of; -ESTALE when it was by others. To be freed in any case. */
+int early_finish(struct early *t, struct oid *ret_oid, struct fp *ret_fp, uint64_t *ret_size,
+		 struct err *e) must_check;
+void early_free(struct early *t);
+
 /* ---- store.c: objects ---- */
 
 #define STORE_INLINE_MAX 4096 /* objects up to this size live inside LMDB */

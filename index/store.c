@@ -17,6 +17,7 @@
 
 #include "copy.h"
 #include "objects.h"
+#include "store.h"
 
 #define NAME_SIZE 80 /* "cas/xx/" and 62 digits */
 
@@ -67,22 +68,14 @@ static bool cloned(int from, int to)
 
 /* ---- put ---- */
 
-/* A file under dir/tmp, removed unless it was renamed. */
-struct temp {
-	struct idx *x;
-	int fd;
-	char name[TEMP_NAME_SIZE];
-};
-
-static void temp_close(struct temp *t)
+void temp_close(struct temp *t)
 {
 	base_close(&t->fd);
 	if (t->name[0] && unlinkat(t->x->dirfd, t->name, 0) < 0)
 		log_debug("cannot remove %s/%s", t->x->dir, t->name); /* it is cleaned up later */
 }
-#define auto_temp __attribute__((cleanup(temp_close)))
 
-static int temp_open(struct idx *x, struct temp *t, struct err *e)
+int temp_open(struct idx *x, struct temp *t, struct err *e)
 {
 	if (x->read_only)
 		return err_text(e, EROFS, "cannot store: the cache %s was opened to read only",
@@ -122,7 +115,7 @@ static int rename_into_place(struct temp *t, const char *name)
 	return renameat(t->x->dirfd, t->name, t->x->dirfd, name) < 0 ? -errno : 0;
 }
 
-static int temp_commit(struct temp *t, const struct oid *oid, uint64_t size, struct err *e)
+int temp_commit(struct temp *t, const struct oid *oid, uint64_t size, struct err *e)
 {
 	char name[NAME_SIZE];
 	int r;

@@ -65,7 +65,8 @@ static int capture_file(struct work *w, const char *path, const struct stat *st,
 	d->hashed_at = now_ns();
 	if (fstat(fd, &before) < 0 || before.st_ino != st->st_ino)
 		return capture_refuse(w, "the output %s was changed by another process", path);
-	if (store_put_fd(w->c->idx, fd, &o->oid, &o->now.fp, &size, &e) < 0)
+	if (!fs_followed(w->c->fs, &before, &o->oid, &o->now.fp, &size) &&
+	    store_put_fd(w->c->idx, fd, &o->oid, &o->now.fp, &size, &e) < 0)
 		return cache_trouble(w, "cannot store the output %s: %s", path, e.msg);
 	if (fstat(fd, &after) < 0 || size != (uint64_t)before.st_size ||
 	    ns_of(after.st_mtim) != ns_of(before.st_mtim) ||

@@ -45,6 +45,7 @@ void supervisor_main(const struct supervised *s, int control) __attribute__((nor
 /* ---- capture.c: from what was recorded to a result ---- */
 struct capture {
 	struct idx *idx;
+	struct fs *fs; /* for what was stored while the step ran */
 	const struct exec_opts *opts;
 	const struct step *step;
 	struct trace *trace;

@@ -450,6 +450,7 @@ static void finish(struct super *s)
 	struct capture c = {.idx = s->idx,
 			    .opts = s->s->opts,
 			    .step = s->s->step,
+			    .fs = s->fs,
 			    .trace = fs_trace(s->fs),
 			    .console = &rec,
 			    .in = &used,
