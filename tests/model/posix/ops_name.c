@@ -55,6 +55,17 @@ static void op_open(struct world *w)
 	opened(w, slot, openat(dir, path, flags, mode));
 }
 
+/* Where ".." could lead out, a rename or mount by anybody on the machine meanwhile makes it EAGAIN: try again. */
+static int openat2_again(int dir, const char *path, struct open_how *how)
+{
+	int fd;
+
+	do
+		fd = (int)syscall(SYS_openat2, dir, path, how, sizeof(*how));
+	while (fd < 0 && errno == EAGAIN);
+	return fd;
+}
+
 static void op_openat2(struct world *w)
 {
 	static const int resolve[] = {RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS,
@@ -69,7 +80,7 @@ static void op_openat2(struct world *w)
 	how.resolve = (unsigned)pick_flags(w, resolve, 5, 25);
 	say(w, " 0x%llx", (unsigned long long)how.resolve);
 	pick_path_to(w, path, false);
-	opened(w, slot, (int)syscall(SYS_openat2, dir, path, &how, sizeof(how)));
+	opened(w, slot, openat2_again(dir, path, &how));
 }
 
 static void op_opendir(struct world *w)
