@@ -42,6 +42,12 @@ struct fs_options {
  */
 #define FS_ROOT "view"
 
+/*
+ * What makes the view looks up names in it as well. None of that is an observation, and no name is kept by the
+ * kernel, until this question is asked of any file: now the step begins.
+ */
+#define FS_BEGIN "user.mlfs.begin"
+
 /* Questions are extended attributes of any file of the view. Besides these there are those of index/below.c. */
 #define FS_ASK_PREFIX  "user.mlfs."
 /* the network use noticed so far; "": none */

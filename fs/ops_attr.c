@@ -22,27 +22,33 @@ static void reply_attr(fuse_req_t req, struct inode *i)
 		fuse_reply_err(req, -r);
 		return;
 	}
-	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+	for (struct dentry *d = i->names; d && fs->begun; d = d->next_of_inode)
 		trace_shown(fs->trace, dentry_trace(fs, d), &st);
 	r = fs->own_ids_only ? at_inode(&fs->inodes, i, &a) : -1;
 	ids_show(fs, i, i->names ? i->names->parent : NULL, r == 0 ? &a : NULL, &st);
-	fresh_told(fs, NULL, NULL, i, &st);
+	if (fs->begun)
+		fresh_told(fs, NULL, NULL, i, &st);
 	fuse_reply_attr(req, &st, timeout_of(i));
+}
+
+/* Whoever walks from it does so by its mode. */
+static void note_root(struct fs *fs)
+{
+	int64_t at = now_ns();
+	struct stat st;
+
+	if (lstat("/", &st) == 0)
+		trace_looked(fs->trace, trace_get(fs->trace, "/", 1), &st, 0, at);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
-	struct stat st;
 
 	(void)fi;
-	if (i == &fs->inodes.root) {
-		int64_t at = now_ns();
-
-		if (lstat("/", &st) == 0)
-			trace_looked(fs->trace, trace_get(fs->trace, "/", 1), &st, 0, at);
-	}
+	if (i == &fs->inodes.root)
+		note_root(fs);
 	reply_attr(req, i);
 }
 
@@ -301,6 +307,11 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 
 		if (reading || strcmp(name, IDX_BELOW_XATTR) == 0) {
 			reply_below(req, fs, inode_of(fs, ino), reading, size);
+			return;
+		}
+		if (strcmp(name, FS_BEGIN) == 0) {
+			fs->begun = true;
+			reply_text(req, "", size);
 			return;
 		}
 		if (strcmp(name, IDX_LOOKED_XATTR) == 0)

@@ -141,6 +141,32 @@ static void reply_root(fuse_req_t req, struct fs *fs)
 	reply_entry(req, fs, &e);
 }
 
+/* Before the step begins. What is not there is the view's affair. */
+static void reply_unseen(fuse_req_t req, struct fs *fs, struct inode *dir, const char *name)
+{
+	struct fuse_entry_param e = {0};
+	auto_at struct at a = {.dirfd = AT_FDCWD};
+	struct dentry *d;
+	struct inode *i;
+	int r = at_child(&fs->inodes, dir, name, &a);
+
+	if (r == 0 && fstatat(a.dirfd, a.name, &e.attr, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	i = inode_get(&fs->inodes, &e.attr);
+	d = dentry_set(&fs->inodes, dir, name, i);
+	d->gen = fs->inodes.gen - 1; /* no record yet */
+	i->nlookup++;
+	i->system = steady(fs, dir, name);
+	e.ino = node_of(fs, i);
+	e.attr_timeout = TIMEOUT_S; /* whoever comes by the name has to ask for that first */
+	ids_show(fs, i, dir, &a, &e.attr);
+	reply_entry(req, fs, &e);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fs_of(req);
@@ -155,6 +181,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (parent == FUSE_ROOT_ID && fs->posix_acl) {
 		reply_root(req, fs);
+		return;
+	}
+	if (!fs->begun) {
+		reply_unseen(req, fs, dir, name);
 		return;
 	}
 	r = at_child(&fs->inodes, dir, name, &a);

@@ -64,6 +64,7 @@ struct fs {
 	struct fuse_session *se;
 	struct affinity affinity;
 	bool own_ids_only, posix_acl;
+	bool begun; /* FS_BEGIN was asked */
 	uid_t uid;
 	gid_t gid;
 	gid_t *groups;

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mountinfo.h"
 #include "shm.h"
 #include "touch.h"
 
@@ -51,45 +52,19 @@ static void add_mount(struct native *n, const char *path)
 	add_place(n, path);
 }
 
-/* "\040" and the like stand for blanks in mountinfo. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	for (; *s; s++) {
-		unsigned c;
-
-		if (*s == '\\' && sscanf(s, "\\%3o", &c) == 1) {
-			*to++ = (char)c;
-			s += 3;
-		} else {
-			*to++ = *s;
-		}
-	}
-	*to = '\0';
-}
-
 static void add_mounts(struct native *n)
 {
-	auto_fclose FILE *f = NULL;
-	auto_free char *line = NULL;
-	size_t cap = 0;
+	auto_mountinfos struct mountinfos m = {0};
 	bool any = false;
 
 	for (const char *const *p = parents; *p; p++)
 		any |= access(*p, F_OK) == 0;
 	if (any)
-		f = fopen("/proc/self/mountinfo", "re");
-	while (f && getline(&line, &cap, f) > 0) {
-		char path[4096];
-
-		if (sscanf(line, "%*d %*d %*s %*s %4095s", path) != 1)
-			continue;
-		unescape(path);
+		mountinfo_read(&m);
+	for (size_t k = 0; k < m.n; k++)
 		for (const char *const *p = parents; *p; p++)
-			if (is_below(path, *p))
-				add_mount(n, path);
-	}
+			if (is_below(m.v[k].path, *p))
+				add_mount(n, m.v[k].path);
 }
 
 /* Was something dated in the tick that the clock of files is still at, before we began? Then a change that the step makes

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "../fs/fs.h"
@@ -230,6 +231,24 @@ static void mark_untouched(const struct view *v)
 	}
 }
 
+/* Trouble is no reason not to run the step. */
+static void take_flags(const struct view *v)
+{
+	const char *native[8];
+	struct err e = {0};
+	size_t n = 0;
+
+	for (const char *const *p = view_native(); *p; p++)
+		native[n++] = *p;
+	native[n++] = v->cache;
+	if (v->other_cache)
+		native[n++] = v->other_cache;
+	native[n] = NULL;
+	if (view_take_flags(v->mountpoint, native, v->kind == VIEW_ROOT ? 0 : MS_NOSUID | MS_NODEV,
+			    &e) < 0)
+		log_debug("%s", e.msg);
+}
+
 static int become_root(const char *mountpoint, struct err *e)
 {
 	if (chdir(mountpoint) < 0)
@@ -281,14 +300,18 @@ int view_enter(const struct view *v, int sock, struct err *e)
 	fd = -1;
 	if (r == 0 && view_has_acls())
 		r = show_root(v, e);
-	if (r == 0)
+	if (r == 0) {
+		take_flags(v); /* first: it would hide what is bound below */
 		r = bind_all(v, e);
+	}
 	if (r == 0)
 		mark_untouched(v);
 	if (r == 0)
 		r = become_root(v->mountpoint, e);
 	if (r < 0)
 		return r;
+	if (getxattr("/", FS_BEGIN, NULL, 0) < 0)
+		return err_set(e, errno, "cannot begin in the view");
 	if (chdir(v->cwd) < 0)
 		return err_set(e, errno, "cannot enter %s in the view", v->cwd);
 	if (v->kind == VIEW_ROOT)

@@ -17,6 +17,14 @@ uint64_t view_user_ids(void);
 /* Does the kernel apply ACLs in a view made here? */
 bool view_has_acls(void);
 
+/*
+ * view_flags.c: what is mounted with other flags (nosuid, nodev, noexec, read-only) than the file system it lies in is so in the
+ * view at mountpoint as well, by a bind mount of its own. Not: what lies in `native` (NULL-terminated), and file systems of
+ * other hosts and processes, since looking at them may take for ever. Linux 5.12; -ENOSYS before. base: flags that all mounts of the view have.
+ */
+int view_take_flags(const char *mountpoint, const char *const *native, unsigned long base,
+		    struct err *e) must_check;
+
 /* Absolute directories that the view shows natively, not through the mount; NULL-terminated. */
 const char *const *view_native(void);
 

@@ -84,4 +84,5 @@ not_stored "another mount namespace was entered" -- nsenter -t $$ -m cat "$PWD/i
 seen -- nsenter -t $$ -n cat "$PWD/in"
 say "the cache is not seen twice"
 mlfs exec -- mount >"$IO/out"
-same "$(grep -c fuse.mlfs "$IO/out")" 1
+same "$(grep -c ' on / type fuse.mlfs' "$IO/out")" 1
+! grep -F " on $MLFS_CACHE/" "$IO/out" || fail "the mount is seen in itself"

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* mountinfo.c - the mounts of this process' namespace; see mountinfo.h. */
+#include "mountinfo.h"
+
+#include <string.h>
+#include <sys/mount.h>
+
+/* "\040" and the like stand for blanks. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		unsigned c;
+
+		if (*s == '\\' && sscanf(s, "\\%3o", &c) == 1) {
+			*to++ = (char)c;
+			s += 3;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+static unsigned long flags_of(char *options)
+{
+	static const struct {
+		const char *name;
+		unsigned long flag;
+	} known[] = {{"nosuid", MS_NOSUID},
+		     {"nodev", MS_NODEV},
+		     {"noexec", MS_NOEXEC},
+		     {"ro", MS_RDONLY}};
+	unsigned long flags = 0;
+	char *save = NULL;
+
+	for (char *o = strtok_r(options, ",", &save); o; o = strtok_r(NULL, ",", &save))
+		for (size_t k = 0; k < sizeof(known) / sizeof(*known); k++)
+			if (strcmp(o, known[k].name) == 0)
+				flags |= known[k].flag;
+	return flags;
+}
+
+/* ID PARENT DEVICE ROOT PATH OPTIONS [FIELD…] - TYPE … */
+static bool parse(char *line, struct mountinfo *ret)
+{
+	char *save = NULL, *field[6], *p;
+
+	for (size_t k = 0; k < sizeof(field) / sizeof(*field); k++) {
+		field[k] = strtok_r(k ? NULL : line, " ", &save);
+		if (!field[k])
+			return false;
+	}
+	do
+		p = strtok_r(NULL, " \n", &save);
+	while (p && strcmp(p, "-") != 0);
+	p = p ? strtok_r(NULL, " \n", &save) : NULL;
+	if (!p)
+		return false;
+	unescape(field[4]);
+	*ret = (struct mountinfo){.id = atoi(field[0]),
+				  .path = xstrdup(field[4]),
+				  .type = xstrdup(p),
+				  .flags = flags_of(field[5])};
+	return true;
+}
+
+void mountinfo_read(struct mountinfos *ret)
+{
+	auto_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
+	auto_free char *line = NULL;
+	struct mountinfo m;
+	size_t cap = 0;
+
+	*ret = (struct mountinfos){0};
+	while (f && getline(&line, &cap, f) > 0)
+		if (parse(line, &m)) {
+			ret->v = xrealloc(ret->v, (ret->n + 1) * sizeof(*ret->v));
+			ret->v[ret->n++] = m;
+		}
+}
+
+void mountinfo_free(struct mountinfos *m)
+{
+	for (size_t k = 0; k < m->n; k++) {
+		free(m->v[k].path);
+		free(m->v[k].type);
+	}
+	free(m->v);
+	*m = (struct mountinfos){0};
+}
