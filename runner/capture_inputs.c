@@ -281,6 +281,19 @@ static void keep_listing(struct result *r, char *const *list, size_t n, char *co
 	r->listings[r->n_listings++] = l;
 }
 
+/* What is ignored is not in a listing either. Returns how many are left. */
+static size_t drop_ignored(const struct exec_opts *o, const char *dir, char **list, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (opts_ignored_in(o, dir, list[i] + 1))
+			free(list[i]);
+		else
+			list[kept++] = list[i];
+	return kept;
+}
+
 /* state_of_facts with the listing set right. */
 static void state_of_listed(struct work *w, const struct trace_path *p, unsigned kinds,
 			    struct facts *f, char *const *excluded, size_t n_excluded,
@@ -291,7 +304,7 @@ static void state_of_listed(struct work *w, const struct trace_path *p, unsigned
 
 	if (kinds & OBS_LIST) {
 		f->list = list = earlier_list(w, p, &n);
-		f->n_list = n;
+		f->n_list = n = drop_ignored(w->c->opts, p->path, list, n);
 	}
 	state_of_facts(kinds, f, excluded, n_excluded, state);
 	if (kinds & OBS_LIST && S_ISDIR(f->mode))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* decide_look.c - what is there now: a path is looked at once a lookup, however many path sets and outputs name it. */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -130,6 +132,35 @@ static bool same_view(const struct view *v, const struct path_entry *p)
 	return true;
 }
 
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The state of a directory whose listing counts, where something is ignored: the names of that are left out, too. */
+static int state_without_ignored(struct look *l, const struct path_entry *p, const struct node *n,
+				 struct buf *state)
+{
+	auto_close int fd = open(p->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	auto_free char **out = NULL;
+	size_t n_list = 0, n_out = p->n_excluded;
+	char **list = NULL;
+	int r = fd < 0 ? -errno : list_dir(fd, &list, &n_list);
+
+	if (r < 0)
+		return r;
+	out = xcalloc(n_list + n_out + 1, sizeof(*out));
+	if (n_out)
+		memcpy(out, p->excluded, n_out * sizeof(*out));
+	for (size_t i = 0; i < n_list; i++)
+		if (opts_ignored_in(l->o, p->path, list[i] + 1))
+			out[n_out++] = list[i] + 1;
+	qsort(out, n_out, sizeof(*out), by_text);
+	r = state_of(l->x, p->path, p->kinds, &n->st, 0, NULL, out, n_out, state);
+	strv_free(list, n_list);
+	return r;
+}
+
 /* The present state of a path as one path set wants it. */
 const struct view *view_get(struct look *l, const struct path_entry *p)
 {
@@ -151,7 +182,9 @@ const struct view *view_get(struct look *l, const struct path_entry *p)
 		v->err = node_digest(l, n);
 		digest = &n->digest;
 	}
-	if (v->err >= 0)
+	if (v->err >= 0 && st && S_ISDIR(st->st_mode) && (p->kinds & OBS_LIST) && l->o->ignore.n)
+		v->err = state_without_ignored(l, p, n, &v->state);
+	else if (v->err >= 0)
 		v->err = state_of(l->x, p->path, p->kinds, st, n->st_err, digest, p->excluded,
 				  p->n_excluded, &v->state);
 	return v;

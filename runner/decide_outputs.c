@@ -2,7 +2,6 @@
 /* decide_outputs.c - may the outputs of a result be put in place (design 4), and what is to be done for it? */
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -100,14 +99,6 @@ static int licensed(struct look *l, const struct output *out, const struct left 
 	return idx_left_known(l->x, out->path, present);
 }
 
-static bool ignored(const struct look *l, const char *path)
-{
-	for (size_t i = 0; i < l->o->ignore.n; i++)
-		if (fnmatch(l->o->ignore.v[i], path, 0) == 0)
-			return true;
-	return false;
-}
-
 /*
  * A directory that the step made and looked into is as it saw it only when nothing else is in it; one that it
  * removed again could not be removed. (Where it only put something into it, what others put there is no
@@ -127,7 +118,8 @@ static bool check_contents(struct look *l, const struct result *r, const struct 
 	for (size_t i = 0; i < n && good; i++) {
 		auto_free char *path = xasprintf("%s/%s", out->path, list[i] + 1);
 
-		good = find_output(r, path) || (ignored(l, path) && out->now.type == OUT_DIR);
+		good = find_output(r, path) ||
+		       (opts_ignored(l->o, path) && out->now.type == OUT_DIR);
 		if (!good)
 			(void)refuse(l, xasprintf("%s is new", shown(l, path)));
 	}

@@ -97,6 +97,22 @@ static bool as_recorded(struct idx *x, const struct result *r, const struct plac
 
 /* ---- all others ---- */
 
+/* Two that stay may have times with nothing between: what was written between them gets that of the earlier one. */
+static void not_before(const struct output **order, size_t n, const struct result *r,
+		       const struct place *places, struct timespec *times)
+{
+	struct timespec earliest = {0};
+
+	for (size_t k = 0; k < n; k++) {
+		size_t i = (size_t)(order[k] - r->outputs);
+
+		if (places[i].action == PLACE_KEEP)
+			earliest = times[i];
+		else if (ns_of_timespec(times[i]) < ns_of_timespec(earliest))
+			times[i] = earliest;
+	}
+}
+
 /*
  * Times for the files to be placed: now, a nanosecond apart in the order recorded, equal ones
  * equal; but before those of files that stay as they are and were written later, as if what is
@@ -106,6 +122,7 @@ static void new_times(const struct output **order, size_t n, const struct result
 		      const struct place *places, int64_t now_ns, struct timespec *ret)
 {
 	int64_t limit = INT64_MAX; /* the time of the next one */
+	int64_t kept = INT64_MAX;  /* of the next one that stays */
 
 	qsort(order, n, sizeof(*order), by_mtime);
 	for (size_t k = n; k-- > 0;) {
@@ -119,8 +136,11 @@ static void new_times(const struct output **order, size_t n, const struct result
 		else if (t >= limit)
 			t = limit - 1;
 		limit = t < limit ? t : limit;
-		ret[i] = to_timespec(limit);
+		if (places[i].action == PLACE_KEEP)
+			kept = t < kept ? t : kept;
+		ret[i] = to_timespec(places[i].action == PLACE_KEEP ? kept : limit);
 	}
+	not_before(order, n, r, places, ret);
 }
 
 void replay_times(struct idx *x, const struct result *r, const struct place *places, int64_t now_ns,

@@ -87,6 +87,9 @@ int step_describe(const struct exec_opts *o, enum stdin_type in, const struct fp
 /* What descriptors the caller passes on (inherited.h) counts as well. */
 void step_passes(struct step *s, const struct buf *passed);
 void step_free(struct step *s);
+/* --ignore: is this path, or this name in a directory, neither input nor output? */
+bool opts_ignored(const struct exec_opts *o, const char *path);
+bool opts_ignored_in(const struct exec_opts *o, const char *dir, const char *name);
 /* A path as it is said to people who are in cwd (NULL: nowhere): relative when below. Points into path, or is ".". */
 const char *shown_path(const char *cwd, const char *path);
 

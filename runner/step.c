@@ -521,3 +521,23 @@ const char *shown_path(const char *cwd, const char *path)
 		return path + 1;
 	return path;
 }
+
+/* ---- what is ignored ---- */
+
+bool opts_ignored(const struct exec_opts *o, const char *path)
+{
+	for (size_t i = 0; i < o->ignore.n; i++)
+		if (fnmatch(o->ignore.v[i], path, 0) == 0)
+			return true;
+	return false;
+}
+
+bool opts_ignored_in(const struct exec_opts *o, const char *dir, const char *name)
+{
+	auto_free char *path = NULL;
+
+	if (!o->ignore.n)
+		return false;
+	path = xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
+	return opts_ignored(o, path);
+}

@@ -287,7 +287,7 @@ class Case:
         else:
             return why
         for p in sorted(set(world) | set(got.tree)):
-            if self.ignored(p, conf) and world.get(p) != got.tree.get(p):
+            if self.ignored(p, conf) and parted(world.get(p)) != parted(got.tree.get(p)):
                 return f'{p} is ignored and was changed'
         return self.order(got, world, rec)
 
@@ -439,6 +439,11 @@ class Case:
 
 def short_of(e):
     return e and (e.kind, oct(e.mode), str(e.data)[:24])
+
+
+def parted(e):
+    """Whether it is another name of an output is the output's doing."""
+    return e and e._replace(group=None)
 
 
 def join_again(tree, world, aside, which):

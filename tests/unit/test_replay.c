@@ -663,6 +663,26 @@ static void test_names_of_inputs(void **state)
 	end(&m);
 }
 
+static void test_ignored_in_listing(void **state)
+{
+	auto_free char *d = at("d"), *glob = at("d/*.log");
+	struct made m = begin();
+
+	(void)state;
+	assert_int_equal(mkdir(d, 0755), 0);
+	put("d/a", "", 0644);
+	input(&m, "d", OBS_LIST, NULL);
+	file(&m, "out", "made", 0644);
+	store(&m);
+	opts.ignore = (struct strlist){.v = &glob, .n = 1};
+	replay();
+	put("d/b.log", "", 0644);
+	replay();
+	put("d/b.txt", "", 0644);
+	want_miss("the listing of d changed");
+	end(&m);
+}
+
 /* A directory that the step made and looked into holds what the step put there and nothing else. */
 static void test_listed(void **state)
 {
@@ -787,6 +807,7 @@ static void test_times(void **state)
 	file(&m, "a", "a", 0644)->mtime_ns = 30;
 	file(&m, "b", "b", 0644)->mtime_ns = 10;
 	file(&m, "c", "c", 0644)->mtime_ns = 10;
+	file(&m, "e", "e", 0644)->mtime_ns = 20;
 	o = file(&m, "d", "d", 0644);
 	o->mtime_set = true;
 	o->mtime_ns = 1234567890123456789;
@@ -809,6 +830,14 @@ static void test_times(void **state)
 	replay();
 	assert_true(mtime("b") == mtime("c") && mtime("b") == 500000000LL * 1000000000 - 1);
 	assert_true(mtime("a") == 500000000LL * 1000000000);
+
+	/* two that stay may have the same time, and then it as well */
+	set_mtime("a", 500000000);
+	set_mtime("b", 500000000);
+	set_mtime("c", 500000000);
+	drop("e");
+	replay();
+	assert_true(mtime("e") == mtime("a"));
 
 	set_mtime("d", 5); /* a time that the step set is set again */
 	replay();
@@ -1016,6 +1045,7 @@ int main(void)
 		T(test_name_that_was_seen),
 		T(test_name_that_was_parted),
 		T(test_names_of_inputs),
+		T(test_ignored_in_listing),
 		T(test_listed),
 		T(test_changed_input),
 		T(test_kinds),
