@@ -312,8 +312,10 @@ struct sieve {
 	const struct run_filter *f;
 	unsigned results;
 	int64_t until;
-	uint8_t key[4], key_mask[4]; /* of f->key */
+	uint8_t key[RUN_KEY_BYTES], key_mask[RUN_KEY_BYTES]; /* of f->key */
 	bool key_longer;
+	struct intern asked; /* f->has of input keys, by their first bytes */
+	struct buf answers;
 };
 
 static bool nibble(char digit, uint8_t *ret)
@@ -336,7 +338,7 @@ static int sieve_begin(const struct run_filter *f, struct sieve *s, struct err *
 		if (!nibble(f->key[i], &v) || i >= 2 * sizeof(struct fp))
 			return err_text(e, EINVAL, "'%s' is no key: keys are 32 hex digits",
 					f->key);
-		if (i >= 8) {
+		if (i >= sizeof(s->key) * 2) {
 			s->key_longer = true;
 			continue;
 		}
@@ -346,56 +348,58 @@ static int sieve_begin(const struct run_filter *f, struct sieve *s, struct err *
 	return 0;
 }
 
-static bool begins(const uint8_t b[4], const struct sieve *s)
+static void sieve_end(struct sieve *s)
 {
-	for (unsigned i = 0; i < 4; i++)
+	free(s->asked.hash);
+	free(s->asked.id);
+	buf_free(&s->answers);
+}
+
+static bool begins(const uint8_t b[RUN_KEY_BYTES], const struct sieve *s)
+{
+	for (unsigned i = 0; i < RUN_KEY_BYTES; i++)
 		if ((b[i] & s->key_mask[i]) != s->key[i])
 			return false;
 	return true;
 }
 
-/* Is there a wanted key with these first bytes? */
-static bool may_be_wanted(const struct run_filter *f, const uint8_t b[4])
+static bool key_begins(const struct fp *key, const char *prefix)
 {
-	size_t lo = 0, hi = f->n_keys;
+	char digits[2 * sizeof(key->b) + 1];
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		int d = memcmp(b, f->keys[mid].b, 4);
-
-		if (d == 0)
-			return true;
-		if (d < 0)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return false;
-}
-
-static int by_key(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(struct fp));
+	hex(key->b, sizeof(key->b), digits);
+	return strncasecmp(digits, prefix, strlen(prefix)) == 0;
 }
 
 /* What the rows do not tell: the records do. */
-static bool record_passes(struct history *h, const struct sieve *s, const struct run_row *row)
+static bool long_key_matches(struct history *h, const char *prefix, const struct run_row *row)
 {
-	const struct run_filter *f = s->f;
 	struct run r = {0};
-	char step[33], input[33];
-	bool ok;
+	bool ok = history_run(h, row, &r) == 0 &&
+		  (key_begins(&r.step_key, prefix) || key_begins(&r.input_key, prefix));
 
-	if (history_run(h, row, &r) < 0)
-		return false;
-	hex(r.step_key.b, sizeof(r.step_key.b), step);
-	hex(r.input_key.b, sizeof(r.input_key.b), input);
-	ok = !f->key || strncasecmp(step, f->key, strlen(f->key)) == 0 ||
-	     strncasecmp(input, f->key, strlen(f->key)) == 0;
-	if (ok && f->keys)
-		ok = bsearch(&r.input_key, f->keys, f->n_keys, sizeof(*f->keys), by_key) != NULL;
 	run_clear(&r);
 	return ok;
+}
+
+/* The record is read once for each key. */
+static bool is_wanted(struct history *h, struct sieve *s, const struct run_row *row)
+{
+	static const uint8_t none[RUN_KEY_BYTES];
+	struct run r = {0};
+	uint64_t begin;
+	unsigned n;
+
+	if (memcmp(row->input_key, none, sizeof(none)) == 0)
+		return false;
+	memcpy(&begin, row->input_key, sizeof(begin));
+	n = intern_id(&s->asked, begin);
+	if (n == s->answers.len) {
+		buf_u8(&s->answers,
+		       history_run(h, row, &r) == 0 && s->f->has(s->f->has_arg, &r.input_key));
+		run_clear(&r);
+	}
+	return s->answers.data[n];
 }
 
 static bool name_matches(struct chunk *c, const char *glob, uint32_t n)
@@ -420,7 +424,6 @@ static bool row_passes(struct chunk *c, const struct sieve *s, const struct rows
 	       (!f->stored || (f->stored > 0) == ((row->flags & RUN_STORED) != 0)) &&
 	       (!f->failed || (known && row->exit_status)) &&
 	       (!f->key || begins(row->step_key, s) || begins(row->input_key, s)) &&
-	       (!f->keys || may_be_wanted(f, row->input_key)) &&
 	       (!f->name || name_matches(c, f->name, le32toh(row->name)));
 }
 
@@ -429,8 +432,7 @@ static struct run_row show(struct history *h, struct chunk *c, size_t i)
 	const struct rows_row *row = rows_first(c->head) + i;
 	uint32_t name = le32toh(row->name);
 	const char *text = rows_text(c->head, name, NULL);
-
-	return (struct run_row){
+	struct run_row ret = {
 		.started_ns = (int64_t)le64toh(row->started_ns),
 		.wall_ns = (int64_t)le64toh(row->wall_ns),
 		.saved_ns = (int64_t)le64toh(row->saved_ns),
@@ -445,9 +447,13 @@ static struct run_row show(struct history *h, struct chunk *c, size_t i)
 		.where = c,
 		.at = i,
 	};
+
+	memcpy(ret.step_key, row->step_key, sizeof(ret.step_key));
+	memcpy(ret.input_key, row->input_key, sizeof(ret.input_key));
+	return ret;
 }
 
-static int each_in(struct history *h, struct chunk *c, const struct sieve *s,
+static int each_in(struct history *h, struct chunk *c, struct sieve *s,
 		   int (*fn)(void *arg, const struct run_row *row), void *arg)
 {
 	const struct run_filter *f = s->f;
@@ -466,7 +472,8 @@ static int each_in(struct history *h, struct chunk *c, const struct sieve *s,
 		if (!row_passes(c, s, rows_first(c->head) + n))
 			continue;
 		row = show(h, c, n);
-		if ((s->key_longer || f->keys) && !record_passes(h, s, &row))
+		if ((s->key_longer && !long_key_matches(h, f->key, &row)) ||
+		    (f->has && !is_wanted(h, s, &row)))
 			continue;
 		r = fn(arg, &row);
 	}
@@ -480,11 +487,9 @@ int history_each(struct history *h, const struct run_filter *f,
 	struct sieve s;
 	int r = sieve_begin(f, &s, e), more;
 
-	while (r == 0 && (more = next_chunk(h, c, &c, e))) {
-		if (more < 0)
-			return more;
-		r = each_in(h, c, &s, fn, arg);
-	}
+	while (r == 0 && (more = next_chunk(h, c, &c, e)))
+		r = more < 0 ? more : each_in(h, c, &s, fn, arg);
+	sieve_end(&s);
 	return r;
 }
 

@@ -462,6 +462,7 @@ int idx_runs_prune(const char *dir, const struct runs_keep *keep, struct err *e)
 
 /* ---- history.c: reading the runs ---- */
 
+#define RUN_KEY_BYTES 8 /* so much of a key is known at once */
 struct history;
 /* dir: of a cache; none of runs is no error. What is read is what was there when it was opened, or a little later, and
  * nothing twice. LMDB is not needed. Errors: ENOENT (no cache), ENOTSUP (a newer mlfs made it), EACCES, … */
@@ -474,8 +475,9 @@ struct run_filter {
 	bool failed;		    /* only those with a known exit status other than 0 */
 	int64_t since_ns, until_ns; /* started_ns is in [since, until); 0: no such bound */
 	const char *key; /* hex digits that the step key or the input key begins with; NULL: any */
-	const struct fp *keys; /* sorted (memcmp): the input key is one of these; NULL: any */
-	size_t n_keys;
+	/* Is this input key one of those wanted? Asked once for each; NULL: any. */
+	bool (*has)(void *arg, const struct fp *input_key);
+	void *has_arg;
 };
 /* What is known of a run at once; texts are borrowed until history_close. */
 struct run_row {
@@ -487,7 +489,8 @@ struct run_row {
 	int exit_status;	   /* -1: not known */
 	const char *name, *reason; /* "": none; NULL: none */
 	unsigned name_id;	   /* the same for the same name, from 0 up */
-	const void *where;	   /* for the calls below, until fn returns */
+	uint8_t step_key[RUN_KEY_BYTES], input_key[RUN_KEY_BYTES]; /* as they begin; zeros: none */
+	const void *where; /* for the calls below, until history_close */
 	size_t at;
 };
 /* Those that pass the filter, the one added last first; stops when fn returns non-zero, and returns that. -errno: the

@@ -72,7 +72,7 @@ struct rows_row {
 	uint64_t new_bytes;
 	uint32_t name, reason; /* texts; or ROWS_NONE */
 	uint32_t at;	       /* where the record begins in the segment */
-	uint8_t step_key[4], input_key[4];
+	uint8_t step_key[RUN_KEY_BYTES], input_key[RUN_KEY_BYTES];
 	uint8_t result, flags, exit_status, zero;
 };
 struct rows_text {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * runs_rows.c - of each run of a segment a row of 64 bytes, so that a million of them are looked through in
+ * runs_rows.c - of each run of a segment a row of 72 bytes, so that a million of them are looked through in
  * milliseconds; texts that come again and again (names, reasons) are kept once.
  *
  * Rows are made from the segment alone, by whoever closes it or by the next one to look, and can be made again: they are
@@ -20,7 +20,7 @@
 #define GUARD_END 16 /* what the guard is of begins here */
 
 _Static_assert(sizeof(struct rows_head) == 64, "part of the format");
-_Static_assert(sizeof(struct rows_row) == 64, "part of the format");
+_Static_assert(sizeof(struct rows_row) == 72, "part of the format");
 _Static_assert(sizeof(struct rows_text) == 16, "part of the format");
 
 /* ---- making ---- */

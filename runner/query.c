@@ -32,12 +32,10 @@ bool cache_in_view(const char *dir)
 	return true;
 }
 
-int query_open(const struct query *q, struct idx **ret)
+int query_dir(const struct query *q, char **ret)
 {
 	auto_free char *dir = query_cache(q);
-	struct err e = {0};
 	char said[64];
-	int r;
 
 	if (!dir)
 		return -ENOENT;
@@ -49,6 +47,18 @@ int query_open(const struct query *q, struct idx **ret)
 			dir);
 		return -EXDEV;
 	}
+	*ret = take(dir);
+	return 0;
+}
+
+int query_open(const struct query *q, struct idx **ret)
+{
+	auto_free char *dir = NULL;
+	struct err e = {0};
+	int r = query_dir(q, &dir);
+
+	if (r < 0)
+		return r;
 	r = idx_open(dir, true, ret, &e);
 	if (r == -ENOENT)
 		log_warn("there is no cache at %s", dir);

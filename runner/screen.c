@@ -236,6 +236,16 @@ int screen_close(struct screen *s, int status)
 
 /* ---- text ---- */
 
+bool locale_is_utf8(void)
+{
+	static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+	const char *v = NULL;
+
+	for (size_t i = 0; !v && i < 3; i++)
+		v = set_variable(names[i]);
+	return v && (strcasestr(v, "UTF-8") || strcasestr(v, "UTF8"));
+}
+
 size_t text_columns(const char *text)
 {
 	size_t n = 0;

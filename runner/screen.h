@@ -27,6 +27,8 @@ void screen_bytes(struct screen *s, const void *p, size_t n);
 /* Waits for the pager. `status`, or 2 when it could not be written (said). */
 int screen_close(struct screen *s, int status);
 
+/* May other characters than those of ASCII be shown? */
+bool locale_is_utf8(void);
 /* How many columns a text takes, about: one for each character. */
 size_t text_columns(const char *text);
 /* For names shown on a terminal: appended to b with '?' for control characters. */

@@ -71,6 +71,8 @@ extern const size_t n_word_tables;
 
 /* The directory of the cache (caller frees), or NULL: said. */
 char *query_cache(const struct query *q);
+/* The same, for who is about to look into it (caller frees). 0, or -errno: said; the caller exits with 1. */
+int query_dir(const struct query *q, char **ret) must_check;
 /* Open the cache to read. 0, or -errno: said; the caller exits with 1. */
 int query_open(const struct query *q, struct idx **ret) must_check;
 /* The result that a user means by the beginning of its key, or by that of its step (then the one stored last). 0; -EINVAL: no

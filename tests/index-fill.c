@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * index-fill.c - fills a cache's index with results as if one command had been run on ever other inputs, and
- * times look-ups in it (scripts/bench index).
+ * times look-ups in it (scripts/bench index); or its history with runs.
  *
  *   index-fill fill CACHE STEP-KEY RESULTS PATH-SETS DIR    results of the step with this key (32 hex digits); what
  *                                                           is only theirs among the paths lies in DIR
  *   index-fill look CACHE STEP-KEY RESULTS PATH-SETS N      N look-ups of each kind; prints JSON, microseconds
+ *   index-fill runs CACHE N DAYS                            N runs of 200 steps, over so many days until now: of ten
+ *                                                           eight hits, one and a half misses, the rest uncached
  *
  * A record speaks of 40 paths (36 of the system, 4 of its path set's own) and two outputs: about 2 KB.
  *
@@ -253,6 +255,59 @@ static int look(struct idx *x, const struct fp *step, unsigned results, unsigned
 	return 0;
 }
 
+/* ---- history ---- */
+
+static void add_run(struct idx *x, unsigned n, int64_t when)
+{
+	static const struct runs_keep all;
+	auto_free char *name = xasprintf("step-%03u.py", n * 7919 % 200);
+	auto_free char *script = xasprintf("--config=conf/%s.yaml", name);
+	auto_free char *reason = xasprintf("data/part-%05u.csv changed", n * 31 % 5000);
+	unsigned dice = n * 2654435761u >> 16;
+	char *argv[] = {(char *)"python3", name, script, NULL};
+	struct run r = {.started_ns = when,
+			.wall_ns = 3000000 + dice * 1000,
+			.name = name,
+			.cwd = (char *)"/home/someone/work/project",
+			.argv = argv,
+			.n_argv = 3,
+			.result = dice % 20 < 16   ? RUN_HIT
+				  : dice % 20 < 19 ? RUN_MISS
+						   : RUN_UNCACHED,
+			.inputs = 40,
+			.outputs = 2,
+			.output_bytes = dice,
+			.step_key = fp_text("step", n % 200),
+			.input_key = fp_text("input", n % 10000)};
+	struct err e = {0};
+
+	if (r.result == RUN_HIT) {
+		r.saved_ns = INT64_C(60000000000) + dice;
+	} else {
+		r.wall_ns = INT64_C(60000000000) + dice;
+		r.stored = r.result == RUN_MISS;
+		r.reason = r.stored ? reason : (char *)"no /dev/fuse";
+		r.put_bytes = r.stored ? dice : 0;
+		r.new_bytes = r.put_bytes / 2;
+	}
+	if (idx_run_add(x, &r, &all, &e) < 0)
+		die("cannot add a run", &e);
+}
+
+static int fill_runs(const char *cache, unsigned n, unsigned days)
+{
+	int64_t end = now_ns(), span = (int64_t)days * 86400 * 1000000000;
+	struct err e = {0};
+	struct idx *x;
+
+	if (idx_open(cache, false, &x, &e) < 0)
+		die("cannot open the cache", &e);
+	for (unsigned i = 0; i < n; i++)
+		add_run(x, i, end - span + span / n * i);
+	idx_close(x);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct err e = {0};
@@ -261,9 +316,13 @@ int main(int argc, char **argv)
 	unsigned results, sets;
 	bool filling;
 
+	if (argc == 5 && strcmp(argv[1], "runs") == 0)
+		return fill_runs(argv[2], (unsigned)strtoul(argv[3], NULL, 10),
+				 (unsigned)strtoul(argv[4], NULL, 10));
 	if (argc != 7 || (strcmp(argv[1], "fill") != 0 && strcmp(argv[1], "look") != 0)) {
 		fprintf(stderr, "usage: index-fill fill CACHE STEP-KEY RESULTS PATH-SETS DIR\n"
-				"       index-fill look CACHE STEP-KEY RESULTS PATH-SETS N\n");
+				"       index-fill look CACHE STEP-KEY RESULTS PATH-SETS N\n"
+				"       index-fill runs CACHE N DAYS\n");
 		return 2;
 	}
 	filling = strcmp(argv[1], "fill") == 0;

@@ -213,9 +213,17 @@ static void test_version_1(void **state)
 
 /* ---- filters ---- */
 
+/* Of runs 11 and 77. */
+static bool is_one(void *arg, const struct fp *key)
+{
+	struct fp a = fp_n(1011), b = fp_n(1077);
+
+	++*(unsigned *)arg;
+	return fp_eq(key, &a) || fp_eq(key, &b);
+}
+
 static void test_filters(void **state)
 {
-	auto_free struct fp *keys = xcalloc(2, sizeof(*keys));
 	char hex_key[33];
 	struct fp step = fp_n(4), input = fp_n(1010);
 	struct seen stopped = {.stop_at = 2};
@@ -245,7 +253,7 @@ static void test_filters(void **state)
 		assert_int_equal(count(&(struct run_filter){.since_ns = 10, .until_ns = 90}), 80);
 		hex(step.b, 16, hex_key);
 		assert_int_equal(count(&(struct run_filter){.key = hex_key}), 10);
-		hex_key[16] = hex_key[16] == '0' ? '1' : '0'; /* beyond what the rows have */
+		hex_key[17] = hex_key[17] == '0' ? '1' : '0'; /* beyond what the rows have */
 		assert_int_equal(count(&(struct run_filter){.key = hex_key}), 0);
 		hex(input.b, 16, hex_key);
 		hex_key[8] = '\0';
@@ -254,16 +262,6 @@ static void test_filters(void **state)
 		assert_int_equal(s.first, 10);
 		hex_key[7] = '\0';
 		assert_int_equal(count(&(struct run_filter){.key = hex_key}), 1);
-		keys[0] = fp_n(1011);
-		keys[1] = fp_n(1077);
-		if (memcmp(keys[0].b, keys[1].b, 16) > 0) {
-			keys[1] = keys[0];
-			keys[0] = fp_n(1077);
-		}
-		s = look(&(struct run_filter){.keys = keys, .n_keys = 2}, NULL);
-		assert_int_equal(s.n, 2);
-		assert_int_equal(s.sum, 11 + 77);
-		assert_int_equal(count(&(struct run_filter){.keys = keys, .n_keys = 0}), 0);
 	}
 	assert_ok(history_open(cache, &stopped.h, &the_err));
 	assert_int_equal(history_each(stopped.h, &any, see, &stopped, &the_err), 5);
@@ -272,6 +270,26 @@ static void test_filters(void **state)
 				      &the_err),
 			 -EINVAL);
 	history_close(stopped.h);
+}
+
+static void test_has(void **state)
+{
+	struct run twice = sample(77), keyless = {.started_ns = 1000};
+
+	(void)state;
+	put(&keyless);
+	put(&twice);
+	put_samples(0, 40);
+	close_as(1);
+	put_samples(40, 100);
+	for (int again = 0; again < 2; again++) {
+		unsigned asked = 0;
+		struct seen s = look(&(struct run_filter){.has = is_one, .has_arg = &asked}, NULL);
+
+		assert_int_equal(s.n, 3);
+		assert_int_equal(s.sum, 11 + 77 + 77);
+		assert_int_equal(asked, 100);
+	}
 }
 
 /* Names and reasons have the same number wherever they stand. */
@@ -627,11 +645,22 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_fields),	      T(test_odd_fields),   T(test_version_1),
-		T(test_filters),      T(test_ids),	    T(test_torn),
-		T(test_late),	      T(test_rows_damaged), T(test_rows_nonsense),
-		T(test_rotate),	      T(test_prune),	    T(test_prune_in_passing),
-		T(test_number_taken), T(test_at_once),	    T(test_no_cache),
+		T(test_fields),
+		T(test_odd_fields),
+		T(test_version_1),
+		T(test_filters),
+		T(test_has),
+		T(test_ids),
+		T(test_torn),
+		T(test_late),
+		T(test_rows_damaged),
+		T(test_rows_nonsense),
+		T(test_rotate),
+		T(test_prune),
+		T(test_prune_in_passing),
+		T(test_number_taken),
+		T(test_at_once),
+		T(test_no_cache),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
