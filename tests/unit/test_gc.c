@@ -362,6 +362,7 @@ static void test_hit_in_progress(void **state)
 /* Objects were put; before their result comes they are dropped. */
 static void test_store_in_progress(void **state)
 {
+	auto_free char *cas = in(cache, "cas");
 	struct fp key = fp_n(1);
 
 	(void)state;
@@ -565,6 +566,7 @@ static void test_shrink(void **state)
 
 	(void)state;
 	{
+		auto_buf struct buf blob = {0};
 		struct idx_gc_options o = {.max_size = 0, .max_age_ns = -1, .all = true};
 
 		for (unsigned i = 0; i < 6000; i++) {
