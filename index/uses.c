@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "refs.h"
+#include "idx.h"
 
 #define JOURNAL	    "index/uses"
 #define RECORD_SIZE 64
@@ -47,7 +47,6 @@ static int apply_one(const uint8_t *p, struct kv_txn *t, struct err *e)
 {
 	struct fp step_key, id, input_key;
 	struct kv_val v;
-	struct cur c;
 	int r;
 
 	memcpy(step_key.b, p, 16);
@@ -59,8 +58,7 @@ static int apply_one(const uint8_t *p, struct kv_txn *t, struct err *e)
 	r = step_promote(t, &step_key, &id, false, e);
 	if (r < 0)
 		return r;
-	c = (struct cur){p + 48, p + 56, false};
-	return used_set(t, input_key.b, cur_u64(&c), e);
+	return kv_put(t, TAB_USED, input_key.b, sizeof(input_key.b), p + 48, 8, e);
 }
 
 size_t uses_record_at(const uint8_t *p, size_t left)
@@ -96,7 +94,7 @@ static int apply_in(void *arg, struct kv_txn *t, struct err *e)
 	return uses_apply(arg, t, e);
 }
 
-int uses_move(struct idx *x, struct err *e)
+static int move_now(struct idx *x, struct err *e)
 {
 	auto_buf struct buf taken = {0};
 
@@ -125,6 +123,6 @@ int uses_add(struct idx *x, const struct result *r, struct err *e)
 	if (n < 0)
 		return err_set(e, (int)n, "cannot write %s/" JOURNAL, x->dir);
 	if (fstat(fd, &st) == 0 && st.st_size > MAX_JOURNAL)
-		return uses_move(x, e);
+		return move_now(x, e);
 	return 0;
 }
