@@ -33,7 +33,7 @@
 #define UNMOUNT_S 5
 
 /* More descriptors than the file server keeps (MAX_FDS in fs/session.c) and everything else needs. */
-#define TABLE_SIZE 10240
+#define TABLE_SIZE 1024
 
 struct super {
 	const struct supervised *s;
@@ -255,7 +255,7 @@ static int start_server(struct super *s, int fuse_fd, struct err *e)
 /* Descriptors are ours to use up to the hard limit; the command has its own limits already. */
 static void raise_limits(const struct super *s)
 {
-	struct rlimit l = {0};
+	struct rlimit l;
 	int fd;
 
 	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
@@ -263,8 +263,7 @@ static void raise_limits(const struct super *s)
 		(void)setrlimit(RLIMIT_NOFILE, &l);
 	}
 	/* Once there are threads, each growth of the table of descriptors waits for all processors (milliseconds). */
-	fd = fcntl(s->signals, F_DUPFD_CLOEXEC,
-		   (int)(l.rlim_cur < TABLE_SIZE ? l.rlim_cur : TABLE_SIZE) - 1);
+	fd = fcntl(s->signals, F_DUPFD_CLOEXEC, TABLE_SIZE - 1);
 	base_close(&fd);
 }
 
