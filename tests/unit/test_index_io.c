@@ -60,7 +60,9 @@ static void test_names(void **state)
 	assert_ok(state_parse(b.data, b.len, &p));
 	assert_true(p.has_list && fp_eq(&p.list, &some.fp));
 	put(1, 1, "x");
+	state_parts_free(&p);
 	assert_int_equal(idx_listing_get(x, &some.fp, &got, &n, &the_err), 0);
+	buf_free(&some.names);
 	assert_true(names_make(list, 3, NULL, 0, &some));
 	assert_int_equal(idx_listing_get(x, &some.fp, &got, &n, &the_err), 1);
 	assert_int_equal(n, 3);
@@ -258,6 +260,7 @@ static void check_state(unsigned kinds, const struct facts *f, struct state_part
 		if (state_parse(b.data, n, &less) == 0)
 			state_parts_free(&less);
 	}
+	state_parts_free(ret);
 	buf_u8(&b, 'Z');
 	assert_int_equal(state_parse(b.data, b.len, ret), -EBADMSG);
 	assert_ok(state_parse(b.data, b.len - 1, ret));
@@ -281,6 +284,7 @@ static void test_states(void **state)
 	check_state(OBS_CONTENT | OBS_XATTR, &f, &p);
 	assert_true(p.type == 'f' && p.has_mode && p.mode == 0640 && p.has_content && p.size == 77);
 	assert_true(fp_eq(&p.content, &f.digest) && p.has_xattrs && !p.has_mtime && !p.has_owner);
+	state_parts_free(&p);
 	check_state(OBS_ATTR, &f, &p);
 	assert_true(p.has_size && p.size == 77 && p.has_mtime && p.mtime_ns == 5 && !p.has_content);
 	check_state(OBS_CONTENT, &none, &p);
