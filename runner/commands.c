@@ -5,6 +5,7 @@
 const struct command commands[] = {
 	{"exec", cmd_exec, "run a command, or put in place what it left before"},
 	{"log", cmd_log, "the latest runs"},
+	{"show", cmd_show, "show one result"},
 	{"fsck", cmd_fsck, "check every record and object of the cache"},
 };
 const size_t n_commands = sizeof(commands) / sizeof(*commands);
@@ -12,5 +13,6 @@ const size_t n_commands = sizeof(commands) / sizeof(*commands);
 const struct word_table *const word_tables[] = {
 	&log_words,
 	&fsck_words,
+	&show_words,
 };
 const size_t n_word_tables = sizeof(word_tables) / sizeof(*word_tables);
