@@ -69,16 +69,37 @@ int query_open(const struct query *q, struct idx **ret)
 
 /* ---- a result by the beginning of its key ---- */
 
-/* "3f2a91c0 (train.py)" */
+/* The result of a step that was stored last. 1, 0: it has none, -errno. */
+static int latest_of(struct idx *x, const struct fp *step, struct fp *ret, struct err *e)
+{
+	auto_free struct fp *keys = NULL;
+	struct result *res;
+	size_t n = 0;
+	int r = idx_step_results(x, step, &keys, &n, e);
+
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		r = idx_result_get_brief(x, &keys[i], &res, e);
+		if (r <= 0)
+			continue; /* dropped since */
+		result_free(res);
+		*ret = keys[i];
+		return 1;
+	}
+	return r < 0 ? r : 0;
+}
+
+/* "3f2a91c0… (train.py)"; of a step, the name of its latest result. */
 static char *key_text(struct idx *x, const struct fp *key, enum idx_key_kind kind)
 {
 	char text[2 * sizeof(key->b) + 1];
+	struct fp named = *key;
 	struct result *r;
 	struct err e;
 	char *told;
 
 	hex(key, sizeof(*key), text);
-	if (kind != IDX_KEY_RESULT || idx_result_get_brief(x, key, &r, &e) <= 0)
+	if ((kind == IDX_KEY_STEP && latest_of(x, key, &named, &e) <= 0) ||
+	    idx_result_get_brief(x, &named, &r, &e) <= 0)
 		return xstrdup(text);
 	told = xasprintf("%s (%s)", text, r->name ? r->name : "");
 	result_free(r);
@@ -99,25 +120,6 @@ static int not_unique(struct idx *x, const char *prefix, enum idx_key_kind kind,
 	buf_u8(&list, 0);
 	log_warn("several keys begin with %s: %s", prefix, (const char *)list.data);
 	return -ENOTUNIQ;
-}
-
-/* The result of a step that was stored last. 1, 0: it has none, -errno. */
-static int latest_of(struct idx *x, const struct fp *step, struct fp *ret, struct err *e)
-{
-	auto_free struct fp *keys = NULL;
-	struct result *res;
-	size_t n = 0;
-	int r = idx_step_results(x, step, &keys, &n, e);
-
-	for (size_t i = 0; r >= 0 && i < n; i++) {
-		r = idx_result_get_brief(x, &keys[i], &res, e);
-		if (r <= 0)
-			continue; /* dropped since */
-		result_free(res);
-		*ret = keys[i];
-		return 1;
-	}
-	return r < 0 ? r : 0;
 }
 
 static int find(struct idx *x, const char *prefix, struct fp *ret, struct err *e)
