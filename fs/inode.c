@@ -20,7 +20,7 @@ static uint32_t name_hash(const struct inode *parent, const char *name, size_t l
 	return (uint32_t)XXH3_64bits_withSeed(name, len, (uintptr_t)parent);
 }
 
-int inodes_init(struct inodes *t, unsigned max_fds, struct err *e)
+int inodes_init(struct inodes *t, unsigned max_fds, unsigned max_looked, struct err *e)
 {
 	struct stat st;
 
@@ -32,6 +32,7 @@ int inodes_init(struct inodes *t, unsigned max_fds, struct err *e)
 	t->table = xcalloc(t->mask + 1, sizeof(*t->table));
 	t->dtable = xcalloc(t->dmask + 1, sizeof(*t->dtable));
 	t->max_fds = max_fds;
+	t->max_looked = max_looked;
 	t->lru.lru_prev = t->lru.lru_next = &t->lru;
 	t->root = (struct inode){.dev = st.st_dev,
 				 .ino = st.st_ino,
@@ -40,6 +41,7 @@ int inodes_init(struct inodes *t, unsigned max_fds, struct err *e)
 				 .rfd = -1,
 				 .wfd = -1,
 				 .pfd = -1,
+				 .lfd = -1,
 				 .hashed = true};
 	t->root.next = NULL;
 	t->table[inode_slot(t, st.st_dev, st.st_ino)] = &t->root;
@@ -93,6 +95,30 @@ static void keep_fd(struct inodes *t, struct inode *i, int *slot, int fd)
 	lru_use(t, i);
 	while (t->n_fds > t->max_fds && t->lru.lru_prev != i)
 		close_fds(t, t->lru.lru_prev);
+}
+
+static void drop_looked(struct inodes *t, struct inode *i)
+{
+	if (i->lfd < 0)
+		return;
+	base_close(&i->lfd);
+	t->looked[i->lslot] = NULL;
+}
+
+void inode_looked(struct inodes *t, struct inode *i, const struct at *a)
+{
+	unsigned slot = t->looked_next;
+
+	if (i->lfd >= 0 || i->rfd >= 0)
+		return;
+	i->lfd = openat(a->dirfd, a->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (i->lfd < 0)
+		return;
+	if (t->looked[slot])
+		drop_looked(t, t->looked[slot]);
+	t->looked[slot] = i;
+	i->lslot = slot;
+	t->looked_next = (slot + 1) % t->max_looked;
 }
 
 void inode_set_wfd(struct inodes *t, struct inode *i, int fd)
@@ -164,7 +190,7 @@ struct inode *inode_get(struct inodes *t, const struct stat *st)
 	i->dev = st->st_dev;
 	i->ino = st->st_ino;
 	i->type = st->st_mode & S_IFMT;
-	i->rfd = i->wfd = i->pfd = -1;
+	i->rfd = i->wfd = i->pfd = i->lfd = -1;
 	pthread_mutex_lock(&t->mutex);
 	i->next = t->table[slot];
 	t->table[slot] = i;
@@ -237,6 +263,7 @@ static void release_if_unused(struct inodes *t, struct inode *i)
 	if (t->gone)
 		t->gone(t->gone_arg, i);
 	close_fds(t, i);
+	drop_looked(t, i);
 	base_close(&i->pfd);
 	inode_unhash(t, i);
 	i->children = 1; /* not to be released from within */
@@ -434,7 +461,7 @@ int inode_stat(struct inodes *t, struct inode *i, struct stat *ret)
 		return 0;
 	if (any_fd(i) >= 0)
 		return fstat(any_fd(i), ret) < 0 ? -errno : 0;
-	return -ESTALE;
+	return i->lfd >= 0 && fstat(i->lfd, ret) == 0 && is(i, ret) ? 0 : -ESTALE;
 }
 
 int inode_path(struct inodes *t, struct inode *i, struct at *ret, char proc[32],
@@ -465,7 +492,7 @@ static int reopen(struct inodes *t, struct inode *i, int flags)
 	auto_at struct at a = {.dirfd = AT_FDCWD};
 	struct stat st;
 	char proc[32];
-	int fd = -1, r = at_inode(t, i, &a);
+	int fd = -1, held, r = at_inode(t, i, &a);
 
 	flags |= O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 	if (r == 0) {
@@ -477,9 +504,11 @@ static int reopen(struct inodes *t, struct inode *i, int flags)
 		if (fd >= 0)
 			close(fd);
 	}
-	if (any_fd(i) < 0)
+	held = any_fd(i) < 0 && i->lfd >= 0 && fstat(i->lfd, &st) == 0 && is(i, &st) ? i->lfd
+										     : any_fd(i);
+	if (held < 0)
 		return -ESTALE;
-	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", any_fd(i));
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", held);
 	fd = open(proc, flags);
 	return fd < 0 ? -errno : fd;
 }
@@ -565,6 +594,7 @@ void inodes_free(struct inodes *t)
 		for (struct inode *i = t->table[k]; i; i = in) {
 			in = i->next;
 			close_fds(t, i);
+			drop_looked(t, i);
 			base_close(&i->pfd);
 			listing_free(take(i->listing));
 			if (i != &t->root)

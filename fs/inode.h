@@ -44,12 +44,16 @@ struct inode {
 	bool was_input;	   /* when its last name went it still was what the step had found */
 	uint64_t written;  /* so many bytes the step wrote from its start on, in a row; follow.h */
 	int rfd, wfd, pfd; /* reading, writing, O_PATH of one that has no name any more; -1 */
+	int lfd;	/* O_PATH of what was there when it was looked up lately; unchecked; -1 */
+	unsigned lslot; /* lfd >= 0: where it is in `looked` */
 	struct dentry *names;
 	struct trace_path *last_trace; /* of its last name, once that is gone */
 	struct listing *listing;       /* of a directory that is being listed; listing.c */
 	struct inode *next;	       /* hash chain */
 	struct inode *lru_prev, *lru_next;
 };
+
+#define LOOKED_FDS 256
 
 struct inodes {
 	struct inode **table;
@@ -63,6 +67,10 @@ struct inodes {
 	/* Told of each inode before it is freed; NULL: nobody. */
 	void (*gone)(void *arg, struct inode *i);
 	void *gone_arg;
+	/* Files that were looked up lately: one that somebody else replaces by a rename between being opened in the view
+	 * and its first READ (there is no OPEN) can be read all the same. */
+	struct inode *looked[LOOKED_FDS];
+	unsigned looked_next, max_looked;
 	pthread_mutex_t
 		mutex; /* of `table`, for inode_known: held where the one thread changes it */
 };
@@ -70,7 +78,8 @@ struct inodes {
 /* listing.c */
 void listing_free(struct listing *l);
 
-int inodes_init(struct inodes *t, unsigned max_fds, struct err *e) must_check;
+/* max_looked: 1 to LOOKED_FDS. */
+int inodes_init(struct inodes *t, unsigned max_fds, unsigned max_looked, struct err *e) must_check;
 void inodes_free(struct inodes *t);
 
 /* The inode of st, made when new. An entry whose file type has changed is set aside (the number was reused). */
@@ -106,6 +115,9 @@ static inline int at_inode(struct inodes *t, struct inode *i, struct at *ret)
 {
 	return at_child(t, i, NULL, ret);
 }
+
+/* The regular file that a has just been found to be: keep hold of it for a while. */
+void inode_looked(struct inodes *t, struct inode *i, const struct at *a);
 
 /* lstat of the inode by its path, or by a descriptor when it has no name; -ESTALE when another file is there. */
 int inode_stat(struct inodes *t, struct inode *i, struct stat *ret) must_check;

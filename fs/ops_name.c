@@ -173,6 +173,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct inode *dir = inode_of(fs, parent);
 	auto_at struct at a = {.dirfd = AT_FDCWD};
 	struct fuse_entry_param e = {0};
+	struct inode *i;
 	struct dentry *d;
 	struct stat st;
 	int64_t at;
@@ -198,7 +199,9 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		note_other_name(fs, &a, &st);
 	trace_looked(fs->trace, trace_at(fs, &a), &st, err, at);
 	if (!err) {
-		make_entry(fs, dir, name, &a, &st, &e);
+		i = make_entry(fs, dir, name, &a, &st, &e);
+		if (i->type == S_IFREG)
+			inode_looked(&fs->inodes, i, &a);
 		reply_entry(req, fs, &e);
 		return;
 	}

@@ -11,8 +11,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Descriptors kept for files: far below any hard limit, and enough for what a step has in hand. */
-#define MAX_FDS	     768
+/* Descriptors kept for files that were read or written. A long step may have many mapped, and wants them when somebody
+ * else (a package upgrade) has replaced them; the hard limit is 4,096 on some machines. */
+#define MAX_FDS	     8192
+/* What everything else needs. */
+#define OTHER_FDS    (LOOKED_FDS + 256)
 #define ABORT_SIGNAL SIGRTMIN
 
 static void op_init(void *userdata, struct fuse_conn_info *c)
@@ -40,13 +43,18 @@ static void op_init(void *userdata, struct fuse_conn_info *c)
 }
 
 /* As many as the limit leaves room for, beside what everything else needs. */
-static unsigned max_fds(void)
+static void fd_limits(unsigned *ret_kept, unsigned *ret_looked)
 {
 	struct rlimit l;
 
-	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= MAX_FDS + 128)
-		return MAX_FDS;
-	return l.rlim_cur > 256 ? (unsigned)l.rlim_cur - 128 : (unsigned)l.rlim_cur / 2;
+	*ret_kept = MAX_FDS;
+	*ret_looked = LOOKED_FDS;
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= MAX_FDS + OTHER_FDS)
+		return;
+	*ret_kept =
+		(unsigned)(l.rlim_cur >= 4 * OTHER_FDS ? l.rlim_cur - OTHER_FDS : l.rlim_cur / 2);
+	if (l.rlim_cur < 8 * LOOKED_FDS)
+		*ret_looked = (unsigned)l.rlim_cur / 8 + 1;
 }
 
 /* Nobody tells what happens to it any more. */
@@ -61,6 +69,7 @@ static void inode_gone(void *arg, struct inode *i)
 int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 {
 	struct fs *fs = xcalloc(1, sizeof(*fs));
+	unsigned max_fds, max_looked;
 	void *io;
 	int r;
 
@@ -70,7 +79,8 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	fs->posix_acl = o->posix_acl;
 	fs->answer = o->answer;
 	fs->answer_arg = o->answer_arg;
-	r = inodes_init(&fs->inodes, max_fds(), e);
+	fd_limits(&max_fds, &max_looked);
+	r = inodes_init(&fs->inodes, max_fds, max_looked, e);
 	if (r == 0) {
 		fs->trace = trace_new(o, e);
 		r = fs->trace ? 0 : -e->code;

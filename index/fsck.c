@@ -375,7 +375,6 @@ static int repair(struct fsck *f)
 	} else {
 		f->n->in_use = true;
 		base_close(&f->lock);
-		f->lock = -1;
 		if (!f->damaged && !f->missing && !f->no_version)
 			r = open_index(f);
 	}

@@ -63,7 +63,6 @@ int idx_lock(struct idx *x, const struct fp *key, bool wait, struct idx_lock **r
 		if (r < 0 || still_named(l))
 			break;
 		base_close(&l->fd);
-		l->fd = -1;
 	}
 	if (r < 0) {
 		base_close(&l->fd);

@@ -108,7 +108,6 @@ static int run_plain_child(const struct exec *x)
 		_exit(cannot_run(x->o.argv[0], errno));
 	}
 	base_close(&in);
-	in = -1;
 	if (fed && stdin_start(x->in, &e) < 0)
 		log_warn("%s", e.msg);
 	plain_child = child;

@@ -142,7 +142,6 @@ void console_close_child_fds(struct console *c)
 {
 	base_close(&c->out.child);
 	base_close(&c->err.child);
-	c->out.child = c->err.child = -1;
 }
 
 /* ---- the threads ---- */
@@ -332,7 +331,6 @@ static void *stream_main(void *arg)
 	(void)pthread_mutex_lock(&c->lock);
 	s->ended = true;
 	base_close(&s->rd); /* a writer that is left learns it */
-	s->rd = -1;
 	(void)pthread_cond_broadcast(&c->moved);
 	(void)pthread_mutex_unlock(&c->lock);
 	return NULL;

@@ -450,7 +450,6 @@ static int end_pipe(struct feed *f)
 			return BLIND; /* no /proc: the end is shown when all is taken */
 	}
 	base_close(&f->pipe_w);
-	f->pipe_w = -1;
 	f->left_fd = fd;
 	f->ended = true;
 	return END;
@@ -559,7 +558,7 @@ void feed_stop(struct feed *f)
 	if (f->left_fd != f->pipe_w)
 		base_close(&f->left_fd);
 	base_close(&f->pipe_w);
-	f->pipe_w = f->left_fd = -1;
+	f->left_fd = -1;
 	f->fp_all = fp_end(take(f->fp));
 	if (f->spool.lost && !f->spoiled.code)
 		(void)err_set(&f->spoiled, f->spool.lost, "stdin could not be kept");

@@ -34,7 +34,6 @@ void keys_init(struct keys *k, int real, int master, int slave)
 void keys_free(struct keys *k)
 {
 	base_close(&k->fd);
-	k->fd = -1;
 }
 
 short keys_events(const struct keys *k)

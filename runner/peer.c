@@ -117,7 +117,6 @@ int target_socket_get(pid_t tid, int target_fd, struct target_socket *ret)
 void target_socket_put(struct target_socket *s)
 {
 	base_close(&s->fd);
-	s->fd = -1;
 }
 
 /* ---- asking the kernel ---- */

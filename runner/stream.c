@@ -113,7 +113,6 @@ void spool_add(struct spool *s, const void *p, size_t n)
 void spool_free(struct spool *s)
 {
 	base_close(&s->fd);
-	s->fd = -1;
 	free(take(s->dir));
 }
 

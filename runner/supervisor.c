@@ -33,7 +33,7 @@
 #define UNMOUNT_S 5
 
 /* More descriptors than the file server keeps (MAX_FDS in fs/session.c) and everything else needs. */
-#define TABLE_SIZE 1024
+#define TABLE_SIZE 10240
 
 struct super {
 	const struct supervised *s;
@@ -255,7 +255,7 @@ static int start_server(struct super *s, int fuse_fd, struct err *e)
 /* Descriptors are ours to use up to the hard limit; the command has its own limits already. */
 static void raise_limits(const struct super *s)
 {
-	struct rlimit l;
+	struct rlimit l = {0};
 	int fd;
 
 	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
@@ -263,7 +263,8 @@ static void raise_limits(const struct super *s)
 		(void)setrlimit(RLIMIT_NOFILE, &l);
 	}
 	/* Once there are threads, each growth of the table of descriptors waits for all processors (milliseconds). */
-	fd = fcntl(s->signals, F_DUPFD_CLOEXEC, TABLE_SIZE - 1);
+	fd = fcntl(s->signals, F_DUPFD_CLOEXEC,
+		   (int)(l.rlim_cur < TABLE_SIZE ? l.rlim_cur : TABLE_SIZE) - 1);
 	base_close(&fd);
 }
 
@@ -305,7 +306,6 @@ static int set_up(struct super *s)
 		}
 	}
 	base_close(&s->step);
-	s->step = -1;
 	if (r == 0 && s->serving)
 		return 1;
 	snprintf(s->out.failure, sizeof(s->out.failure), "%s",
@@ -365,7 +365,6 @@ static void hear_front(struct super *s)
 	if (r > 0)
 		return;
 	base_close(&s->control);
-	s->control = -1;
 	if (s->reported)
 		return;
 	kill_descendants();

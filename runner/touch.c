@@ -27,7 +27,6 @@ void touch_close(struct touch *t)
 {
 	base_close(&t->mounts);
 	base_close(&t->user);
-	t->mounts = t->user = -1;
 }
 
 /* Only a process with one thread may enter a user namespace. */

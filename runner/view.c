@@ -297,7 +297,6 @@ int view_enter(const struct view *v, int sock, struct err *e)
 	if (r == 0)
 		r = message_send(sock, 'F', NULL, fd, e);
 	base_close(&fd);
-	fd = -1;
 	if (r == 0 && view_has_acls())
 		r = show_root(v, e);
 	if (r == 0) {

@@ -8,13 +8,14 @@
 
 #define EXIT_NO_MEMORY 125
 
-void base_close(const int *fd)
+void base_close(int *fd)
 {
 	int saved = errno;
 
+	/* Nothing can be done about an error here; writers check fsync or write. */
 	if (*fd >= 0)
-		(void)close(
-			*fd); /* nothing can be done about it here; writers check fsync or write */
+		(void)close(*fd);
+	*fd = -1;
 	errno = saved;
 }
 

@@ -44,7 +44,7 @@ static inline void base_free(void *p)
 {
 	free(*(void **)p);
 }
-void base_close(const int *fd); /* closes *fd when >= 0, keeping errno */
+void base_close(int *fd); /* closes *fd when >= 0, keeping errno; -1 then */
 void base_fclose(FILE **f);
 #define auto_free   __attribute__((cleanup(base_free)))
 #define auto_close  __attribute__((cleanup(base_close)))

@@ -58,3 +58,50 @@ mv swap.tmp swap
 wait $pid
 printed "aaa
 bbb"
+
+say "a file that is replaced outside while it is open"
+echo opened >replaced
+echo opened >removed
+mlfs exec --report "$IO/report" -- sh -c '
+	exec 3<replaced 4<removed
+	echo r >"$WITNESS/ready"
+	read x <"$WITNESS/go"
+	cat <&3
+	cat <&4' >"$IO/out" &
+pid=$!
+await ready
+echo new >replaced.tmp
+mv replaced.tmp replaced
+rm removed
+echo x >"$WITNESS/go"
+wait $pid
+printed "opened
+opened"
+
+say "a file that is replaced outside while it is mapped, and much else was read since"
+mkdir much
+cat >map.py <<'END2'
+import mmap, os, sys
+for i in range(1000):
+    open("much/%d" % i, "w").write("x")
+f = open("mapped", "rb")
+m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+m[0]
+os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+f.close()
+for i in range(1000):
+    open("much/%d" % i).read()
+open(os.environ["WITNESS"] + "/ready", "w").write("r\n")
+open(os.environ["WITNESS"] + "/go").read()
+print(m[-5:].decode(), end="")
+END2
+head -c 50000000 /dev/zero >mapped
+echo last >>mapped
+mlfs exec -- $python map.py >"$IO/out" &
+pid=$!
+await ready
+echo new >mapped.tmp
+mv mapped.tmp mapped
+echo x >"$WITNESS/go"
+wait $pid
+printed last

@@ -298,6 +298,14 @@ static void test_take(void **state)
 	assert_string_equal(b, "a");
 	assert_int_equal(take_fd(&fd), 5);
 	assert_int_equal(fd, -1);
+	/* A number that is closed twice may be somebody else's by then. */
+	fd = dup(0);
+	assert_true(fd >= 0);
+	errno = ENOENT;
+	base_close(&fd);
+	assert_int_equal(fd, -1);
+	base_close(&fd);
+	assert_int_equal(errno, ENOENT);
 	assert_true(mono_ns() > 0 && now_ns() > 0);
 }
 

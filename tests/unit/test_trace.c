@@ -471,7 +471,7 @@ static void paths_follow_renames(void **state)
 	struct at a = {.dirfd = AT_FDCWD};
 
 	(void)state;
-	assert_int_equal(inodes_init(&t, 16, &e), 0);
+	assert_int_equal(inodes_init(&t, 16, 16, &e), 0);
 	dir = inode_get(&t, &d);
 	dir->nlookup++;
 	dentry_set(&t, &t.root, "d", dir);
@@ -506,7 +506,7 @@ static void another_type_is_another_inode(void **state)
 	struct inode *a, *b;
 
 	(void)state;
-	assert_int_equal(inodes_init(&t, 16, &e), 0);
+	assert_int_equal(inodes_init(&t, 16, 16, &e), 0);
 	a = inode_get(&t, &st);
 	a->nlookup++;
 	st.st_mode = S_IFDIR;
@@ -530,7 +530,7 @@ static void long_paths_go_by_pieces(void **state)
 
 	(void)state;
 	memset(name, 'n', 200);
-	assert_int_equal(inodes_init(&t, 16, &e), 0);
+	assert_int_equal(inodes_init(&t, 16, 16, &e), 0);
 	dir = &t.root;
 	for (ino_t i = 1; i <= 30; i++) {
 		struct inode *next;
