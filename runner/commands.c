@@ -6,12 +6,14 @@ const struct command commands[] = {
 	{"exec", cmd_exec, "run a command, or put in place what it left before"},
 	{"log", cmd_log, "the latest runs"},
 	{"show", cmd_show, "show one result"},
+	{"stats", cmd_stats, "what the cache saved"},
 	{"fsck", cmd_fsck, "check every record and object of the cache"},
 };
 const size_t n_commands = sizeof(commands) / sizeof(*commands);
 
 const struct word_table *const word_tables[] = {
 	&log_words,
+	&stats_words,
 	&fsck_words,
 	&show_words,
 };

@@ -298,6 +298,7 @@ void watch_free(struct watch *w);
 /* ---- commands ---- */
 int cmd_exec(int argc, char **argv);
 int cmd_log(int argc, char **argv);
+int cmd_stats(int argc, char **argv);
 int cmd_fsck(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 

@@ -3,6 +3,7 @@
 
   history.py log               the log is these runs, newest first, field by field
   history.py filters           each filter gives what the same condition on the reports gives
+  history.py sums              what stats sums up is what the reports sum up to
   history.py screen            on a terminal: fitted to its width, colours, the pager
 """
 import datetime
@@ -99,8 +100,8 @@ def filters():
     same("not kept", log("-n0", "--keep-runs", "PT0S"), [])
 
 
-def shown(*args, columns=100, rows=200, **env):
-    p = Terminal("env", "TERM=xterm", *(f"{k}={v}" for k, v in env.items()), "mlfs", "log", *args, columns=columns, rows=rows)
+def shown(*args, command="log", columns=100, rows=200, **env):
+    p = Terminal("env", "TERM=xterm", *(f"{k}={v}" for k, v in env.items()), "mlfs", command, *args, columns=columns, rows=rows)
     text, status = p.end()
     check("status", status, 0)
     return text.decode()
@@ -144,5 +145,75 @@ def screen():
     check("none, JSON", run("log", "--json", "--name", "nobody"), "[]\n")
 
 
+def bars_of(columns):
+    return [line.count("█") for line in plain(shown("--by=name", command="stats", columns=columns))]
+
+
+def sums():
+    """Whole microseconds of the reports, added up here, are what stats says, in all, by name and by day."""
+    us = lambda r, f: round(r[f] * 1e6)  # noqa: E731
+    log_of = log("-n0")
+
+    def check_sums(what, got, of):
+        want = {"runs": len(of), "hits": sum(r["result"] == "hit" for r in of), "misses": sum(r["result"] == "miss" for r in of),
+                "uncached": sum(r["result"] == "uncached" for r in of),
+                "served_bytes": sum(r["output_bytes"] for r in of if r["result"] == "hit")}
+        for k, v in want.items():
+            check(f"{what}: {k}", got[k], v)
+        for f in ("saved_seconds", "wall_seconds"):
+            check(f"{what}: {f}", round(got[f] * 1e6), sum(us(r, f) for r in of))
+        asked = want["hits"] + want["misses"]
+        check(f"{what}: rate", got["hit_rate"], round(want["hits"] / asked, 6) if asked else None)
+        of_log = [r for r in log_of if any(r["started"] == o["started"] and r["name"] == o["name"] for o in of)]
+        for f in ("stored_bytes", "shared_bytes"):
+            check(f"{what}: {f}", got[f], sum(r[f] for r in of_log))
+
+    stats = lambda *a: json.loads(run("stats", "--json", *a))  # noqa: E731
+    every = stats()
+    check_sums("all", every, REPORTS)
+    assert every["saved_seconds"] > 0 and every["stored_bytes"] > 0 and every["shared_bytes"] > 0, every
+    names = stats("--by", "name")["names"]
+    check("names", {n["name"] for n in names}, {r["name"] for r in REPORTS})
+    for n in names:
+        check_sums(n["name"], n, [r for r in REPORTS if r["name"] == n["name"]])
+    check("order", [n["saved_seconds"] for n in names], sorted((n["saved_seconds"] for n in names), reverse=True))
+    days = json.loads(subprocess.check_output(("mlfs", "stats", "--json", "--by=day"), env={**os.environ, "TZ": "UTC"}))["days"]
+    check("days", [d["day"] for d in days], sorted({r["started"][:10] for r in REPORTS}))
+    for d in days:
+        check_sums(d["day"], d, [r for r in REPORTS if r["started"][:10] == d["day"]])
+    check_sums("name", stats("--name", "w*"), [r for r in REPORTS if r["name"].startswith("w")])
+    check_sums("since", stats("--since", REPORTS[3]["started"]), [r for r in REPORTS if r["started"] >= REPORTS[3]["started"]])
+    check_sums("none", stats("--until", "P1D"), [])
+    for rate, per in (("0.23/h", 0.23 / 3600), ("$3/min", 3 / 60), ("2 EUR/day", 2 / 86400), ("100/s", 100)):
+        got = stats("--rate", rate)["saved_money"]
+        assert abs(got - every["saved_seconds"] * per) < 1e-6, (rate, got)
+    assert f"money saved ${every['saved_seconds'] * 3:.2f}\n" in run("stats", "--rate", "$3/s")
+    assert f"money saved {every['saved_seconds'] * 3:.2f} EUR\n" in run("stats", "--rate", "3 EUR/s")
+    reasons = [r["reason"] for r in REPORTS if r["result"] == "miss" and r["reason"]]
+    for r in every["miss_reasons"]:
+        check("reason " + r["reason"], r["misses"], reasons.count(r["reason"]))
+    check("first reason", every["miss_reasons"][0]["misses"], max(reasons.count(r) for r in reasons))
+    for word in ("fast", "1", "1/year", "-1/h", "x/h", "1.2.3/h", "0,23/h", "1e5/h", "0x1f/h", "1/2/h", "h/1", "."):
+        assert f"'{word}' is no rate" in run("stats", "--rate", word, status=2)
+    assert "is neither name nor day" in run("stats", "--by", "week", status=2)
+    note("a bar chart on a terminal, and only there: each bar as long as its share of the longest")
+    saved = {n["name"]: n["saved_seconds"] for n in names}
+    for columns, longest in ((100, 20), (65, None), (40, 0)):
+        lines = [line for line in plain(shown("--by=name", command="stats", columns=columns)) if line.endswith(tuple(saved))]
+        bars = {line.split()[-1]: line.count("█") for line in lines}
+        check("lines", set(bars), set(saved))
+        check("longest", max(bars.values()), max(bars.values()) if longest is None else longest)
+        for name, bar in bars.items():
+            exact = saved[name] / max(saved.values()) * max(bars.values())
+            assert abs(bar - exact) <= 0.51, (name, bar, exact)
+        assert columns < 60 or all(len(line) <= columns for line in lines), lines
+    assert 0 < max(bars_of(65)) < 20, bars_of(65)
+    assert "#####" in shown("--by=name", command="stats", LC_ALL="C")
+    assert "█" not in run("stats", "--by=name") and "#" not in run("stats", "--by=name")
+    assert "█" in shown(command="stats") and "days" not in json.loads(run("stats", "--json"))
+    assert "\033" not in shown(command="stats", NO_COLOR="1")
+    check("none", plain(shown("--name", "nobody", command="stats"))[0], "0 hits, 0 misses, 0 uncached")
+
+
 if __name__ == "__main__":
-    {"log": whole, "filters": filters, "screen": screen}[sys.argv[1]]()
+    {"log": whole, "filters": filters, "screen": screen, "sums": sums}[sys.argv[1]]()
