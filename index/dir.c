@@ -10,6 +10,7 @@
 
 #include "idx.h"
 #include "objects.h"
+#include "refs.h"
 
 #define VERSION_PREFIX "mlfs cache "
 #define STALE_SECONDS  3600
@@ -185,14 +186,37 @@ static int settle_version(struct idx *x, struct err *e)
 		return r;
 	if (v > IDX_SCHEMA)
 		return too_new(x, v, e);
+	x->version = v;
 	if (v == 0 && x->read_only)
 		return err_text(e, ENOENT, "there is no cache in %s", x->dir);
 	if (v == 0)
 		r = check_unused(x, e);
 	if (r == 0 && !x->read_only)
 		r = make_layout(x, e); /* also what a person removed */
+	/* Which one was it? What the index has tells, and counting anew does no harm. */
+	if (v == 0)
+		x->version = faccessat(x->dirfd, "index/data.mdb", F_OK, 0) == 0 ? 1 : IDX_SCHEMA;
 	if (r == 0 && v == 0)
 		r = write_version(x, e);
+	return r;
+}
+
+/* ---- a cache of an earlier version ---- */
+
+static int upgrade_in(void *arg, struct kv_txn *t, struct err *e)
+{
+	return refs_rebuild(arg, t, e);
+}
+
+/* 1 -> 2: what refers to what is counted. Killed on the way, it is done again by the next to open the cache. */
+static int upgrade(struct idx *x, struct err *e)
+{
+	int r = x->version < 2 ? kv_write(x->kv, upgrade_in, x, e) : 0;
+
+	if (r == 0)
+		r = write_version(x, e);
+	if (r == 0)
+		x->version = IDX_SCHEMA;
 	return r;
 }
 
@@ -280,6 +304,8 @@ static int open_as(const char *dir, bool read_only, bool held, struct idx **ret,
 	r = open_dir(x, e);
 	if (r == 0)
 		r = kv_open(index_dir, read_only, held, &x->kv, e);
+	if (r == 0 && x->version < IDX_SCHEMA && !read_only)
+		r = upgrade(x, e);
 	if (r < 0) {
 		idx_close(x);
 		return r;

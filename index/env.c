@@ -23,18 +23,22 @@
 #ifndef MAP_MIN			  /* tests choose a small one */
 #define MAP_MIN ((size_t)1 << 30) /* address space only: the file grows by what is written */
 #endif
-#define MAP_SPARE    ((size_t)64 << 20) /* what is asked for where address space is limited */
-#define MAP_MAX	     ((size_t)1 << 42)
-#define MAX_READERS  512
-#define MAX_TRIES    8 /* other processes may grow the map between our steps, but not for ever */
-#define GUARD	     8
-#define NO_DBI	     ((MDB_dbi)-1)
-#define LATER_TABLES (1u << TAB_IO | 1u << TAB_NOTE)
+#define MAP_SPARE   ((size_t)64 << 20) /* what is asked for where address space is limited */
+#define MAP_MAX	    ((size_t)1 << 42)
+#define MAX_READERS 512
+#define MAX_TRIES   8 /* other processes may grow the map between our steps, but not for ever */
+#define GUARD	    8
+#define NO_DBI	    ((MDB_dbi)-1)
+#define LATER_TABLES                                                                        \
+	(1u << TAB_IO | 1u << TAB_NOTE | 1u << TAB_LRU | 1u << TAB_REF | 1u << TAB_DOOMED | \
+	 1u << TAB_TALLY)
 
 static const char *const tab_names[TAB_COUNT] = {
 	[TAB_OBJECT] = "object", [TAB_RESULT] = "result", [TAB_PATH_SET] = "path-set",
 	[TAB_STEP] = "step",	 [TAB_LEFT] = "left",	  [TAB_DIGEST] = "digest",
 	[TAB_USED] = "used",	 [TAB_IO] = "io",	  [TAB_NOTE] = "note",
+	[TAB_LRU] = "lru",	 [TAB_REF] = "ref",	  [TAB_DOOMED] = "doomed",
+	[TAB_TALLY] = "tally",
 };
 
 struct kv_txn {
@@ -405,6 +409,71 @@ int kv_each(struct kv_txn *t, enum tab tab, const void *start, size_t nstart,
 	if (rc && rc != MDB_NOTFOUND)
 		return fail(t->kv, rc, "read", e);
 	return r;
+}
+
+int kv_clear(struct kv_txn *t, enum tab tab, struct err *e)
+{
+	int rc = mdb_drop(t->txn, t->kv->dbi[tab], 0);
+
+	if (!rc)
+		return 0;
+	t->full |= rc == MDB_MAP_FULL;
+	return fail(t->kv, rc, "write", e);
+}
+
+/* ---- sizes ---- */
+
+int kv_size(struct kv_txn *t, enum tab tab, uint64_t *ret_n, uint64_t *ret_bytes, struct err *e)
+{
+	MDB_stat st = {0};
+	int rc = t->kv->dbi[tab] == NO_DBI ? 0 : mdb_stat(t->txn, t->kv->dbi[tab], &st);
+
+	if (rc)
+		return fail(t->kv, rc, "read", e);
+	*ret_n = st.ms_entries;
+	*ret_bytes = (st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * st.ms_psize;
+	return 0;
+}
+
+int kv_file_size(struct kv *k, uint64_t *ret, struct err *e)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	int rc = mdb_env_info(k->env, &info);
+
+	if (rc == 0)
+		rc = mdb_env_stat(k->env, &st);
+	if (rc)
+		return fail(k, rc, "read", e);
+	*ret = ((uint64_t)info.me_last_pgno + 1) * st.ms_psize;
+	return 0;
+}
+
+/* A line of LMDB's table of readers: "    pid   thread txnid". */
+static int count_other(const char *line, void *arg)
+{
+	bool *others = arg;
+	long pid = strtol(line, NULL, 10);
+
+	if (pid > 0 && pid != (long)getpid())
+		*others = true;
+	return 0;
+}
+
+bool kv_others(struct kv *k)
+{
+	bool others = false;
+
+	/* A reader is in the table before it takes its snapshot, and until it closes the cache. */
+	return mdb_reader_check(k->env, NULL) != 0 ||
+	       mdb_reader_list(k->env, count_other, &others) < 0 || others;
+}
+
+int kv_copy(struct kv *k, const char *dir, struct err *e)
+{
+	int rc = mdb_env_copy2(k->env, dir, MDB_CP_COMPACT);
+
+	return rc ? fail(k, rc, "copy", e) : 0;
 }
 
 /* ---- writing ---- */

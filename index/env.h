@@ -25,6 +25,10 @@ enum tab {
 	/* Not in caches of the first mlfs; no lookup needs them. */
 	TAB_IO,	  /* input key -> path set id, hashes of its outputs (io.c) */
 	TAB_NOTE, /* what explains: names of listings, descriptions of steps, filters (notes.c) */
+	TAB_LRU,  /* when, input key -> nothing: TAB_USED in the order of time */
+	TAB_REF, /* object, path set, path set of a step -> how many results refer to it (refs.c) */
+	TAB_DOOMED, /* when, object -> size: no result refers to it any more */
+	TAB_TALLY,  /* name -> sums and places, for gc */
 	TAB_COUNT
 };
 
@@ -69,6 +73,19 @@ int kv_each(struct kv_txn *t, enum tab tab, const void *start, size_t nstart,
 
 /* How many records a table has. */
 uint64_t kv_count(struct kv_txn *t, enum tab tab);
+/* Everything in a table is deleted. */
+int kv_clear(struct kv_txn *t, enum tab tab, struct err *e) must_check;
+/* How many records a table has, and the bytes of its pages; known without looking at them. */
+int kv_size(struct kv_txn *t, enum tab tab, uint64_t *ret_n, uint64_t *ret_bytes,
+	    struct err *e) must_check;
+/* The bytes of data.mdb that are or were in use. */
+int kv_file_size(struct kv *k, uint64_t *ret, struct err *e) must_check;
+/* May a process other than this one know of what was in the tables before now? Each that has read from them counts
+ * until it closes the cache. */
+bool kv_others(struct kv *k);
+/* A copy of data.mdb without its free pages, in the directory dir (which has none). */
+int kv_copy(struct kv *k, const char *dir, struct err *e) must_check;
+
 /* Are the tables those that there should be, by their names? */
 bool kv_tables_whole(struct kv_txn *t);
 /* A value with its guard: is it whole? Then *ret is without. */

@@ -18,9 +18,8 @@
 
 #include "check.h"
 #include "fsck.h"
+#include "rebuild.h"
 #include "salvage.h"
-
-#define REBUILD "index/rebuild"
 
 struct problem *fsck_note(struct fsck *f, bool broken, enum mend mend, const char *what,
 			  const char *name, const char *detail)
@@ -56,6 +55,8 @@ static void forget(struct fsck *f)
 		free(f->results[i].name);
 	f->n_objects = f->n_wanted = f->n_results = f->n_sets = f->n_notes = 0;
 	f->used.len = f->io.len = f->listings.len = f->steps.len = 0;
+	f->used_lru.len = f->lru.len = f->refs.len = f->doomed.len = 0;
+	f->tally = (struct tally){0};
 	f->disordered = false;
 	*f->n = (struct fsck_counts){0};
 }
@@ -78,6 +79,10 @@ static void fsck_free(struct fsck *f)
 	buf_free(&f->io);
 	buf_free(&f->listings);
 	buf_free(&f->steps);
+	buf_free(&f->used_lru);
+	buf_free(&f->lru);
+	buf_free(&f->refs);
+	buf_free(&f->doomed);
 }
 
 /* ---- version ---- */
@@ -159,31 +164,6 @@ static int rescue_in(void *arg, struct kv_txn *t, struct err *e)
 	return salvage_each(s->data, s->bytes, rescue_one, s);
 }
 
-static void remove_rebuild(struct fsck *f)
-{
-	static const char *const names[] = {REBUILD "/data.mdb", REBUILD "/lock.mdb",
-					    REBUILD "/checked"};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		(void)unlinkat(f->dirfd, names[i], 0); /* there or not */
-	(void)unlinkat(f->dirfd, REBUILD, AT_REMOVEDIR);
-}
-
-/* The new file in place of the old. Whoever opens the cache from here on finds it whole. */
-static int put_rebuilt(struct fsck *f)
-{
-	auto_close int fd = openat(f->dirfd, REBUILD "/data.mdb", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || fsync(fd) < 0)
-		return -errno;
-	/* A lock file belongs to the file that its transaction number is of. */
-	if (unlinkat(f->dirfd, "index/lock.mdb", 0) < 0 && errno != ENOENT)
-		return -errno;
-	if (unlinkat(f->dirfd, "index/checked", 0) < 0 && errno != ENOENT)
-		return -errno;
-	return renameat(f->dirfd, REBUILD "/data.mdb", f->dirfd, "index/data.mdb") < 0 ? -errno : 0;
-}
-
 /* Only alone, and with the index closed. */
 static int rebuild(struct fsck *f)
 {
@@ -197,16 +177,15 @@ static int rebuild(struct fsck *f)
 	if (data < 0 || fstat(data, &st) < 0)
 		return err_set(f->e, errno, "cannot open %s/index/data.mdb", f->dir);
 	s.bytes = (uint64_t)st.st_size;
-	remove_rebuild(f);
-	if (mkdirat(f->dirfd, REBUILD, 0700) < 0)
-		return err_set(f->e, errno, "cannot make %s", dir);
-	r = kv_open(dir, false, true, &kv, f->e);
+	r = rebuild_begin(f->dirfd, f->dir, f->e);
+	if (r == 0)
+		r = kv_open(dir, false, true, &kv, f->e);
 	if (r == 0)
 		r = kv_write(kv, rescue_in, &s, f->e);
 	kv_close(kv);
-	if (r == 0 && (r = put_rebuilt(f)) < 0)
-		(void)err_set(f->e, r, "cannot put the new index of %s in place", f->dir);
-	remove_rebuild(f);
+	if (r == 0)
+		r = rebuild_put(f->dirfd, f->dir, f->e);
+	rebuild_end(f->dirfd);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < f->n_problems; i++)
@@ -275,6 +254,17 @@ static int look_again(struct fsck *f)
 
 /* ---- mending ---- */
 
+static int delete_one(struct kv_txn *t, const struct problem *p, struct err *e)
+{
+	struct tally y = {0}; /* made anew afterwards */
+	struct fp key;
+
+	if (p->tab != TAB_RESULT || p->nkey != sizeof(key.b))
+		return kv_del(t, p->tab, p->key, p->nkey, e);
+	memcpy(key.b, p->key, sizeof(key.b));
+	return result_remove(t, &y, &key, NULL, e);
+}
+
 static int delete_in(void *arg, struct kv_txn *t, struct err *e)
 {
 	struct fsck *f = arg;
@@ -291,18 +281,21 @@ static int delete_in(void *arg, struct kv_txn *t, struct err *e)
 		if (r > 0 && xxh64_of(v.p, v.n) != p->guard)
 			continue;
 		if (r >= 0)
-			r = kv_del(t, p->tab, p->key, p->nkey, e);
+			r = delete_one(t, p, e);
 		p->mended = r > 0;
-		if (r >= 0 && p->tab == TAB_RESULT)
-			r = result_delete(t, (const struct fp *)p->key, e);
 	}
+	/* What the records that are gone referred to may not be known. */
+	if (r >= 0)
+		r = refs_rebuild(f->x, t, e);
+	for (size_t i = 0; r >= 0 && i < f->n_problems; i++)
+		f->problems[i].mended |= f->problems[i].mend == MEND_REFS;
 	return r < 0 ? r : 0;
 }
 
 static bool any_record(const struct fsck *f)
 {
 	for (size_t i = 0; i < f->n_problems; i++)
-		if (f->problems[i].mend == MEND_RECORD)
+		if (f->problems[i].mend == MEND_RECORD || f->problems[i].mend == MEND_REFS)
 			return true;
 	return false;
 }

@@ -3,7 +3,7 @@
 #ifndef MLFS_INDEX_FSCK_H
 #define MLFS_INDEX_FSCK_H
 
-#include "idx.h"
+#include "refs.h"
 
 /* An object that no result refers to is left alone for so long, when others have the cache open. */
 #define FSCK_YOUNG_NS (INT64_C(3600) * 1000000000)
@@ -17,6 +17,7 @@ enum mend {
 	MEND_OBJECT, /* unlink it, if it still is what it was */
 	MEND_FILE,   /* unlink it; only alone */
 	MEND_LOCK,   /* unlink it, when nobody holds it */
+	MEND_REFS,   /* count anew what refers to what */
 };
 struct problem {
 	bool broken;
@@ -27,7 +28,7 @@ struct problem {
 	bool mended;
 	/* MEND_RECORD */
 	enum tab tab;
-	uint8_t key[32];
+	uint8_t key[40];
 	size_t nkey;
 	uint64_t guard; /* XXH3-64 of the value that was judged; 0: whatever is there now */
 	struct oid oid; /* MEND_OBJECT */
@@ -49,7 +50,8 @@ struct wanted {
 	const char *as; /* literal: "its console" */
 };
 struct judged { /* a result */
-	struct fp key, path_set;
+	struct fp key, step_key, path_set;
+	size_t bytes; /* of its record */
 	char *name;
 	size_t first, n; /* of the wanted ones */
 	size_t n_states;
@@ -97,6 +99,10 @@ struct fsck {
 	struct note *notes;
 	size_t n_notes, cap_notes;
 	struct buf listings, steps; /* fingerprints that results refer to */
+	struct buf used_lru, lru;   /* keys that TAB_LRU should have, and that it has */
+	struct buf refs;	    /* struct counted, each record of TAB_REF */
+	struct buf doomed;	    /* keys of TAB_DOOMED */
+	struct tally tally;
 };
 
 /* Grow a vector for one more. */
@@ -117,6 +123,10 @@ bool fsck_fits(enum tab tab, struct kv_val key);
 /* All that is in LMDB; then what refers to what. Needs f->x. */
 int fsck_records(struct fsck *f) must_check;
 void fsck_references(struct fsck *f);
+/* fsck_refs.c: note a record of TAB_LRU, TAB_REF, TAB_DOOMED or TAB_TALLY; then whether they are what the results say.
+ * NULL: well. */
+const char *fsck_look_at_refs(struct fsck *f, enum tab tab, struct kv_val key, struct kv_val v);
+void fsck_refs(struct fsck *f);
 /* fsck_files.c: objects under cas/, what lies in tmp/ and lock/, the journals. */
 int fsck_objects(struct fsck *f) must_check;
 int fsck_files(struct fsck *f) must_check;

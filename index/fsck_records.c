@@ -19,16 +19,23 @@ static const char *const names[TAB_COUNT] = {
 	[TAB_USED] = "time of use",
 	[TAB_IO] = "row of outputs",
 	[TAB_NOTE] = "note",
+	[TAB_LRU] = "time of use",
+	[TAB_REF] = "number of references",
+	[TAB_DOOMED] = "object to be removed",
+	[TAB_TALLY] = "sum",
 };
 static const size_t key_sizes[TAB_COUNT] = {
 	[TAB_OBJECT] = OID_SIZE, [TAB_RESULT] = FP_SIZE, [TAB_PATH_SET] = FP_SIZE,
 	[TAB_STEP] = FP_SIZE,	 [TAB_LEFT] = 24,	 [TAB_DIGEST] = FP_SIZE,
 	[TAB_USED] = FP_SIZE,	 [TAB_IO] = FP_SIZE,	 [TAB_NOTE] = NOTE_KEY_SIZE,
+	[TAB_LRU] = 24,		 [TAB_REF] = OID_SIZE,	 [TAB_DOOMED] = 40,
 };
 
 bool fsck_fits(enum tab tab, struct kv_val key)
 {
-	return tab < TAB_COUNT && key.n == key_sizes[tab];
+	if (tab == TAB_TALLY) /* names */
+		return key.n > 0 && key.n <= 16;
+	return tab < TAB_COUNT && (key.n == key_sizes[tab] || (tab == TAB_REF && key.n == FP_SIZE));
 }
 
 struct at { /* where in the tables we are */
@@ -74,8 +81,8 @@ static const char *look_at_result(struct fsck *f, struct kv_val key, struct kv_v
 	}
 	if (r->console_len)
 		add_wanted(f, &r->console_oid, r->console_len, "its console");
-	if (r->stdin_kind != STDIN_UNUSED && r->stdin_len)
-		add_wanted(f, &r->stdin_oid, r->stdin_len, "what it read from stdin");
+	if (result_stdin(r))
+		add_wanted(f, result_stdin(r), r->stdin_len, "what it read from stdin");
 	for (size_t i = 0; i < r->n_outputs; i++)
 		if (r->outputs[i].now.type == OUT_FILE)
 			add_wanted(f, &r->outputs[i].oid, r->outputs[i].now.size, "an output");
@@ -90,6 +97,8 @@ static const char *look_at_result(struct fsck *f, struct kv_val key, struct kv_v
 	}
 	buf_add(&f->steps, &r->step_key, FP_SIZE);
 	j.key = r->input_key;
+	j.step_key = r->step_key;
+	j.bytes = v.n;
 	j.path_set = r->path_set_id;
 	j.n_states = r->n_states;
 	j.name = xstrdup(r->name ? r->name : "");
@@ -152,6 +161,17 @@ static const char *look_at_note(struct fsck *f, struct kv_val key, struct kv_val
 	return NULL;
 }
 
+static const char *look_at_used(struct fsck *f, struct kv_val key, struct kv_val v)
+{
+	struct cur c = {v.p, (const uint8_t *)v.p + v.n, false};
+	uint8_t lru[LRU_KEY_SIZE];
+
+	buf_add(&f->used, key.p, FP_SIZE);
+	lru_key(cur_u64(&c), key.p, lru);
+	buf_add(&f->used_lru, lru, sizeof(lru));
+	return v.n == 8 ? NULL : "it makes no sense";
+}
+
 static const char *look_at(struct fsck *f, enum tab tab, struct kv_val key, struct kv_val v)
 {
 	switch (tab) {
@@ -164,8 +184,7 @@ static const char *look_at(struct fsck *f, enum tab tab, struct kv_val key, stru
 	case TAB_STEP:
 		return look_at_step(f, key, v);
 	case TAB_USED:
-		buf_add(&f->used, key.p, FP_SIZE);
-		return v.n == 8 ? NULL : "it makes no sense";
+		return look_at_used(f, key, v);
 	case TAB_IO:
 		buf_add(&f->io, key.p, FP_SIZE);
 		return io_whole(v) ? NULL : "it makes no sense";
@@ -176,6 +195,11 @@ static const char *look_at(struct fsck *f, enum tab tab, struct kv_val key, stru
 	case TAB_DIGEST:
 		f->n->digests++;
 		return v.n == 48 ? NULL : "it makes no sense";
+	case TAB_LRU:
+	case TAB_REF:
+	case TAB_DOOMED:
+	case TAB_TALLY:
+		return fsck_look_at_refs(f, tab, key, v);
 	case TAB_COUNT:
 		break;
 	}
@@ -211,7 +235,7 @@ int fsck_records(struct fsck *f)
 	struct kv_txn *t;
 	int r = kv_begin(f->x->kv, &t, f->e);
 
-	if (r == 0 && !kv_tables_whole(t)) {
+	if (r == 0 && f->x->version == IDX_SCHEMA && !kv_tables_whole(t)) {
 		(void)fsck_note(f, true, MEND_INDEX, "index", "index/data.mdb",
 				"it has not the tables that it should have");
 		f->disordered = true;
@@ -395,6 +419,7 @@ void fsck_references(struct fsck *f)
 		qsort(f->listings.data, f->listings.len / FP_SIZE, FP_SIZE, by_fp);
 	if (f->steps.len)
 		qsort(f->steps.data, f->steps.len / FP_SIZE, FP_SIZE, by_fp);
+	fsck_refs(f);
 	note_left_over(f);
 	f->n->objects = f->n_objects;
 }

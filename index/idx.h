@@ -14,7 +14,8 @@ struct idx {
 	char *dir;
 	int dirfd; /* all but LMDB's files is reached through it, whatever happens to the path */
 	bool read_only;
-	bool in_view; /* this process lives in the view of an mlfs */
+	unsigned version; /* of the cache's format, as it was found */
+	bool in_view;	  /* this process lives in the view of an mlfs */
 	struct kv *kv;
 	struct objects *objects;
 	struct digests *digests;
@@ -49,6 +50,7 @@ bool times_are_exact(struct idx *x, const struct stat *st);
 int uses_add(struct idx *x, const struct result *r, struct err *e) must_check;
 /* Take the journal over; what a caller that is then killed has taken is lost, and only that. */
 void uses_take(struct idx *x, struct buf *ret);
+int uses_move(struct idx *x, struct err *e) must_check; /* both, in a transaction of their own */
 int uses_apply(const struct buf *taken, struct kv_txn *t, struct err *e) must_check;
 
 /* uses.c: length of the whole record at p, 0 when there is none. stamps.c: is this slot as it was written? */
@@ -64,8 +66,6 @@ bool list_skips(char *const *excluded, size_t n, size_t *at, const char *name);
 /* results.c: put id first in the step's list of path sets; add: also when it is not in it yet. */
 int step_promote(struct kv_txn *t, const struct fp *step_key, const struct fp *id, bool add,
 		 struct err *e) must_check;
-/* Delete a result with all that is kept of it alone. 1: it was there. The only place where results are deleted. */
-int result_delete(struct kv_txn *t, const struct fp *key, struct err *e) must_check;
 /* Is this key in TAB_STEP that of a step? (There are keys of other lists.) */
 bool is_step(struct kv_txn *t, const struct fp *key);
 

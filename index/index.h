@@ -57,7 +57,7 @@ int oid_of(const void *p, size_t n, struct oid *ret) must_check;
 /* ---- dir.c (and env.c for what is in LMDB) ---- */
 
 struct idx;
-#define IDX_SCHEMA 1 /* of everything kept; see docs/format.md for its history */
+#define IDX_SCHEMA 2 /* of everything kept; see docs/format.md for its history */
 
 /*
  * Open (create: mode 0700) the cache in `dir`. Layout: dir/index/{data.mdb,lock.mdb},
@@ -318,7 +318,7 @@ struct result {
 	enum stdin_kind stdin_kind;
 	uint64_t stdin_len; /* bytes the step consumed */
 	struct fp stdin_fp;
-	struct oid stdin_oid;	/* the bytes themselves, when stdin_len > 0 */
+	struct oid stdin_oid;	/* the bytes themselves; zeros: not kept, see result_stdin */
 	bool stdin_eof;		/* it was at the end when the step was done */
 	struct output *outputs; /* sorted by path: directories precede what is in them */
 	size_t n_outputs;
@@ -342,6 +342,9 @@ struct names_kept {
 	struct buf names;
 };
 void result_free(struct result *r); /* frees the members and r */
+/* The object of what the step read from stdin, borrowed. NULL: nothing was read, or stdin was a file, whose content is in
+ * the step key. */
+const struct oid *result_stdin(const struct result *r);
 void left_free(struct left *l);
 void result_encode(const struct result *r, struct buf *out);
 int result_decode(const void *p, size_t n, struct result **ret) must_check; /* -EBADMSG */
@@ -642,6 +645,67 @@ struct fsck_options {
  */
 int idx_fsck(const char *dir, const struct fsck_options *o, struct fsck_counts *ret,
 	     struct err *e) must_check;
+
+/* ---- gc.c: what the cache takes, and keeping that within limits ---- */
+
+struct idx_size {
+	uint64_t results;
+	uint64_t bytes;	       /* of results and the objects they refer to: what a limit is about */
+	uint64_t doomed_bytes; /* that no result refers to any more, still to be removed */
+	uint64_t index_bytes;  /* of data.mdb */
+	uint64_t index_in_use; /* of it; the rest is free */
+};
+/* Known without looking at anything: sums are kept with each result. */
+int idx_size(struct idx *x, struct idx_size *ret, struct err *e) must_check;
+/* IDX_DEFAULT_SIZE, or a fifth of the file system when that is less. */
+#define IDX_DEFAULT_SIZE (UINT64_C(50) << 30)
+uint64_t idx_default_max_size(const struct idx *x);
+
+struct idx_gc_gone { /* a result that is dropped */
+	struct fp key;
+	const char *name; /* NULL: it made no sense */
+	int64_t used_ns;  /* when it was last used */
+	uint64_t bytes;	  /* that nothing else needs */
+};
+struct idx_gc_counts {
+	uint64_t before, after;	 /* idx_size.bytes */
+	uint64_t results, bytes; /* dropped, and what nothing needs with them */
+	uint64_t objects, freed; /* removed, and their bytes */
+	uint64_t
+		waiting; /* bytes of objects that are not removed yet, since others have the cache open */
+	uint64_t lefts, digests;	    /* records of TAB_LEFT and TAB_DIGEST dropped */
+	uint64_t index_before, index_after; /* of data.mdb */
+	bool unfinished;		    /* the time was up */
+};
+#define IDX_NO_LIMIT UINT64_MAX
+struct idx_gc_options {
+	uint64_t
+		max_size; /* drop results, least recently used first, until no more than this; or IDX_NO_LIMIT */
+	int64_t max_age_ns; /* drop results not used for so long; < 0: none */
+	int64_t budget_ns;  /* end after about so long; the next run goes on. 0: when all is done */
+	bool all; /* also what takes a walk: leftovers of killed processes; and the index's file is shrunk */
+	bool dry_run;	      /* only say what would be dropped */
+	uint64_t table_bytes; /* bound of the tables that are no part of results; 0: 256 MB each */
+	void (*gone)(void *arg, const struct idx_gc_gone *g);
+	void (*progress)(void *arg, uint64_t done, uint64_t of); /* bytes; may be NULL */
+	void *arg;
+};
+/*
+ * Any number may run at once, beside steps and hits. Objects are removed when no result refers to them; when others
+ * have the cache open only ten minutes later, so that a hit that is being served keeps what it needs.
+ */
+int idx_gc(struct idx *x, const struct idx_gc_options *o, struct idx_gc_counts *ret,
+	   struct err *e) must_check;
+/* After a store: returns at once while nothing is past its limit, else drops down to nine tenths of it, for a moment. */
+int idx_gc_past_limit(struct idx *x, uint64_t max_size, int64_t max_age_ns,
+		      struct err *e) must_check;
+/* Drop these results: one transaction for many. gone may be NULL. */
+int idx_results_drop(struct idx *x, const struct fp *keys, size_t n, bool dry_run,
+		     void (*gone)(void *arg, const struct idx_gc_gone *g), void *arg,
+		     struct err *e) must_check;
+/* When was this result last used? 1; 0: not known. */
+int idx_result_used(struct idx *x, const struct fp *input_key, int64_t *ret,
+		    struct err *e) must_check;
 
 /* ---- placing.c: temporary names outside the cache, tidied up by the next to open it when we are killed ---- */
 

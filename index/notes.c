@@ -11,6 +11,7 @@
 
 #include "notes.h"
 #include "record.h"
+#include "refs.h"
 
 #define LISTING_VERSION 1
 #define PATHS_VERSION	1
@@ -165,6 +166,13 @@ static int put_step(struct kv_txn *t, const struct result *r, struct err *e)
 		return 0;
 	k = put_new(t, NOTE_STEP, &r->step_key, &r->description, e);
 	return k < 0 ? k : step_promote(t, &family, &r->step_key, true, e);
+}
+
+int notes_forget_name(struct kv_txn *t, const struct result *r, struct err *e)
+{
+	struct fp family = family_key(r->name ? r->name : "");
+
+	return list_remove(t, &family, &r->step_key, e);
 }
 
 /* ---- paths ---- */

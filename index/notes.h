@@ -20,6 +20,8 @@ void note_key(enum note_kind kind, const struct fp *of, uint8_t key[NOTE_KEY_SIZ
 /* In the transaction of a result: what is not there yet. */
 int notes_put(struct kv_txn *t, const struct result *r, const struct path_set *s,
 	      struct err *e) must_check;
+/* The step of r has no results any more: it is no step of its name. */
+int notes_forget_name(struct kv_txn *t, const struct result *r, struct err *e) must_check;
 /* Is the value what its key is about? NULL, or what is wrong. */
 const char *note_wrong(struct kv_val key, struct kv_val value);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "objects.h"
+#include "refs.h"
 
 #define MAX_PENDING (4u << 20)
 #define BUCKETS	    4096u
@@ -153,7 +154,7 @@ static int get_kept(struct idx *x, const struct oid *oid, void **ret, size_t *re
 	if (r < 0)
 		return r;
 	r = kv_get(t, TAB_OBJECT, oid->b, sizeof(oid->b), &v, e);
-	if (r > 0 && ret) {
+	if (r > 0) {
 		*ret = xmalloc(v.n);
 		*ret_n = v.n;
 		memcpy(*ret, v.p, v.n);
@@ -162,10 +163,27 @@ static int get_kept(struct idx *x, const struct oid *oid, void **ret, size_t *re
 	return r;
 }
 
+/* 1: it is in the index, and some result refers to it. Else gc may be about to remove it. */
+static int is_kept(struct idx *x, const struct oid *oid, struct err *e)
+{
+	struct kv_txn *t;
+	struct kv_val v;
+	struct ref f = {0};
+	int r = kv_begin(x->kv, &t, e);
+
+	if (r < 0)
+		return r;
+	r = kv_get(t, TAB_OBJECT, oid->b, sizeof(oid->b), &v, e);
+	if (r > 0)
+		r = ref_get(t, oid->b, sizeof(oid->b), &f, e);
+	kv_end(x->kv);
+	return r < 0 ? r : f.count > 0;
+}
+
 int objects_put(struct idx *x, const struct oid *oid, const void *p, size_t n, struct err *e)
 {
 	struct objects *o = x->objects;
-	int r = get_kept(x, oid, NULL, NULL, e);
+	int r = is_kept(x, oid, e);
 
 	if (r != 0)
 		return r < 0 ? r : 0;

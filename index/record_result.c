@@ -95,6 +95,15 @@ static void encode_streams(const struct result *r, struct buf *out)
 	buf_add(out, r->stdin_oid.b, sizeof(r->stdin_oid.b));
 }
 
+const struct oid *result_stdin(const struct result *r)
+{
+	static const struct oid none;
+
+	return r->stdin_kind == STDIN_UNUSED || !r->stdin_len || oid_eq(&r->stdin_oid, &none)
+		       ? NULL
+		       : &r->stdin_oid;
+}
+
 static void encode_output(const struct output *o, const char *prev, struct buf *out)
 {
 	put_path(out, prev, o->path);

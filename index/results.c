@@ -6,6 +6,7 @@
 #include "notes.h"
 #include "objects.h"
 #include "record.h"
+#include "refs.h"
 
 #define ID_SIZE sizeof(((struct fp *)0)->b)
 #define DAY_NS	(INT64_C(86400) * 1000000000)
@@ -48,6 +49,21 @@ int step_promote(struct kv_txn *t, const struct fp *step_key, const struct fp *i
 	if (!found && !add)
 		return 0;
 	return kv_put(t, TAB_STEP, step_key->b, ID_SIZE, list.data, list.len, e);
+}
+
+int list_remove(struct kv_txn *t, const struct fp *key, const struct fp *id, struct err *e)
+{
+	auto_buf struct buf list = {0};
+	struct kv_val was;
+	int r = step_ids(t, key, &was, e);
+
+	for (size_t i = 0; r >= 0 && i < was.n; i += ID_SIZE)
+		if (memcmp((const uint8_t *)was.p + i, id->b, ID_SIZE) != 0)
+			buf_add(&list, (const uint8_t *)was.p + i, ID_SIZE);
+	if (r < 0 || list.len == was.n)
+		return r;
+	return list.len ? kv_put(t, TAB_STEP, key->b, ID_SIZE, list.data, list.len, e)
+			: kv_del(t, TAB_STEP, key->b, ID_SIZE, e);
 }
 
 /* 1: decoded; 0: there is none, or it makes no sense. */
@@ -344,14 +360,6 @@ static int encode_put(struct put *p, const struct path_set *s, struct err *e)
 	return 0;
 }
 
-static int put_used(struct kv_txn *t, const struct fp *input_key, int64_t when, struct err *e)
-{
-	auto_buf struct buf value = {0};
-
-	buf_u64(&value, (uint64_t)when);
-	return kv_put(t, TAB_USED, input_key->b, ID_SIZE, value.data, value.len, e);
-}
-
 static int put_path_set(struct kv_txn *t, const struct put *p, struct err *e)
 {
 	struct kv_val was;
@@ -364,15 +372,45 @@ static int put_path_set(struct kv_txn *t, const struct put *p, struct err *e)
 		      p->path_set.len, e);
 }
 
+/* The one that has the same key so far does not refer to anything any more. */
+static int unref_former(struct kv_txn *t, struct tally *y, const struct fp *key, struct err *e)
+{
+	struct result *former;
+	struct kv_val v;
+	int r = kv_get(t, TAB_RESULT, key->b, ID_SIZE, &v, e);
+
+	if (r <= 0)
+		return r;
+	if (result_decode(v.p, v.n, &former) < 0) {
+		y->stale = true;
+		return 0;
+	}
+	r = refs_del(t, y, former, v.n, e);
+	result_free(former);
+	return r;
+}
+
 static int put_in(void *arg, struct kv_txn *t, struct err *e)
 {
 	static const struct fp none;
 	struct put *p = arg;
 	struct fp results = results_key(&p->r->step_key);
+	struct tally y;
 	int r = objects_write(p->x, t, e); /* what the result speaks of becomes durable with it */
 
 	if (r >= 0)
+		r = tally_load(t, &y, e);
+	if (r >= 0)
 		r = put_path_set(t, p, e);
+	if (r >= 0)
+		r = notes_put(t, p->r, p->s, e);
+	/* First, so that what both refer to is not doomed in between. */
+	if (r >= 0)
+		r = refs_add(p->x, t, &y, p->r, p->result.len, true, e);
+	if (r >= 0)
+		r = unref_former(t, &y, &p->r->input_key, e);
+	if (r >= 0)
+		r = tally_save(t, &y, e);
 	if (r >= 0)
 		r = kv_put(t, TAB_RESULT, p->r->input_key.b, ID_SIZE, p->result.data, p->result.len,
 			   e);
@@ -385,11 +423,9 @@ static int put_in(void *arg, struct kv_txn *t, struct err *e)
 	if (r >= 0)
 		r = step_promote(t, &results, &p->r->input_key, true, e);
 	if (r >= 0)
-		r = put_used(t, &p->r->input_key, p->r->stored_ns, e);
+		r = used_set(t, p->r->input_key.b, (uint64_t)p->r->stored_ns, e);
 	if (r >= 0)
 		r = io_put(t, p->r, e);
-	if (r >= 0)
-		r = notes_put(t, p->r, p->s, e);
 	return r < 0 ? r : put_lefts(t, p->r->outputs, p->r->n_outputs, p->r->stored_ns, e);
 }
 
@@ -413,18 +449,67 @@ int idx_result_touch(struct idx *x, const struct result *r, struct err *e)
 	return x->read_only ? 0 : uses_add(x, r, e);
 }
 
-int result_delete(struct kv_txn *t, const struct fp *key, struct err *e)
-{
-	int r = kv_del(t, TAB_USED, key->b, ID_SIZE, e);
+/* ---- removing ---- */
 
+/* The key that a result's variants are listed under: what capture.c made it of is in the record. */
+static struct fp base_key_of(const struct result *r)
+{
+	struct key_state *k = input_key_begin(&r->step_key, &r->path_set_id);
+
+	for (size_t i = 0; i < r->n_states; i++)
+		input_key_add(k, r->states[i].data, r->states[i].len);
+	return input_key_end(k);
+}
+
+static int remove_from_lists(struct kv_txn *t, const struct result *r, struct err *e)
+{
+	struct fp base = base_key_of(r), results = results_key(&r->step_key);
+	int k = list_remove(t, &results, &r->input_key, e);
+
+	return k < 0 ? k : list_remove(t, &base, &r->input_key, e);
+}
+
+/* The one place where a result goes: whatever hangs on it is removed here. */
+int result_remove(struct kv_txn *t, struct tally *y, const struct fp *key, struct removed *ret,
+		  struct err *e)
+{
+	uint64_t before = tally_bytes(y);
+	struct result *res = NULL;
+	struct kv_val v;
+	int there = kv_get(t, TAB_RESULT, key->b, ID_SIZE, &v, e), r = 0;
+
+	if (there < 0)
+		return there;
+	if (there && result_decode(v.p, v.n, &res) == 0) {
+		r = refs_del(t, y, res, v.n, e);
+		if (r >= 0)
+			r = remove_from_lists(t, res, e);
+	}
+	if (r >= 0)
+		r = used_del(t, key->b, e);
 	if (r >= 0)
 		r = kv_del(t, TAB_IO, key->b, ID_SIZE, e);
-	return r < 0 ? r : kv_del(t, TAB_RESULT, key->b, ID_SIZE, e);
+	if (r >= 0)
+		r = kv_del(t, TAB_RESULT, key->b, ID_SIZE, e);
+	if (r > 0 && !res)
+		y->stale =
+			true; /* damaged, or of another version: what it referred to is not known */
+	if (r > 0 && ret)
+		*ret = (struct removed){res && res->name ? xstrdup(res->name) : NULL,
+					before - tally_bytes(y)};
+	if (res)
+		result_free(res);
+	return r;
 }
 
 static int drop_in(void *arg, struct kv_txn *t, struct err *e)
 {
-	return result_delete(t, arg, e);
+	struct tally y;
+	int r = tally_load(t, &y, e);
+
+	if (r >= 0)
+		r = result_remove(t, &y, arg, NULL, e);
+	return r < 0 ? r : tally_save(t, &y, e);
 }
 
 int idx_result_drop(struct idx *x, const struct fp *input_key, struct err *e)

@@ -123,7 +123,9 @@ int temp_commit(struct temp *t, const struct oid *oid, uint64_t size, struct err
 	object_name(oid, name);
 	if (already_there(t->x, name, size))
 		return 0;
-	r = fchmod(t->fd, 0444) < 0 ? -errno : rename_into_place(t, name);
+	/* What was copied while the step wrote it may be older than what gc spares. */
+	r = futimens(t->fd, NULL) < 0 || fchmod(t->fd, 0444) < 0 ? -errno
+								 : rename_into_place(t, name);
 	if (r < 0)
 		return err_set(e, r, "cannot store object %s/%s", t->x->dir, name);
 	t->name[0] = '\0';

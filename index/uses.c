@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "idx.h"
+#include "refs.h"
 
 #define JOURNAL	    "index/uses"
 #define RECORD_SIZE 64
@@ -47,6 +47,7 @@ static int apply_one(const uint8_t *p, struct kv_txn *t, struct err *e)
 {
 	struct fp step_key, id, input_key;
 	struct kv_val v;
+	struct cur c;
 	int r;
 
 	memcpy(step_key.b, p, 16);
@@ -58,7 +59,8 @@ static int apply_one(const uint8_t *p, struct kv_txn *t, struct err *e)
 	r = step_promote(t, &step_key, &id, false, e);
 	if (r < 0)
 		return r;
-	return kv_put(t, TAB_USED, input_key.b, sizeof(input_key.b), p + 48, 8, e);
+	c = (struct cur){p + 48, p + 56, false};
+	return used_set(t, input_key.b, cur_u64(&c), e);
 }
 
 size_t uses_record_at(const uint8_t *p, size_t left)
@@ -94,7 +96,7 @@ static int apply_in(void *arg, struct kv_txn *t, struct err *e)
 	return uses_apply(arg, t, e);
 }
 
-static int move_now(struct idx *x, struct err *e)
+int uses_move(struct idx *x, struct err *e)
 {
 	auto_buf struct buf taken = {0};
 
@@ -123,6 +125,6 @@ int uses_add(struct idx *x, const struct result *r, struct err *e)
 	if (n < 0)
 		return err_set(e, (int)n, "cannot write %s/" JOURNAL, x->dir);
 	if (fstat(fd, &st) == 0 && st.st_size > MAX_JOURNAL)
-		return move_now(x, e);
+		return uses_move(x, e);
 	return 0;
 }

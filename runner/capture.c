@@ -109,9 +109,6 @@ static void look_now(struct work *w)
 static int add_console(struct work *w)
 {
 	const struct console_record *rec = w->c->console;
-	struct err e = {0};
-	struct fp fp;
-	uint64_t size;
 
 	if (rec->spoiled)
 		return capture_refuse(w, "%s", rec->spoiled);
@@ -120,17 +117,12 @@ static int add_console(struct work *w)
 	w->r->n_chunks = rec->n_chunks;
 	w->r->chunks = xcalloc(rec->n_chunks + 1, sizeof(*w->r->chunks));
 	memcpy(w->r->chunks, rec->chunks, rec->n_chunks * sizeof(*w->r->chunks));
-	if (rec->len && store_put_fd(w->c->idx, rec->spool, &w->r->console_oid, &fp, &size, &e) < 0)
-		return cache_trouble(w, "cannot store the console: %s", e.msg);
 	return 0;
 }
 
 static int add_stdin(struct work *w)
 {
 	const struct stdin_used *in = w->c->in;
-	struct err e = {0};
-	struct fp fp;
-	uint64_t size;
 
 	if (in->spoiled)
 		return capture_refuse(w, "%s", in->spoiled);
@@ -138,8 +130,24 @@ static int add_stdin(struct work *w)
 	w->r->stdin_len = in->len;
 	w->r->stdin_fp = in->fp;
 	w->r->stdin_eof = in->eof;
+	return 0;
+}
+
+/* What was printed and read; of a file that was stdin the step key has the content. */
+static int put_streams(struct work *w)
+{
+	const struct console_record *rec = w->c->console;
+	const struct stdin_used *in = w->c->in;
+	struct idx *x = w->c->idx;
+	struct result *r = w->r;
+	struct err e = {0};
+	struct fp fp;
+	uint64_t size;
+
+	if (rec->len && store_put_fd(x, rec->spool, &r->console_oid, &fp, &size, &e) < 0)
+		return cache_trouble(w, "cannot store the console: %s", e.msg);
 	if (in->len && in->spool >= 0 &&
-	    store_put_fd(w->c->idx, in->spool, &w->r->stdin_oid, &fp, &size, &e) < 0)
+	    store_put_fd(x, in->spool, &r->stdin_oid, &fp, &size, &e) < 0)
 		return cache_trouble(w, "cannot store what was read from stdin: %s", e.msg);
 	return 0;
 }
@@ -200,15 +208,35 @@ static void compute_key(struct work *w)
 	w->ret->has_key = true;
 }
 
+/* An object that was there, so that there was no need to write it, may be gone since: no other result referred to it, and
+ * another process collected garbage. Then all are put once more. */
+static int put_result(struct work *w)
+{
+	struct idx *x = w->c->idx;
+	struct err e = {0};
+	int r, k;
+
+	for (int tries = 0; (r = idx_result_put(x, w->r, &w->set, &e)) == -ESTALE && tries < 3;
+	     tries++) {
+		k = capture_objects(w);
+		if (k == 0)
+			k = put_streams(w);
+		if (k < 0)
+			return k;
+	}
+	return r < 0 ? cache_trouble(w, "cannot store the result: %s", e.msg) : 0;
+}
+
 static int put(struct work *w)
 {
 	struct idx *x = w->c->idx;
 	struct err e = {0};
 	const struct idx_digest *d;
 	size_t n;
+	int r = put_result(w);
 
-	if (store_flush(x, &e) < 0 || idx_result_put(x, w->r, &w->set, &e) < 0)
-		return cache_trouble(w, "cannot store the result: %s", e.msg);
+	if (r < 0)
+		return r;
 	/* The result stands without them; only the next lookup is slower. */
 	d = trace_new_digests(w->c->trace, &n);
 	if ((n && idx_digest_put(x, d, n, &e) < 0) ||
@@ -250,6 +278,8 @@ static int store(struct work *w)
 		r = add_console(w);
 	if (r == 0)
 		r = add_stdin(w);
+	if (r == 0)
+		r = put_streams(w);
 	if (r == 0)
 		r = put(w);
 	w->ret->stored = r == 0;

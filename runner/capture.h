@@ -69,5 +69,7 @@ int capture_inputs(struct work *w) must_check;
 void capture_same(struct work *w);
 /* capture_outputs.c: what was left, into the store. 0, or -ECANCELED. */
 int capture_outputs(struct work *w) must_check;
+/* The objects of its outputs, once more. 0, or -ECANCELED. */
+int capture_objects(struct work *w) must_check;
 
 #endif

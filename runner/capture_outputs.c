@@ -372,3 +372,33 @@ int capture_outputs(struct work *w)
 		r = add_output(w, k, &links[k]);
 	return r;
 }
+
+/* It is what was captured: the result has been made of that. */
+static int put_again(struct work *w, const struct output *o)
+{
+	auto_close int fd = -1;
+	struct err e = {0};
+	struct stat st;
+	struct oid oid;
+	uint64_t size;
+
+	if (lstat(o->path, &st) == 0 && S_ISREG(st.st_mode))
+		fd = capture_open(o->path, &st);
+	if (fd < 0)
+		return capture_refuse(w, "the output %s was changed by another process", o->path);
+	if (store_put_fd(w->c->idx, fd, &oid, NULL, &size, &e) < 0)
+		return cache_trouble(w, "cannot store the output %s: %s", o->path, e.msg);
+	if (!oid_eq(&oid, &o->oid) || size != o->now.size)
+		return capture_refuse(w, "the output %s was changed by another process", o->path);
+	return 0;
+}
+
+int capture_objects(struct work *w)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < w->r->n_outputs && r == 0; i++)
+		if (w->r->outputs[i].now.type == OUT_FILE)
+			r = put_again(w, &w->r->outputs[i]);
+	return r;
+}

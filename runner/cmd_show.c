@@ -158,7 +158,7 @@ static void json_console(struct json *j, const struct shown_result *s)
 	json_object(j, "stdin");
 	json_bool(j, "read", s->r->stdin_kind != STDIN_UNUSED);
 	json_uint(j, "bytes", s->r->stdin_len);
-	json_hex(j, "sha256", s->r->stdin_len ? &s->r->stdin_oid : NULL, sizeof(s->r->stdin_oid));
+	json_hex(j, "sha256", result_stdin(s->r), sizeof(s->r->stdin_oid));
 	json_bool(j, "end_of_file", s->r->stdin_eof);
 	json_end(j);
 }

@@ -166,6 +166,8 @@ m -- sh -c 'mark; cat' <file >"$IO/out"
 was miss
 ran 3
 
+mlfs fsck >"$IO/out" || fail "fsck finds something broken"
+
 say "a file that somebody is still writing"
 exec 7>>file
 echo l5 >&7

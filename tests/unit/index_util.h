@@ -158,10 +158,24 @@ __attribute__((unused)) static struct result *sample_result(unsigned n, const st
 	r->n_same = 1;
 	r->same = xcalloc(1, sizeof(*r->same));
 	r->same[0] = (struct same_file){0, 1};
-	r->n_states = 2;
-	r->states = xcalloc(2, sizeof(*r->states));
+	r->n_states = 3; /* one a path */
+	r->states = xcalloc(3, sizeof(*r->states));
 	buf_str(&r->states[0], "state");
 	return r;
+}
+
+/* Put objects of the right lengths into the cache and have r refer to them. */
+__attribute__((unused)) static void sample_objects(struct idx *x, struct result *r, unsigned seed)
+{
+	uint8_t bytes[64];
+
+	fill_random(bytes, sizeof(bytes), seed);
+	assert_ok(store_put_mem(x, bytes, r->console_len, &r->console_oid, &the_err));
+	assert_ok(store_put_mem(x, bytes, r->stdin_len, &r->stdin_oid, &the_err));
+	for (size_t i = 0; i < r->n_outputs; i++)
+		if (r->outputs[i].now.type == OUT_FILE)
+			assert_ok(store_put_mem(x, bytes, r->outputs[i].now.size,
+						&r->outputs[i].oid, &the_err));
 }
 
 #endif

@@ -34,6 +34,7 @@ static void put(unsigned n, unsigned m, const char *description)
 	assert_true(names_make(names, 3, NULL, 0, &r->listings[0]));
 	r->n_listings = 1;
 	buf_str(&r->description, description);
+	sample_objects(x, r, 1);
 	assert_ok(idx_result_put(x, r, &s, &the_err));
 	result_free(r);
 	path_set_free(&s);
@@ -229,6 +230,7 @@ static void test_filter(void **state)
 		s.v[i] = (struct path_entry){.path = xasprintf("/usr/lib/%05u", i),
 					     .kinds = OBS_CONTENT};
 	r = sample_result(1, &s);
+	sample_objects(x, r, 1);
 	assert_ok(idx_result_put(x, r, &s, &the_err));
 	note_key(NOTE_PATHS, &r->path_set_id, note);
 	assert_ok(kv_begin(x->kv, &t, &the_err));

@@ -38,6 +38,7 @@ static void put(unsigned n, unsigned m)
 	struct path_set s = sample_set(m);
 	struct result *r = sample_result(n, &s);
 
+	sample_objects(x, r, n);
 	assert_ok(idx_result_put(x, r, &s, &the_err));
 	result_free(r);
 	path_set_free(&s);

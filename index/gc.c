@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gc.c - the cache within its limits: results go, least recently used first, then what nothing refers to.
+ *
+ * Results are dropped in small transactions, so that nobody waits long for LMDB's lock. What they alone referred to is
+ * doomed then: named in TAB_DOOMED with the time. Its bytes are removed in a second transaction, which looks again
+ * that nothing refers to it, and not before nobody can be using it any more: when no other process has read from the
+ * cache and still has it open (LMDB's table of readers tells: a hit pays nothing for that), or after GC_GRACE_NS.
+ * A process that takes longer finds an object missing: its lookup is a miss then, and its result is not stored.
+ *
+ * A file is moved to tmp/ within the transaction and unlinked after it, since unlinking a large one takes time.
+ */
+#include "gc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "rebuild.h"
+
+#define ID_SIZE	     16
+#define BATCH	     64	      /* results dropped in one transaction */
+#define OBJECTS	     512      /* objects removed in one */
+#define BUDGET_NS    20000000 /* of a run after a store */
+#define WORTH_SHRINK (UINT64_C(16) << 20)
+
+/* ---- how large is it? ---- */
+
+int idx_size(struct idx *x, struct idx_size *ret, struct err *e)
+{
+	struct idx_size s = {0};
+	struct kv_txn *t;
+	struct tally y;
+	uint64_t n, bytes;
+	int r = kv_begin(x->kv, &t, e);
+
+	if (r < 0)
+		return r;
+	r = tally_load(t, &y, e);
+	for (int tab = 0; r >= 0 && tab < TAB_COUNT; tab++) {
+		r = kv_size(t, (enum tab)tab, &n, &bytes, e);
+		if (r >= 0)
+			s.index_in_use += bytes;
+		if (tab == TAB_RESULT)
+			s.results = n;
+	}
+	kv_end(x->kv);
+	if (r >= 0)
+		r = kv_file_size(x->kv, &s.index_bytes, e);
+	if (r < 0)
+		return r;
+	s.bytes = tally_bytes(&y);
+	s.doomed_bytes = y.doomed_bytes;
+	*ret = s;
+	return 0;
+}
+
+uint64_t idx_default_max_size(const struct idx *x)
+{
+	struct statvfs fs;
+	uint64_t fifth;
+
+	if (fstatvfs(x->dirfd, &fs) < 0 || !fs.f_blocks)
+		return IDX_DEFAULT_SIZE;
+	fifth = (uint64_t)fs.f_blocks * fs.f_frsize / 5;
+	return fifth < IDX_DEFAULT_SIZE ? fifth : IDX_DEFAULT_SIZE;
+}
+
+int idx_result_used(struct idx *x, const struct fp *input_key, int64_t *ret, struct err *e)
+{
+	struct kv_txn *t;
+	struct kv_val v;
+	int r = kv_begin(x->kv, &t, e);
+
+	if (r < 0)
+		return r;
+	r = kv_get(t, TAB_USED, input_key->b, ID_SIZE, &v, e);
+	if (r > 0) {
+		struct cur c = {v.p, (const uint8_t *)v.p + v.n, false};
+
+		*ret = (int64_t)cur_u64(&c);
+	}
+	kv_end(x->kv);
+	return r;
+}
+
+bool gc_time_is_up(struct gc *g)
+{
+	if (!g->end || mono_ns() < g->end)
+		return false;
+	g->n->unfinished = true;
+	return true;
+}
+
+/* ---- results ---- */
+
+struct batch {
+	struct gc *g;
+	const struct fp *keys; /* these; NULL: by age and size */
+	size_t n_keys;
+	bool dry_run;
+	size_t most; /* so many at once */
+	uint64_t max_size;
+	uint64_t cutoff; /* used before this: too old */
+	bool finished;
+	struct buf gone; /* struct idx_gc_gone, names malloc'ed */
+	uint64_t bytes;
+};
+
+static void batch_clear(struct batch *b)
+{
+	struct idx_gc_gone *v = (struct idx_gc_gone *)(void *)b->gone.data;
+
+	for (size_t i = 0; i < b->gone.len / sizeof(*v); i++)
+		free((char *)(uintptr_t)v[i].name);
+	b->gone.len = 0;
+	b->bytes = 0;
+	b->finished = false;
+}
+
+static void batch_free(struct batch *b)
+{
+	batch_clear(b);
+	buf_free(&b->gone);
+}
+#define auto_batch __attribute__((cleanup(batch_free)))
+
+static int drop_one(struct batch *b, struct kv_txn *t, struct tally *y, const struct fp *key,
+		    int64_t used, struct err *e)
+{
+	struct idx_gc_gone gone = {.key = *key, .used_ns = used};
+	struct removed was = {NULL, 0};
+	int r = result_remove(t, y, key, &was, e);
+
+	if (r <= 0)
+		return r;
+	gone.name = was.name;
+	gone.bytes = was.bytes;
+	b->bytes += was.bytes;
+	buf_add(&b->gone, &gone, sizeof(gone));
+	return 1;
+}
+
+struct oldest {
+	struct buf keys;
+	size_t most;
+};
+
+static int collect_oldest(void *arg, struct kv_val key, struct kv_val value)
+{
+	struct oldest *o = arg;
+
+	(void)value;
+	if (key.n == LRU_KEY_SIZE)
+		buf_add(&o->keys, key.p, key.n);
+	return o->keys.len >= o->most * LRU_KEY_SIZE;
+}
+
+static bool past(const struct batch *b, const struct tally *y, uint64_t when)
+{
+	return tally_bytes(y) > b->max_size || when < b->cutoff;
+}
+
+static int drop_oldest(struct batch *b, struct kv_txn *t, struct tally *y, struct err *e)
+{
+	struct oldest o = {.most = b->most};
+	int r = kv_each(t, TAB_LRU, NULL, 0, collect_oldest, &o, e);
+	size_t n = o.keys.len / LRU_KEY_SIZE, i;
+
+	for (i = 0; r >= 0 && i < n; i++) {
+		const uint8_t *at = o.keys.data + i * LRU_KEY_SIZE;
+		uint64_t when = key_time(at);
+		struct fp key;
+
+		if (!past(b, y, when))
+			break;
+		memcpy(key.b, at + 8, ID_SIZE);
+		r = drop_one(b, t, y, &key, (int64_t)when, e);
+		if (r == 0) /* there is none: fsck would say so */
+			r = kv_del(t, TAB_LRU, at, LRU_KEY_SIZE, e);
+	}
+	b->finished = i < n || n < b->most;
+	buf_free(&o.keys);
+	return r;
+}
+
+static int drop_these(struct batch *b, struct kv_txn *t, struct tally *y, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < b->n_keys; i++)
+		r = drop_one(b, t, y, &b->keys[i], 0, e);
+	b->finished = true;
+	return r;
+}
+
+static int drop_in(void *arg, struct kv_txn *t, struct err *e)
+{
+	struct batch *b = arg;
+	struct tally y;
+	int r = tally_load(t, &y, e);
+
+	batch_clear(b); /* it may be a second try */
+	if (r >= 0)
+		r = b->keys ? drop_these(b, t, &y, e) : drop_oldest(b, t, &y, e);
+	if (r >= 0)
+		r = tally_save(t, &y, e);
+	return r < 0 ? r : b->dry_run ? -ECANCELED : 0;
+}
+
+static int drop_batch(struct idx *x, struct batch *b, struct err *e)
+{
+	int r = kv_write(x->kv, drop_in, b, e);
+
+	return r == -ECANCELED && b->dry_run ? 0 : r;
+}
+
+static void tell(const struct batch *b, void (*gone)(void *arg, const struct idx_gc_gone *g),
+		 void *arg)
+{
+	const struct idx_gc_gone *v = (const struct idx_gc_gone *)(const void *)b->gone.data;
+
+	for (size_t i = 0; gone && i < b->gone.len / sizeof(*v); i++)
+		gone(arg, &v[i]);
+}
+
+int idx_results_drop(struct idx *x, const struct fp *keys, size_t n, bool dry_run,
+		     void (*gone)(void *arg, const struct idx_gc_gone *g), void *arg, struct err *e)
+{
+	/* Dry, all are looked at together: what two of them share would otherwise be freed by neither. */
+	size_t step = dry_run ? n : BATCH;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < n; i += step) {
+		auto_batch struct batch b = {.keys = keys + i,
+					     .n_keys = n - i < step ? n - i : step,
+					     .dry_run = dry_run};
+
+		r = drop_batch(x, &b, e);
+		if (r >= 0)
+			tell(&b, gone, arg);
+	}
+	return r < 0 ? r : 0;
+}
+
+static int drop_results(struct gc *g)
+{
+	const struct idx_gc_options *o = g->o;
+	uint64_t now = (uint64_t)now_ns(), of = g->n->before;
+	auto_batch struct batch b = {.g = g,
+				     .dry_run = o->dry_run,
+				     .most = o->dry_run ? SIZE_MAX / LRU_KEY_SIZE : BATCH,
+				     .max_size = o->max_size};
+	int r;
+
+	of = of > o->max_size ? of - o->max_size : 0;
+	if (o->max_age_ns >= 0 && now > (uint64_t)o->max_age_ns)
+		b.cutoff = now - (uint64_t)o->max_age_ns;
+	do {
+		r = drop_batch(g->x, &b, g->e);
+		if (r < 0)
+			return r;
+		tell(&b, o->gone, o->arg);
+		g->n->results += b.gone.len / sizeof(struct idx_gc_gone);
+		g->n->bytes += b.bytes;
+		if (o->progress)
+			o->progress(o->arg, g->n->bytes < of ? g->n->bytes : of, of);
+	} while (!b.finished && !gc_time_is_up(g));
+	return 0;
+}
+
+/* ---- objects ---- */
+
+static void object_name(const struct oid *o, char name[80])
+{
+	char digits[2 * sizeof(o->b) + 1];
+
+	hex(o->b, sizeof(o->b), digits);
+	(void)snprintf(name, 80, "cas/%.2s/%s", digits, digits + 2); /* fits */
+}
+
+int gc_move_away(struct gc *g, struct buf *names, const struct oid *o)
+{
+	char from[80], to[TEMP_NAME_SIZE];
+
+	object_name(o, from);
+	idx_temp_name(g->x, to);
+	if (renameat(g->x->dirfd, from, g->x->dirfd, to) == 0)
+		buf_add(names, to, sizeof(to));
+	else if (errno != ENOENT)
+		return 0;
+	return 1;
+}
+
+void gc_unlink(struct gc *g, struct buf *names)
+{
+	for (size_t i = 0; i < names->len; i += TEMP_NAME_SIZE) {
+		const char *name = (const char *)names->data + i;
+
+		if (unlinkat(g->x->dirfd, name, 0) < 0)
+			log_debug("cannot remove %s/%s", g->x->dir, name); /* cleaned up later */
+	}
+	names->len = 0;
+}
+
+struct removal {
+	struct gc *g;
+	uint64_t cutoff; /* doomed before this */
+	bool alone;
+	uint8_t from[DOOMED_KEY_SIZE]; /* where the next transaction goes on */
+	size_t nfrom;
+	struct buf keys;  /* of TAB_DOOMED, at most OBJECTS */
+	struct buf names; /* of files moved away */
+	uint64_t objects, bytes;
+};
+
+static int collect_doomed(void *arg, struct kv_val key, struct kv_val value)
+{
+	struct removal *m = arg;
+
+	(void)value;
+	if (key.n != DOOMED_KEY_SIZE || key_time(key.p) > m->cutoff)
+		return 1;
+	buf_add(&m->keys, key.p, key.n);
+	return m->keys.len >= (size_t)OBJECTS * DOOMED_KEY_SIZE;
+}
+
+/* Has a store found it there a moment ago, for a result that is about to come? */
+static bool is_young(const struct removal *m, const struct oid *o)
+{
+	char name[80];
+	struct stat st;
+
+	object_name(o, name);
+	return !m->alone && fstatat(m->g->x->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       now_ns() - (int64_t)st.st_mtim.tv_sec * 1000000000 < GC_GRACE_NS;
+}
+
+static int remove_one(struct removal *m, struct kv_txn *t, struct tally *y, const uint8_t *at,
+		      struct err *e)
+{
+	struct oid o;
+	struct ref f;
+	int r;
+
+	memcpy(o.b, at + 8, sizeof(o.b));
+	r = ref_get(t, o.b, sizeof(o.b), &f, e);
+	if (r < 0)
+		return r;
+	if (r > 0 && !f.count && f.doomed == key_time(at)) {
+		if (f.size > STORE_INLINE_MAX &&
+		    (is_young(m, &o) || !gc_move_away(m->g, &m->names, &o)))
+			return 0;
+		if (f.size <= STORE_INLINE_MAX)
+			r = kv_del(t, TAB_OBJECT, o.b, sizeof(o.b), e);
+		if (r >= 0)
+			r = kv_del(t, TAB_REF, o.b, sizeof(o.b), e);
+		refs_gone(y, &f);
+		m->objects++;
+		m->bytes += f.size;
+	}
+	return r < 0 ? r : kv_del(t, TAB_DOOMED, at, DOOMED_KEY_SIZE, e);
+}
+
+static int remove_in(void *arg, struct kv_txn *t, struct err *e)
+{
+	struct removal *m = arg;
+	struct tally y;
+	int r = tally_load(t, &y, e);
+
+	m->keys.len = 0;
+	m->objects = m->bytes = 0;
+	if (r >= 0)
+		r = kv_each(t, TAB_DOOMED, m->from, m->nfrom, collect_doomed, m, e);
+	for (size_t i = 0; r >= 0 && i < m->keys.len; i += DOOMED_KEY_SIZE)
+		r = remove_one(m, t, &y, m->keys.data + i, e);
+	return r < 0 ? r : tally_save(t, &y, e);
+}
+
+/* The smallest key behind the last one looked at. */
+static void go_on(struct removal *m)
+{
+	memcpy(m->from, m->keys.data + m->keys.len - DOOMED_KEY_SIZE, DOOMED_KEY_SIZE);
+	m->nfrom = DOOMED_KEY_SIZE;
+	for (size_t i = DOOMED_KEY_SIZE; i-- > 0 && ++m->from[i] == 0;)
+		;
+}
+
+static int any_doomed(void *arg, struct kv_val key, struct kv_val value)
+{
+	(void)value;
+	*(uint64_t *)arg = key.n == DOOMED_KEY_SIZE ? key_time(key.p) : 0;
+	return 1;
+}
+
+/* Since when the first of them waits; 0: there is none. */
+static int first_doomed(struct idx *x, uint64_t *ret, struct err *e)
+{
+	struct kv_txn *t;
+	int r = kv_begin(x->kv, &t, e);
+
+	*ret = 0;
+	if (r < 0)
+		return r;
+	r = kv_each(t, TAB_DOOMED, NULL, 0, any_doomed, ret, e);
+	kv_end(x->kv);
+	return r < 0 ? r : 0;
+}
+
+static int remove_doomed(struct gc *g)
+{
+	struct removal m = {.g = g};
+	uint64_t first;
+	int r = first_doomed(g->x, &first, g->e);
+
+	if (r < 0 || !first)
+		return r;
+	/* In this order: who opens the cache after that moment finds no result that was dropped before. */
+	m.cutoff = (uint64_t)now_ns();
+	m.alone = !kv_others(g->x->kv);
+	if (!m.alone)
+		m.cutoff -= GC_GRACE_NS;
+	do {
+		r = kv_write(g->x->kv, remove_in, &m, g->e);
+		gc_unlink(g, &m.names);
+		if (r < 0 || !m.keys.len)
+			break;
+		g->n->objects += m.objects;
+		g->n->freed += m.bytes;
+		go_on(&m);
+	} while (m.keys.len == (size_t)OBJECTS * DOOMED_KEY_SIZE && !gc_time_is_up(g));
+	buf_free(&m.keys);
+	buf_free(&m.names);
+	return r;
+}
+
+/* ---- all of it ---- */
+
+static int recount_in(void *arg, struct kv_txn *t, struct err *e)
+{
+	struct tally y;
+	int r = tally_load(t, &y, e);
+
+	return r < 0 ? r : y.stale ? refs_rebuild(arg, t, e) : 0;
+}
+
+/* A damaged result was dropped: what it referred to is found by counting anew. */
+static int recount_if_stale(struct gc *g)
+{
+	struct kv_txn *t;
+	struct tally y;
+	int r = kv_begin(g->x->kv, &t, g->e);
+
+	if (r < 0)
+		return r;
+	r = tally_load(t, &y, g->e);
+	kv_end(g->x->kv);
+	return r < 0 || !y.stale ? r : kv_write(g->x->kv, recount_in, g->x, g->e);
+}
+
+static int collect_garbage(struct gc *g)
+{
+	bool all = g->o->all;
+	int r = recount_if_stale(g);
+
+	if (r >= 0)
+		r = drop_results(g);
+	if (r < 0 || g->o->dry_run)
+		return r;
+	r = remove_doomed(g);
+	if (r >= 0 && !gc_time_is_up(g))
+		r = gc_trim(g, all);
+	if (r >= 0 && !gc_time_is_up(g))
+		r = gc_sweep_objects(g, all);
+	return r;
+}
+
+int idx_gc(struct idx *x, const struct idx_gc_options *o, struct idx_gc_counts *ret, struct err *e)
+{
+	struct idx_gc_counts n = {0};
+	struct gc g = {.x = x, .o = o, .n = &n, .begun = mono_ns(), .e = e};
+	struct idx_size s;
+	int r = uses_move(x, e); /* the latest hits count */
+
+	if (o->budget_ns)
+		g.end = g.begun + o->budget_ns;
+	if (r >= 0)
+		r = idx_size(x, &s, e);
+	if (r < 0)
+		return r;
+	n.before = s.bytes;
+	n.index_before = s.index_bytes;
+	r = collect_garbage(&g);
+	if (r >= 0)
+		r = idx_size(x, &s, e);
+	if (r >= 0 && o->all && !o->dry_run && s.index_bytes >= WORTH_SHRINK &&
+	    s.index_in_use < s.index_bytes / 2) {
+		r = idx_shrink(x, e);
+		if (r >= 0)
+			r = idx_size(x, &s, e);
+	}
+	if (r < 0)
+		return r;
+	n.after = o->dry_run ? n.before - n.bytes : s.bytes;
+	n.waiting = s.doomed_bytes;
+	n.index_after = s.index_bytes;
+	*ret = n;
+	return 0;
+}
+
+static int any_oldest(void *arg, struct kv_val key, struct kv_val value)
+{
+	(void)value;
+	if (key.n == LRU_KEY_SIZE)
+		*(uint64_t *)arg = key_time(key.p);
+	return 1;
+}
+
+/* Is there anything to do? Nothing but records that are in memory anyway is looked at. */
+static int is_due(struct idx *x, uint64_t max_size, int64_t max_age_ns, bool *ret, struct err *e)
+{
+	uint64_t now = (uint64_t)now_ns(), oldest = now, doomed, n, bytes;
+	struct kv_txn *t;
+	struct tally y;
+	int r = first_doomed(x, &doomed, e);
+
+	if (r >= 0)
+		r = kv_begin(x->kv, &t, e);
+	if (r < 0)
+		return r;
+	r = tally_load(t, &y, e);
+	*ret = r >= 0 && (y.stale || tally_bytes(&y) > max_size);
+	if (r >= 0 && max_age_ns >= 0)
+		r = kv_each(t, TAB_LRU, NULL, 0, any_oldest, &oldest, e);
+	*ret |= max_age_ns >= 0 && now > (uint64_t)max_age_ns &&
+		oldest < now - (uint64_t)max_age_ns;
+	*ret |= doomed && doomed < now - GC_GRACE_NS;
+	for (int i = 0; r >= 0 && i < 2; i++) {
+		r = kv_size(t, i ? TAB_LEFT : TAB_DIGEST, &n, &bytes, e);
+		*ret |= r >= 0 && bytes > GC_TABLE_BYTES;
+	}
+	kv_end(x->kv);
+	return r < 0 ? r : 0;
+}
+
+int idx_gc_past_limit(struct idx *x, uint64_t max_size, int64_t max_age_ns, struct err *e)
+{
+	struct idx_gc_options o = {
+		.max_size = max_size, .max_age_ns = max_age_ns, .budget_ns = BUDGET_NS};
+	struct idx_gc_counts n;
+	bool due;
+	int r;
+
+	if (x->read_only)
+		return 0;
+	r = is_due(x, max_size, max_age_ns, &due, e);
+	if (r < 0 || !due)
+		return r;
+	/* Further down than need be, so that the next stores have nothing to do. */
+	if (max_size != IDX_NO_LIMIT)
+		o.max_size = max_size - max_size / 10;
+	return idx_gc(x, &o, &n, e);
+}
