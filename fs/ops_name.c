@@ -44,14 +44,42 @@ void note_read(struct fs *fs, struct inode *i)
 		note_read_nameless(fs, i);
 }
 
+/* Of a file that changes, no name that the step used is traced (ignored, all of them, or gone): others that it has change
+ * with it, and nothing would tell. */
+static void note_unseen_names(struct fs *fs, struct inode *i, nlink_t known)
+{
+	auto_at struct at a = {.dirfd = AT_FDCWD};
+	struct stat st;
+
+	if (i->type != S_IFREG || inode_stat(&fs->inodes, i, &st) < 0 || st.st_nlink <= known)
+		return;
+	if (i->names)
+		trace_spoil(fs->trace,
+			    "%s is ignored and has other names, which are changed with it",
+			    at_inode(&fs->inodes, i, &a) < 0 ? i->names->name : a.full);
+	else
+		trace_spoil(fs->trace,
+			    "a file was changed after the name it was opened by had gone, "
+			    "while it had others");
+}
+
 void note_change(struct fs *fs, struct inode *i, enum change c)
 {
+	bool traced = false;
+	nlink_t known = 0;
+
 	if (c == CHANGE_PART && i->part_noted)
 		return;
 	if (c != CHANGE_LINK)
 		i->part_noted = true;
-	for (struct dentry *d = i->names; d; d = d->next_of_inode)
-		trace_change(fs->trace, dentry_trace(fs, d), c);
+	for (struct dentry *d = i->names; d; d = d->next_of_inode, known++) {
+		struct trace_path *p = dentry_trace(fs, d);
+
+		traced |= p != NULL;
+		trace_change(fs->trace, p, c);
+	}
+	if (!traced && c != CHANGE_LINK)
+		note_unseen_names(fs, i, known);
 }
 
 void note_kept(struct fs *fs, struct inode *i)

@@ -265,7 +265,9 @@ struct output {
 	bool in_place;
 	/* in_place, and never changed: the step only made or removed names of it (see link_group). */
 	bool untouched;
-	bool as_before; /* in_place, and as it was: changed back, or moved and moved back. No work of the step's. */
+	/* in_place, its content and mode as they were (changed back, moved and moved back, given another time): what is here
+	 * is no work of the step's. */
+	bool as_before;
 	/* The file that was there went on elsewhere: the step changed it, under all its names, before it replaced it, or
 	 * moved it away. Then link_group is that of what it is now, where it is an output. */
 	bool spilled;

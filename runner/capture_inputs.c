@@ -116,7 +116,9 @@ static unsigned kinds_changed(const struct work *w, const struct trace_path *p, 
 			return OBS_LIST | xattr;
 		return (now_err == ENOENT ? OBS_EXISTS : OBS_ATTR) | xattr;
 	case S_IFLNK:
-		return p->obs & OBS_LINK || p->partial || strict ? OBS_LINK : OBS_EXISTS;
+		/* Given another name, it goes on there (CHANGE_LINK). */
+		return p->obs & (OBS_LINK | OBS_CONTENT) || p->partial || strict ? OBS_LINK
+										 : OBS_EXISTS;
 	default:
 		return OBS_ATTR;
 	}

@@ -284,13 +284,14 @@ static int add_attributes(struct work *w, const struct trace_path *p, const stru
 	return capture_xattrs(w, p->path, o);
 }
 
-/* Changed back, or moved and moved back: it is what was found, not what this step made. */
+/* Changed back, moved and moved back, or given another time, owner or attribute only: it is what was found, not what
+ * this step made. */
 static bool is_as_before(const struct trace_path *p, const struct output *o)
 {
 	struct left before = {0};
 	bool same;
 
-	if (!o->in_place || o->own || o->mtime_set || p->xattr_set || o->uid != OUT_ANY_ID)
+	if (!o->in_place || o->own)
 		return false;
 	before_of(p, &before);
 	same = left_eq(&before, &o->now);
@@ -353,7 +354,8 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 		r = add_attributes(w, p, st, o);
 	if (r == 0)
 		o->as_before = is_as_before(p, o);
-	o->untouched |= o->as_before && !p->written;
+	o->untouched |= o->as_before && !p->written && !o->mtime_set && !p->xattr_set &&
+			o->uid == OUT_ANY_ID;
 	return r;
 }
 

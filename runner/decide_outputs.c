@@ -101,8 +101,8 @@ static int licensed(struct look *l, const struct output *out, const struct left 
 
 /*
  * A directory that the step made and looked into is as it saw it only when nothing else is in it; one that it
- * removed again could not be removed. (Where it only put something into it, what others put there is no
- * observation.)
+ * removed again could not be removed, nor can one with something in it that is ignored. (Where it only put something
+ * into it, what others put there is no observation.)
  */
 static bool check_contents(struct look *l, const struct result *r, const struct output *out)
 {
@@ -121,7 +121,10 @@ static bool check_contents(struct look *l, const struct result *r, const struct 
 		good = find_output(r, path) ||
 		       (opts_ignored(l->o, path) && out->now.type == OUT_DIR);
 		if (!good)
-			(void)refuse(l, xasprintf("%s is new", shown(l, path)));
+			(void)refuse(l, xasprintf(opts_ignored(l->o, path)
+							  ? "%s is ignored and in the way"
+							  : "%s is new",
+						  shown(l, path)));
 	}
 	strv_free(list, n);
 	return good;
@@ -210,7 +213,9 @@ static bool check_group(struct look *l, const struct result *r, const struct out
 		if (o->link_group != out->link_group || !was_name(o))
 			continue;
 		m = node_get(l, o->path, true);
-		if (!same_file(m, n) && !(node_absent(m) && node_absent(n)))
+		/* Where both are gone the step would make the one that it uses, and not the other. */
+		if (!same_file(m, n) && !(node_absent(m) && node_absent(n) &&
+					  o->now.type == OUT_ABSENT && out->now.type == OUT_ABSENT))
 			return refuse(l, xasprintf("%s is no longer another name of %s",
 						   shown(l, out->path), shown(l, o->path)));
 	}
@@ -308,10 +313,10 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 		if (k == 0)
 			return refuse(l, xasprintf("output %s was changed since",
 						   shown(l, out->path)));
-		if (out->own && !n->st_err && S_ISDIR(n->st.st_mode) &&
-		    (out->listed || out->now.type != OUT_DIR) && !check_contents(l, r, out))
-			return false;
 	}
+	if (!n->st_err && S_ISDIR(n->st.st_mode) &&
+	    ((out->own && out->listed) || out->now.type != OUT_DIR) && !check_contents(l, r, out))
+		return false;
 	if (out->spilled && other_names(l, r, out, n) &&
 	    (out->now.type != OUT_ABSENT || !is_anchored(l, r, out, n)))
 		return refuse(l,

@@ -14,7 +14,8 @@ import threading
 import urllib.parse
 
 from changes import apply
-from tree import bare, below, build, difference, from_json, parent_of, remove_from, put_into, snap, text_of, to_json, wipe
+from tree import bare, below, build, difference, from_json, in_order, join, parent_of, remove_from, put_into, snap, \
+    text_of, to_json, wipe
 
 TIME_LIMIT = 60
 
@@ -23,8 +24,9 @@ Ran = collections.namedtuple('Ran', 'status out err rest tree')
 # A recorded run. conf: script, options that are in its key, stdin.
 Recorded = collections.namedtuple('Recorded', 'conf before after key times report big')
 # What a log of the stepper says about one run: paths of the world that are its own outputs, those that it made
-# (and may have taken away again), that it removed not knowing what was in them, directories whose listing mattered, paths looked at.
-Notes = collections.namedtuple('Notes', 'own made removed listed looked')
+# (and may have taken away again), that it removed not knowing what was in them, directories whose listing mattered, paths
+# looked at, paths at which something came to be.
+Notes = collections.namedtuple('Notes', 'own made removed listed looked came')
 
 
 def lines_differ(want, got, name):
@@ -183,7 +185,7 @@ class Case:
         made = {p for p in sets['N'] if p not in rec.before}
         removed = {p for p, ino in inode.items() if p not in rec.after and
                    not {(ino, p if names[ino] > 1 else None)} & content and rec.before[p].data != b''}
-        notes = Notes(own | made, made, removed, sets['L'], sets['P'])
+        notes = Notes(own | made, made, removed, sets['L'], sets['P'], sets['N'])
         if '--strict' in rec.conf['options']:
             notes = notes._replace(own=set())
         self.notes[id(rec)] = (rec, notes)
@@ -198,10 +200,12 @@ class Case:
         return any(fnmatch.fnmatchcase(full, g) or fnmatch.fnmatchcase(full, g + '/*') for g in globs)
 
     def without_ignored(self, tree, conf):
-        # Which other names a file has among what is ignored is ignored as well.
-        shared = {e.group for p, e in tree.items() if e.group and self.ignored(p, conf)}
-        return {p: e._replace(group=None) if e.group in shared else e for p, e in tree.items()
-                if not self.ignored(p, conf)}
+        # Which other names a file has among what is ignored is ignored as well; which among the others counts.
+        tree = dict(tree)
+        for p in sorted(tree):
+            if p in tree and self.ignored(p, conf):
+                remove_from(tree, p)
+        return tree
 
     def known(self, rec, path, state):
         return state is None or state in (bare(rec.after.get(path)), bare(rec.before.get(path))) or \
@@ -216,13 +220,16 @@ class Case:
         for p in sorted(notes.own):
             if not self.ignored(p, rec.conf) and not self.known(rec, p, bare(world.get(p))):
                 return f'{p} is {short_of(world.get(p))}, which is nobody\'s output'
-        for p in sorted(notes.made & notes.own):
+        # Directories of the step's making, where nothing was before or something else: what others put into one that
+        # it did not look into is no observation, and stays.
+        fresh = {p for p in notes.own if p in notes.made or rec.before[p].kind != 'd'}
+        for p in sorted(fresh):
             if p in tree and tree[p].kind == 'd':
                 for q in below(tree, p):
                     if q in notes.own:
                         continue
                     if not self.ignored(q, rec.conf) and \
-                            (parent_of(q) in notes.listed and parent_of(q) in notes.made or q in notes.looked):
+                            (parent_of(q) in notes.listed and parent_of(q) in fresh or q in notes.looked):
                         return f'{q} was not there when {p} was made and looked into'
                     aside[q] = tree[q]
         for p in sorted(notes.made & notes.own):
@@ -239,14 +246,11 @@ class Case:
                     for q in [q for q in tree if tree[q].group == tree[p].group]:
                         tree[q] = tree[q]._replace(data=rec.before[p].data, mode=rec.before[p].mode)
                     continue
-                rest = world.get(p) or rec.before[p]._replace(xattrs=(), owner=(os.geteuid(), os.getegid()))
+                rest = world.get(p)
+                if not rest or p in fresh and rest.kind == 'd':
+                    rest = rec.before[p]._replace(xattrs=(), owner=(os.geteuid(), os.getegid()))
                 put_into(tree, p, rec.before[p]._replace(group=None, xattrs=rest.xattrs, owner=rest.owner))
-        for p in sorted(set(rec.before) | set(tree)):  # what is ignored may be anything
-            if self.ignored(p, rec.conf):
-                if p in tree:
-                    remove_from(tree, p)
-                if p in rec.before:
-                    put_into(tree, p, rec.before[p])
+        self.put_ignored(tree, rec)
         # Names of one file, all of them own outputs: as they were.
         for p in notes.own - notes.made:
             group = rec.before[p].group
@@ -254,6 +258,27 @@ class Case:
             if p in tree and mates and all(q in notes.own and q in tree and bare(tree[q]) == bare(rec.before[q]) for q in mates):
                 tree[p] = tree[p]._replace(group=group)
         return tree, aside
+
+    def put_ignored(self, tree, rec):
+        """What is ignored may be anything: it is taken for what it was when recorded, names of files that are as they
+        were included."""
+        for p in sorted(tree):
+            if p in tree and self.ignored(p, rec.conf):
+                remove_from(tree, p)
+        for p in sorted(rec.before):
+            if not self.ignored(p, rec.conf) or not put_into(tree, p, rec.before[p]._replace(group=None)):
+                continue
+            group = rec.before[p].group
+            mates = [q for q in rec.before if group and q != p and rec.before[q].group == group and
+                     bare(tree.get(q)) == bare(rec.before[q])]
+            if mates:
+                join(tree, p, mates[0])
+
+    def goes_along(self, p, world, got, conf):
+        """What is ignored has what is not for another name, and stays that: that one is judged."""
+        return p in world and p in got.tree and any(
+            world[p].group and world[p].group == world[q].group and not self.ignored(q, conf) and
+            q in got.tree and got.tree[p].group and got.tree[p].group == got.tree[q].group for q in world)
 
     def judge_one(self, got, world, rec, conf):
         tries = [(world, {})]
@@ -275,8 +300,9 @@ class Case:
             for p in self.notes_of(rec).own if k else ():
                 # One that is as it should be is not touched, whatever else somebody did to it.
                 kept = got.tree.get(p)
-                if p in want.tree and kept and kept == world.get(p) and bare(kept) == bare(want.tree[p]):
-                    want.tree[p] = want.tree[p]._replace(xattrs=kept.xattrs, owner=kept.owner)
+                if p in want.tree and kept and parted(kept) == parted(world.get(p)) and bare(kept) == bare(want.tree[p]):
+                    for q in names_of(want.tree, p):  # under its new names as well
+                        want.tree[q] = want.tree[q]._replace(xattrs=kept.xattrs, owner=kept.owner)
             want = want._replace(tree=self.without_ignored(want.tree, conf))
             seen = got._replace(tree=self.without_ignored(got.tree, conf))
             # A time that the world had before is carried along by a rename and the like: no observation.
@@ -287,7 +313,8 @@ class Case:
         else:
             return why
         for p in sorted(set(world) | set(got.tree)):
-            if self.ignored(p, conf) and parted(world.get(p)) != parted(got.tree.get(p)):
+            if self.ignored(p, conf) and parted(world.get(p)) != parted(got.tree.get(p)) and \
+                    not self.goes_along(p, world, got, conf):
                 return f'{p} is ignored and was changed'
         return self.order(got, world, rec)
 
@@ -318,11 +345,17 @@ class Case:
                 return ''
         return why
 
+    def in_the_way(self, world, rec):
+        """Something that is ignored, which nothing removes, lies in a directory that the recorded run removed."""
+        return any(self.ignored(p, rec.conf) and any(
+            p.startswith(d + b'/') and e.kind == 'd' and (d not in rec.after or rec.after[d].kind != 'd')
+            for d, e in rec.before.items()) for p in world)
+
     def licensed(self, world, rec):
         """Is this a world in which the recorded run should be a hit, though not the very one?"""
         own = self.notes_of(rec).own
         if any(world.get(p) != rec.before.get(p) for p in set(world) | set(rec.before)
-               if p not in own and not self.ignored(p, rec.conf)):
+               if p not in own and not self.ignored(p, rec.conf)) or self.in_the_way(world, rec):
             return False
         for p in own:
             now, after, then = world.get(p), rec.after.get(p), rec.before.get(p)
@@ -362,10 +395,11 @@ class Case:
         rec = Recorded(conf, world, got.tree, rep['input_key'], mtimes(self.top, changed), rep, big)
         self.recorded.append(rec)
         notes = self.notes_of(rec)
-        for p in set(rec.times) - notes.looked - notes.own:
+        for p in set(rec.times) - notes.looked - notes.own - notes.came:
             del rec.times[p]  # another name of what the step wrote, which it did not know of
         for p, e in got.tree.items():
-            if e != world.get(p) or p in notes.own or p in notes.made or p in self.placed:
+            # A person's file that was only given another time or attribute is still the person's.
+            if bare(e) != bare(world.get(p)) or p in notes.own or p in notes.made or p in self.renewed:
                 self.left[p].add(bare(e))
         self.touched |= {p for p in set(got.tree) | set(world) if got.tree.get(p) != world.get(p)} | notes.own
 
@@ -377,7 +411,10 @@ class Case:
         rep, got, noise = self.mlfs(event)
         if not rep:
             return 'wrong', str(noise)
-        self.placed = {p for p, t in changed_at(self.top, got.tree).items() if stamps.get(p) != t}
+        now, files = changed_at(self.top, got.tree), set(stamps.values())
+        self.renewed = {p for p, t in now.items() if p not in stamps or stamps[p][0] != t[0]}
+        # Another name of a file that stays has the time of that.
+        self.placed = {p for p, t in now.items() if t not in files}
         self.log.append(f'run script{event["script"]} {" ".join(event["options"])} <{event["stdin"]["kind"]}: '
                         f'{rep["result"]}, stored {rep["stored"]}, {rep["reason"]}')
         if rep['result'] == 'hit':
@@ -389,7 +426,8 @@ class Case:
             return ('noise', str(noise)) if noise else ('hit', '')
         want, _ = self.native(world, conf)
         why = compare(want, got, times=False) or compare(want, got)
-        same = [r for r in self.recorded if r.conf == conf and r.before == world and r.big == big]
+        same = [r for r in self.recorded if r.conf == conf and r.before == world and r.big == big and
+                not self.in_the_way(world, r)]
         could = [] if same else [r for r in self.recorded if r.conf == conf and not r.big and self.licensed(world, r) and
                                  (not r.report['exit_status'] or '--cache-failures' in event['options'])]
         if rep['stored']:
@@ -446,12 +484,16 @@ def parted(e):
     return e and e._replace(group=None)
 
 
+def names_of(tree, p):
+    return [q for q in tree if q == p or tree[q].group and tree[q].group == tree[p].group]
+
+
 def join_again(tree, world, aside, which):
     """What was set aside is again a name of the file that it was one of, where that is as it was."""
     for group in {e.group for e in aside.values() if e.group}:
         names = [p for p in which if p in world and world[p].group == group and bare(tree[p]) == bare(world[p])]
         for p in names:
-            tree[p] = tree[p]._replace(group=min(names) if len(names) > 1 else None)
+            tree[p] = tree[p]._replace(group=in_order(names)[0] if len(names) > 1 else None)
 
 
 def is_closed(e):

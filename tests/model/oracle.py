@@ -4,6 +4,7 @@
 
     oracle.py --mlfs FILE --stepper FILE [OPTION...] [RUNS [SEED]]
     oracle.py --mlfs FILE --stepper FILE --replay FILE
+    oracle.py --mlfs FILE --stepper FILE --kept [NAME...]
 
 A case is a small tree (the world), some scripts for the stepper, and ten runs of them with changes of the world in
 between: edits with and without the time kept, things that come, go and move, links pointed elsewhere, files linked
@@ -25,8 +26,9 @@ were when it was recorded; and each of them must be absent, as then, as left the
     blind      the same, or missed, by an ordinary user, who may not read something of the world: counted
     unstored   the step ran and was not recorded: counted with the reason
 
-A failure is cut down to a small case, which is printed; save it to a file for --replay. The Python standard library
-is all that is used.
+A failure is cut down to a small case, which is printed; save it to a file for --replay. Those of the past are in kept/,
+with what each is about and what its runs have to be ("want"); --kept replays them. The Python standard library is all
+that is used.
 """
 import argparse
 import collections
@@ -123,6 +125,21 @@ def replay(options):
     return 1 if any(what in FAILURES for what, _ in results) else 0
 
 
+def kept(options, names):
+    """The cases in kept/, or those named: how many are not as they should be."""
+    failed, where = 0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'kept')
+    for name in sorted(names or (x.removesuffix('.json') for x in os.listdir(where))):
+        with open(os.path.join(where, name + '.json'), encoding='utf-8') as f:
+            data = json.load(f)
+        results, log = carry_out(options, data)
+        good = ' '.join(what for what, _ in results) == data['want']
+        print(f'{"ok" if good else "not ok"} {name}', flush=True)
+        if not good:
+            failed += 1
+            print(f'{data["about"]}\nwanted: {data["want"]}', *(f'{what} {why}' for what, why in results), *log, sep='\n    ')
+    return failed
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument('--mlfs', required=True)
@@ -130,16 +147,21 @@ def main():
     p.add_argument('--jobs', type=int, default=1, help='cases at once')
     p.add_argument('--case', type=int, help='only this one')
     p.add_argument('--replay', help='a case that was printed; -: from stdin')
+    p.add_argument('--kept', action='store_true', help='replay the cases of the past, all or those named')
     p.add_argument('--minimise', type=float, default=60, metavar='S', help='seconds to cut a failure down; 0: not at all')
     p.add_argument('--big', type=float, default=0.02, help='share of cases with files of 16 and 64 MiB')
     p.add_argument('--failures', type=int, default=5, help='stop after so many')
     p.add_argument('--missed', type=int, default=0, metavar='N', help='pass with so many missed hits')
     p.add_argument('-v', action='store_true', help='say each that could have been a hit')
-    p.add_argument('runs', nargs='?', type=int, default=400)
-    p.add_argument('seed', nargs='?', default=str(time.time_ns() % 1000000))
+    p.add_argument('runs', nargs='*', metavar='RUNS [SEED]')
     o = p.parse_args()
     if o.replay:
         return replay(o)
+    if o.kept:
+        return 1 if kept(o, o.runs) else 0
+    if len(o.runs) > 2 or not all(x.isdecimal() for x in o.runs[:1]):
+        p.error('RUNS [SEED] is wanted')
+    o.runs, o.seed = int((o.runs + ['400'])[0]), (o.runs + ['', ''])[1] or str(time.time_ns() % 1000000)
     print(f'oracle: {o.runs} runs, seed {o.seed}', flush=True)
     count, why, failures = collections.Counter(), collections.Counter(), 0
     numbers = [o.case] if o.case is not None else range((o.runs + RUNS_A_CASE - 1) // RUNS_A_CASE)

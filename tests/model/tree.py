@@ -11,7 +11,7 @@ BIG = 1 << 20  # from here on a content is a Sparse
 OLD = 1_000_000_000  # a time before this second was set by a step; other times are not compared
 
 # kind: f d l p (fifo) s (socket). data: a file's bytes or Sparse, a link's target. group: the first of the paths
-# that are names of the same file, None for a file with one name. xattrs: sorted (name, value). mtime: see OLD.
+# (in_order) that are names of the same file, None for a file with one name. xattrs: sorted (name, value). mtime: see OLD.
 Entry = collections.namedtuple('Entry', 'kind mode data group xattrs owner mtime')
 # parts: (offset, bytes) of all blocks that are not zero, in order, what is adjacent as one.
 Sparse = collections.namedtuple('Sparse', 'size parts')
@@ -30,6 +30,11 @@ def bare(e):
 
 def parent_of(path):
     return os.path.dirname(path)
+
+
+def in_order(paths):
+    """As a walk of the tree comes by them."""
+    return sorted(paths, key=lambda p: p.split(b'/'))
 
 
 def below(tree, path):
@@ -168,7 +173,7 @@ def build_one(top, path, tree):
 def build(top, tree, made=None):
     """made: called with each path and its full name when it is there (later its directory may be closed)."""
     os.makedirs(top)
-    order = sorted(tree, key=lambda p: p.split(b'/'))
+    order = in_order(tree)
     for path in order:
         build_one(top, path, tree)
         if made:
@@ -203,13 +208,20 @@ def remove_from(tree, path):
     """Without path (and all in it). Who was named after it as a hard link is named after another one."""
     for p in [path] + below(tree, path):
         del tree[p]
-        others = sorted(q for q in tree if tree[q].group == p)
+        others = in_order(q for q in tree if tree[q].group == p)
         for q in others:
             tree[q] = tree[q]._replace(group=others[0] if len(others) > 1 else None)
     count = collections.Counter(e.group for e in tree.values())
     for p, e in tree.items():
         if e.group is not None and count[e.group] < 2:
             tree[p] = e._replace(group=None)
+
+
+def join(tree, path, other):
+    """path, which stands alone, becomes a name of the file that other is a name of."""
+    names = in_order([path] + [q for q in tree if q == other or tree[q].group and tree[q].group == tree[other].group])
+    for q in names:
+        tree[q] = tree[other]._replace(group=names[0])
 
 
 def put_into(tree, path, e):
