@@ -221,6 +221,9 @@ bool trace_same(const struct trace_path *p, const struct stat *now, int now_err)
 {
 	if (now_err == ENOTDIR)
 		now_err = ENOENT;
+	/* A name that cannot be: nobody makes it be, whatever becomes of its directory. */
+	if (p->err == ENAMETOOLONG)
+		return now_err != 0;
 	if (p->err || now_err)
 		return p->err == now_err;
 	if (p->st.st_mode != now->st_mode)

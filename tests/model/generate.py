@@ -165,8 +165,8 @@ class Random(random.Random):
         paths = sorted(p for p in tree if p not in (b'', b'w'))
         if touched and self.random() < 0.5:
             paths = [p for p in touched if p in tree and p not in (b'', b'w')] or paths
-        # What a script does side by side must not be the same file.
-        paths = [p for p in paths if p not in (b'w/p1', b'w/p2', b'w/p3')]
+        # What a script does side by side, wherever that is, must not be the same file.
+        paths = [p for p in paths if p.rpartition(b'/')[2] not in (b'p1', b'p2', b'p3')]
         files = [p for p in paths if tree[p].kind == 'f']
         some = lambda v: text_of(self.choice(v))
         new = text_of(in_tree(self.choice(NAMES)))
