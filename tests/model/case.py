@@ -247,7 +247,7 @@ class Case:
                         tree[q] = tree[q]._replace(data=rec.before[p].data, mode=rec.before[p].mode)
                     continue
                 rest = world.get(p)
-                if not rest or p in fresh and rest.kind == 'd':
+                if not rest or rest.kind != rec.before[p].kind:
                     rest = rec.before[p]._replace(xattrs=(), owner=(os.geteuid(), os.getegid()))
                 put_into(tree, p, rec.before[p]._replace(group=None, xattrs=rest.xattrs, owner=rest.owner))
         self.put_ignored(tree, rec)
