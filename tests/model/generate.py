@@ -59,6 +59,8 @@ IDIOMS = [
     ['mkdir o 700', 'write o/a x', 'chmod o 0'], ['stat Q', 'when 0 2 write R v', 'when 1 2 unlink R', 'lstat R'],
     ['read Q', 'write R v#', 'exec R #'], ['probe t', 'create t 1', 'read Q', 'unlink t'], ['rmdir o', 'mkdir o 755'],
     ['open 1 Q r', 'write Q.n x#', 'rename Q.n Q', 'fread 1 0 9'], ['read Q', 'exchange Q R', 'read R'],
+    ['append Q +', 'unlink Q'], ['append Q +#', 'write Q.n x', 'rename Q.n Q'], ['chmod Q 600', 'unlink Q', 'link R Q'],
+    ['open 1 Q w', 'unlink Q', 'fwrite 1 0 U#'], ['read Q', 'unlink Q'], ['read Q', 'rename Q R'], ['lstat Q', 'rename Q Q.old'], ['listx Q', 'setx Q user.m v'],
     ['readlink l', 'unlink l', 'symlink a l', 'read l'], ['setx Q user.k v#'], ['copy Q R', 'chmod R 755', 'exec R #'],
 ]
 
@@ -124,7 +126,7 @@ class Random(random.Random):
         if self.random() < 0.1:
             put_into(tree, in_tree(self.choice(NAMES)), entry(self.choice('ps'), 0o644))
         names = [p for p in tree if tree[p].kind == 'f']
-        if len(names) > 2 and self.random() < 0.25:
+        if len(names) > 2 and self.random() < 0.35:
             some = sorted(self.sample(names, self.choice([2, 2, 3])))
             for p in some:
                 tree[p] = tree[some[0]]._replace(group=some[0])
@@ -142,13 +144,14 @@ class Random(random.Random):
         data = self.choice(['', 'abc', 'abcdef', 'b\nab', 'x' * 70000])
         return {'kind': kind, 'data': data, 'off': self.choice([0, 0, 2]) if kind == 'file' else 0}
 
-    def habits(self):
+    def habits(self, world):
         """What the runs of one case have in common, mostly."""
         options = ['--cache-failures']
         if self.random() < 0.08:
             options.append('--strict')
-        if self.random() < 0.06:
-            options += ['--ignore', self.choice(['*/w/c', '*/w/d/b', '*/w/o/*'])]
+        if self.random() < 0.1:
+            shared = [text_of(p) for p in sorted(world) if world[p].group and p.isascii() and b'\n' not in p]
+            options += ['--ignore', '*/' + self.choice(shared or ['w/c', 'w/d/b', 'w/o/*'])]
         return {'options': options, 'stdin': self.stdin()}
 
     def run_event(self, n_scripts, habits):
@@ -160,11 +163,11 @@ class Random(random.Random):
             stdin = self.stdin()
         return {'do': 'run', 'script': self.randrange(n_scripts), 'options': options, 'stdin': stdin}
 
-    def change(self, tree, touched, runs, n_scripts):
-        """One change of the world, as a person or another program makes it."""
+    def change(self, tree, touched, named, runs, n_scripts):
+        """One change of the world, as a person or another program makes it; mostly of what steps changed or name."""
         paths = sorted(p for p in tree if p not in (b'', b'w'))
-        if touched and self.random() < 0.5:
-            paths = [p for p in touched if p in tree and p not in (b'', b'w')] or paths
+        near = self.choice([touched, touched, named, named, paths])
+        paths = [p for p in near if p in tree and p not in (b'', b'w')] or paths
         # What a script does side by side, wherever that is, must not be the same file.
         paths = [p for p in paths if p.rpartition(b'/')[2] not in (b'p1', b'p2', b'p3')]
         files = [p for p in paths if tree[p].kind == 'f']
@@ -206,6 +209,12 @@ class Random(random.Random):
         if kind == 'make' and self.random() < 0.3:
             return {'do': 'mkdir', 'path': new}
         return {'do': 'make', 'path': new, 'data': text_of(self.choice(TEXTS))}
+
+
+def names_in(scripts):
+    """The paths that scripts name, sorted."""
+    words = {w for lines in scripts for line in lines for w in line.split(' ')[1:]}
+    return sorted({in_tree(w.replace('@/', '../', 1)) for w in words if not set(w) & set('^~#')})
 
 
 def in_tree(name):

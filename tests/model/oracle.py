@@ -40,7 +40,7 @@ import sys
 import time
 
 from case import Case, make_data
-from generate import Random
+from generate import Random, names_in
 from minimise import Minimiser, carry_out
 from tree import snap
 
@@ -48,13 +48,17 @@ RUNS_A_CASE = 10
 FAILURES = ('wrong', 'noise', 'missed', 'accused')
 
 
-def random_events(rng, case, n_scripts):
+def random_events(rng, case, scripts):
     """The events of a case, made one by one, since changes depend on what is there."""
-    habits, numbers = rng.habits(), []
+    habits, numbers, n_scripts, named = rng.habits(snap(case.top)), [], len(scripts), names_in(scripts)
     for number in range(RUNS_A_CASE):
-        if number != 1:
-            for _ in range(rng.choice([0, 1, 1, 1, 2]) if number else 0):
-                yield rng.change(snap(case.top), sorted(case.touched), numbers, n_scripts)
+        changes = rng.choice([0, 1, 1, 1, 2]) if number > 1 else 0
+        while changes:
+            changes -= 1
+            event = rng.change(snap(case.top), sorted(case.touched), named, numbers, n_scripts)
+            # As before some run, but for one thing: what a hit may not overlook.
+            changes += event['do'] == 'restore' and not changes and rng.random() < 0.5
+            yield event
         numbers.append(number)
         yield dict(rng.run_event(n_scripts, habits), number=number)
 
@@ -67,7 +71,7 @@ def random_case(options, number):
     scripts = [rng.script(os.geteuid() == 0, big) for _ in range(n_scripts)]
     case = Case(options, make_data(world, scripts, []))
     try:
-        results = list(case.go(random_events(rng, case, n_scripts)))
+        results = list(case.go(random_events(rng, case, scripts)))
     finally:
         case.end()
     return results, make_data(world, scripts, case.done), case.log
