@@ -7,7 +7,7 @@ from tree import Sparse, bare, entry, put_into, text_of
 
 # As scripts spell them, relative to the directory `w` that steps run in; @ stands for the absolute path of the top.
 FILES = ['a', 'b', 'c', 'd/a', 'd/b', 'd/s/a', 'e/a', 'e/b', 'm', 'w%FFx%0Ay']
-NAMES = FILES + ['d', 'e', 'l', 'o', 't', 'd/s', 'l/a', 'm/b', 'o/a', 'o/b', 'o/s', 'o/s/a', 'k']
+NAMES = FILES + ['d', 'e', 'l', 'o', 't', 'd/s', 'l/a', 'm/b', 'o/a', 'o/b', 'o/s', 'o/s/a', 'k', 'h', 'h.2']
 ODD = ['./a', 'd/../b', '../w/c', '@/w/a', '@/w/d/a', '../x', '../y/a', '@/x', 'l/../b', 'k/a', '^', '~', 'o/^', '']
 DIRS = ['d', 'd/s', 'e', 'o', '.', 'd/../e', '..', 'l', '@/w/d', '../y']
 INNER = ['d', 'd/s', 'e', 'o', 'l', 'd/../e']  # to go into: never so far up that .. leads out of the world
@@ -59,7 +59,9 @@ IDIOMS = [
     ['mkdir o 700', 'write o/a x', 'chmod o 0'], ['stat Q', 'when 0 2 write R v', 'when 1 2 unlink R', 'lstat R'],
     ['read Q', 'write R v#', 'exec R #'], ['probe t', 'create t 1', 'read Q', 'unlink t'], ['rmdir o', 'mkdir o 755'],
     ['open 1 Q r', 'write Q.n x#', 'rename Q.n Q', 'fread 1 0 9'], ['read Q', 'exchange Q R', 'read R'],
-    ['append Q +', 'unlink Q'], ['append Q +#', 'write Q.n x', 'rename Q.n Q'], ['chmod Q 600', 'unlink Q', 'link R Q'],
+    ['write h v#', 'link h h.2'], ['link Q h', 'lstat h'], ['link Q h', 'append Q +'], ['unlink h', 'link Q h', 'unlink Q'],
+    ['write h v#', 'link h o/h', 'rename h R'], ['link Q h', 'rename h R', 'read R'], ['rename Q R', 'lstat Q'], ['stdin 3'],
+    ['stdin', 'stdin 9'], ['append Q +', 'unlink Q'], ['append Q +#', 'write Q.n x', 'rename Q.n Q'], ['chmod Q 600', 'unlink Q', 'link R Q'],
     ['open 1 Q w', 'unlink Q', 'fwrite 1 0 U#'], ['read Q', 'unlink Q'], ['read Q', 'rename Q R'], ['lstat Q', 'rename Q Q.old'], ['listx Q', 'setx Q user.m v'],
     ['readlink l', 'unlink l', 'symlink a l', 'read l'], ['setx Q user.k v#'], ['copy Q R', 'chmod R 755', 'exec R #'],
 ]
@@ -94,12 +96,19 @@ class Random(random.Random):
         before = self.fill(self.weighted(BEFORE))
         return f'{before} {self.fill(self.weighted(ops))}'.strip()
 
-    def script(self, root, big):
+    def two_files(self, linked):
+        """For an idiom; often names of one file, where there are such."""
+        if len(linked) > 1 and self.random() < 0.4:
+            return self.sample(linked, 2)
+        return self.choice(FILES + ['o', 'o/a', 'd', 'e']), self.choice(FILES + ['o/b', 't'])
+
+    def script(self, root, big, world):
         ops, lines = OPS + AS_ROOT * root + BIG_OPS * big, []
+        linked = [f for f in FILES + ['../x', '../y/a'] if in_tree(f) in world and world[in_tree(f)].group]
         for _ in range(self.randint(2, 9)):
             if self.random() < 0.35:
-                fixed = (('Q', self.choice(FILES + ['o', 'o/a', 'd', 'e'])), ('R', self.choice(FILES + ['o/b', 't'])),
-                         ('D', self.choice(DIRS)))
+                q, r = self.two_files(linked)
+                fixed = (('Q', q), ('R', r), ('D', self.choice(DIRS)))
                 lines += [self.fill(text, fixed) for text in self.choice(IDIOMS)]
             else:
                 lines.append(self.op(ops))
@@ -138,7 +147,7 @@ class Random(random.Random):
     # ---- how a case goes ----
 
     def stdin(self):
-        kind = self.choice(['null'] * 14 + ['file', 'file', 'pipe', 'pipe', 'socket', 'closed'])
+        kind = self.choice(['null'] * 12 + ['file', 'file', 'pipe', 'pipe', 'pipe', 'socket', 'closed'])
         if kind in ('null', 'closed'):
             return {'kind': kind}
         data = self.choice(['', 'abc', 'abcdef', 'b\nab', 'x' * 70000])
@@ -159,7 +168,7 @@ class Random(random.Random):
         if self.random() < 0.08:
             options = self.choice([[], ['--cache-failures', '--strict'], ['--cache-failures', '--refresh'],
                                    ['--no-cache'], ['--cache-failures', '--read-only'], ['--cache-failures']])
-        if stdin['kind'] != 'null' and self.random() < 0.3:
+        if stdin['kind'] != 'null' and self.random() < 0.5:
             stdin = self.stdin()
         return {'do': 'run', 'script': self.randrange(n_scripts), 'options': options, 'stdin': stdin}
 

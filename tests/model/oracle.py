@@ -68,7 +68,7 @@ def random_case(options, number):
     rng = Random(f'{options.seed} {number}')
     big, n_scripts = rng.random() < options.big, rng.choice([1, 1, 2, 3])
     world = rng.world(big)
-    scripts = [rng.script(os.geteuid() == 0, big) for _ in range(n_scripts)]
+    scripts = [rng.script(os.geteuid() == 0, big, world) for _ in range(n_scripts)]
     case = Case(options, make_data(world, scripts, []))
     try:
         results = list(case.go(random_events(rng, case, scripts)))
