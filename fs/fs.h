@@ -55,6 +55,8 @@ struct fs_options {
 /* the mounting noticed so far that no result may rest on; "": none */
 #define FS_ASK_MOUNTS  "user.mlfs.mounts"
 
+/* Of libfuse, as it runs here: "3.14.0". */
+const char *fs_library_version(void);
 int fs_new(const struct fs_options *o, struct fs **ret, struct err *e) must_check;
 /* Serve the mount behind the /dev/fuse descriptor until it is unmounted. Takes ownership of fuse_fd. */
 int fs_serve(struct fs *fs, int fuse_fd, struct err *e) must_check;

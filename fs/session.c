@@ -66,6 +66,11 @@ static void inode_gone(void *arg, struct inode *i)
 		(void)follow_rewritten(fs->follower, i, 0); /* it goes in any case */
 }
 
+const char *fs_library_version(void)
+{
+	return fuse_pkgversion();
+}
+
 int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 {
 	struct fs *fs = xcalloc(1, sizeof(*fs));

@@ -8,13 +8,11 @@ const struct command commands[] = {
 	{"show", cmd_show, "show one result"},
 	{"stats", cmd_stats, "what the cache saved"},
 	{"fsck", cmd_fsck, "check every record and object of the cache"},
+	{"doctor", cmd_doctor, "can this machine, user and directory run mlfs"},
 };
 const size_t n_commands = sizeof(commands) / sizeof(*commands);
 
 const struct word_table *const word_tables[] = {
-	&log_words,
-	&stats_words,
-	&fsck_words,
-	&show_words,
+	&log_words, &stats_words, &fsck_words, &doctor_words, &show_words,
 };
 const size_t n_word_tables = sizeof(word_tables) / sizeof(*word_tables);

@@ -132,12 +132,10 @@ static int new_user_namespace(struct err *e)
 	return write_text("/proc/self/gid_map", map, e);
 }
 
-static int mount_fuse(const struct view *v, int *ret_fd, struct err *e)
+int view_open_fuse(struct err *e)
 {
 	auto_close int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	unsigned long flags = v->kind == VIEW_ROOT ? 0 : MS_NOSUID | MS_NODEV;
 	struct stat st;
-	char data[160];
 
 	if (fd < 0 && (errno == ENOENT || errno == ENXIO || errno == ENODEV))
 		return err_set(e, errno,
@@ -150,6 +148,17 @@ static int mount_fuse(const struct view *v, int *ret_fd, struct err *e)
 			e, ENXIO,
 			"/dev/fuse is not the FUSE device (as root: rm /dev/fuse; mknod -m 666 "
 			"/dev/fuse c 10 229; in a container: pass --device /dev/fuse)");
+	return take_fd(&fd);
+}
+
+int view_mount_fuse(const struct view *v, int *ret_fd, struct err *e)
+{
+	auto_close int fd = view_open_fuse(e);
+	unsigned long flags = v->kind == VIEW_ROOT ? 0 : MS_NOSUID | MS_NODEV;
+	char data[160];
+
+	if (fd < 0)
+		return fd;
 	snprintf(data, sizeof(data),
 		 "fd=%d,rootmode=40000,user_id=%u,group_id=%u,allow_other,default_permissions", fd,
 		 geteuid(), getegid());
@@ -279,21 +288,29 @@ static void raise_read_ahead(void)
 		log_debug("%s", e.msg);
 }
 
-int view_enter(const struct view *v, int sock, struct err *e)
+int view_unshare(enum view_kind kind, struct err *e)
 {
-	auto_close int fd = -1;
 	int r;
 
-	if (v->kind == VIEW_USER)
+	if (kind == VIEW_USER)
 		r = new_user_namespace(e);
 	else
 		r = unshare(CLONE_NEWNS) < 0 ? err_set(e, errno, "cannot make a mount namespace")
 					     : 0;
 	if (r < 0)
 		return r;
-	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return err_set(e, errno, "cannot make the mounts private");
-	r = mount_fuse(v, &fd, e);
+	return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0
+		       ? err_set(e, errno, "cannot make the mounts private")
+		       : 0;
+}
+
+int view_enter(const struct view *v, int sock, struct err *e)
+{
+	auto_close int fd = -1;
+	int r = view_unshare(v->kind, e);
+
+	if (r == 0)
+		r = view_mount_fuse(v, &fd, e);
 	if (r == 0)
 		r = message_send(sock, 'F', NULL, fd, e);
 	base_close(&fd);

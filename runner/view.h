@@ -44,6 +44,12 @@ struct view {
  */
 int view_enter(const struct view *v, int sock, struct err *e) must_check;
 
+/* The first parts of it, for who only wants to know whether they can be done: new namespaces for this process; /dev/fuse opened
+ * (the descriptor); and mounted at v->mountpoint (nobody serves it: looking into it waits for ever). */
+int view_unshare(enum view_kind kind, struct err *e) must_check;
+int view_open_fuse(struct err *e) must_check;
+int view_mount_fuse(const struct view *v, int *ret_fd, struct err *e) must_check;
+
 /* Messages over a SOCK_SEQPACKET: a tag, a text (cut at 511 bytes), and a descriptor (-1: none). */
 struct message {
 	char tag;
