@@ -453,7 +453,7 @@ static int put_all(struct buf *b, const struct exec_opts *o, struct step *s, str
 	buf_u8(b, (uint8_t)err);
 	/* Also tells `linux32 make` from `make`. */
 	buf_str(b, uname(&host) < 0 ? "" : host.machine);
-	buf_u8(b, o->salt != NULL);
+	buf_u8(b, o->salt && *o->salt); /* an empty one takes back that of mlfs.conf */
 	buf_str(b, o->salt ? o->salt : "");
 	buf_u8(b, o->strict);
 	put_sorted(b, &o->ignore);
