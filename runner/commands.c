@@ -9,10 +9,11 @@ const struct command commands[] = {
 	{"stats", cmd_stats, "what the cache saved"},
 	{"fsck", cmd_fsck, "check every record and object of the cache"},
 	{"doctor", cmd_doctor, "can this machine, user and directory run mlfs"},
+	{"completion", cmd_completion, "completion for bash, zsh or fish"},
 };
 const size_t n_commands = sizeof(commands) / sizeof(*commands);
 
 const struct word_table *const word_tables[] = {
-	&log_words, &stats_words, &fsck_words, &doctor_words, &show_words,
+	&log_words, &stats_words, &fsck_words, &doctor_words, &completion_words, &show_words,
 };
 const size_t n_word_tables = sizeof(word_tables) / sizeof(*word_tables);

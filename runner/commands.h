@@ -15,6 +15,7 @@ extern const struct command commands[];
 extern const size_t n_commands;
 
 /* The words of each command but exec: in its cmd_*.c. */
-extern const struct word_table log_words, doctor_words, fsck_words, show_words, stats_words;
+extern const struct word_table completion_words, log_words, doctor_words, fsck_words, show_words,
+	stats_words;
 
 #endif

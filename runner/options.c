@@ -329,6 +329,15 @@ size_t option_settings(const char **names)
 	return n;
 }
 
+bool exec_option_at(size_t i, struct option_line *ret)
+{
+	if (i >= N_OPTIONS)
+		return false;
+	*ret = (struct option_line){options[i].name, options[i].letter, options[i].arg,
+				    options[i].help};
+	return true;
+}
+
 /* ---- help ---- */
 
 static void help(void)

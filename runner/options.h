@@ -17,6 +17,16 @@ int option_set(struct exec_opts *o, const char *name, const char *value, char **
 /* The names of all settings of `mlfs exec`, put to names (room for 64): how many. */
 size_t option_settings(const char **names);
 
+/* An option, as the help and completion tell of it; texts are the tables'. */
+struct option_line {
+	const char *name; /* without the dashes */
+	char letter;	  /* or 0 */
+	const char *arg;  /* what its value is called; NULL: it takes none */
+	const char *help;
+};
+/* The options of `mlfs exec`, from 0 up. False: there are no more. */
+bool exec_option_at(size_t i, struct option_line *ret);
+
 /* Values: 0, or -EINVAL and *ret_why (caller frees). value_flag: NULL is yes. value_seconds: "never" is -1. */
 int value_flag(bool *at, const char *value, char **ret_why) must_check;
 int value_seconds(double *at, const char *value, char **ret_why) must_check;

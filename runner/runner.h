@@ -299,6 +299,7 @@ void watch_free(struct watch *w);
 int cmd_exec(int argc, char **argv);
 int cmd_log(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
+int cmd_completion(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_fsck(int argc, char **argv);
 int cmd_show(int argc, char **argv);

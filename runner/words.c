@@ -153,6 +153,18 @@ int word_set(const struct word_table *t, void *to, const char *name, const char 
 	return r;
 }
 
+bool word_option_at(const struct word_table *t, size_t i, struct option_line *ret)
+{
+	const struct word_def *d;
+
+	for (size_t k = 0; (d = def_at(t, k)); k++)
+		if (by_name(t, d->name, strlen(d->name)) == d && !i--) {
+			*ret = (struct option_line){d->name, d->letter, d->arg, d->help};
+			return true;
+		}
+	return false;
+}
+
 /* ---- help ---- */
 
 static void help_line(const struct word_def *d)

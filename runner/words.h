@@ -63,6 +63,10 @@ void words_free(const struct word_table *t, void *w);
 int word_set(const struct word_table *t, void *to, const char *name, const char *value,
 	     char **ret_why) must_check;
 
+/* The options of a command, those that all have included, from 0 up (options.h). False: there are no more. */
+struct option_line;
+bool word_option_at(const struct word_table *t, size_t i, struct option_line *ret);
+
 /* The tables of all commands that have one; commands.c. */
 extern const struct word_table *const word_tables[];
 extern const size_t n_word_tables;
