@@ -114,6 +114,8 @@ struct gathering {
 	size_t n_names;
 	int64_t day_begin, day_end; /* of v[day] */
 	size_t day;
+	struct idx_size kept; /* what is in the cache now */
+	bool kept_known;
 	struct reason *reasons; /* by reason id */
 	size_t n_reasons;
 };
@@ -276,6 +278,13 @@ static void print_json(const struct gathering *g, const struct rate *rate)
 
 	json_object(&j, NULL);
 	json_sums(&j, &g->all, rate);
+	if (g->kept_known) {
+		json_uint(&j, "kept_results", g->kept.results);
+		json_uint(&j, "kept_bytes", g->kept.bytes);
+	} else {
+		json_null(&j, "kept_results");
+		json_null(&j, "kept_bytes");
+	}
 	if (g->by) {
 		json_array(&j, g->by == 'n' ? "names" : "days");
 		for (size_t i = 0; i < g->n; i++) {
@@ -399,7 +408,13 @@ static void print_lines(struct screen *s, const struct gathering *g, size_t from
 static void print_text(struct screen *s, const struct gathering *g, const struct rate *rate,
 		       bool unasked)
 {
+	char kept[40];
+
 	print_all(s, &g->all, rate);
+	if (g->kept_known)
+		screen_addf(s, "kept %s of %llu results\n",
+			    human_size(g->kept.bytes, kept, sizeof(kept)),
+			    (unsigned long long)g->kept.results);
 	if (g->by && (!unasked || g->n))
 		print_lines(s, g, unasked && g->n > CHART_DAYS ? g->n - CHART_DAYS : 0, rate);
 	for (size_t i = 0; i < g->n_reasons && i < TOP_REASONS && g->reasons[i].n; i++) {
@@ -422,6 +437,20 @@ static void gathering_free(struct gathering *g)
 	history_close(g->h);
 }
 
+/* The history is told also when the index cannot be read. */
+static void look_at_size(struct gathering *g, const struct query *q)
+{
+	struct err e = {0};
+	struct idx *x;
+
+	if (query_open(q, &x) < 0)
+		return; /* said */
+	g->kept_known = idx_size(x, &g->kept, &e) >= 0;
+	if (!g->kept_known)
+		log_warn("%s", e.msg);
+	idx_close(x);
+}
+
 static int show(struct gathering *g, const struct stats_query *w, const struct run_filter *f)
 {
 	struct rate rate;
@@ -435,6 +464,8 @@ static int show(struct gathering *g, const struct stats_query *w, const struct r
 	if (r < 0)
 		log_warn("%s", e.msg);
 	sort_all(g);
+	if (r == 0)
+		look_at_size(g, &w->w.q);
 	if (r == 0 && s)
 		print_text(s, g, money_too ? &rate : NULL, !w->by);
 	else if (r == 0)

@@ -168,6 +168,12 @@ def sums():
         for f in ("stored_bytes", "shared_bytes"):
             check(f"{what}: {f}", got[f], sum(r[f] for r in of_log))
 
+    note("what is kept: no less than the objects of the store, and no more than the cache's files")
+    kept = json.loads(run("stats", "--json"))
+    cas = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(os.environ["MLFS_CACHE"] + "/cas") for f in files)
+    everything = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(os.environ["MLFS_CACHE"]) for f in files)
+    assert cas <= kept["kept_bytes"] <= everything and cas, (cas, kept, everything)
+    check("results kept", kept["kept_results"], len({r["input_key"] for r in REPORTS if r["stored"]}))
     stats = lambda *a: json.loads(run("stats", "--json", *a))  # noqa: E731
     every = stats()
     check_sums("all", every, REPORTS)
