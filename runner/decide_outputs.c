@@ -138,23 +138,35 @@ static bool same_file(const struct node *a, const struct node *b)
 	       a->st.st_dev == b->st.st_dev;
 }
 
-/* Has the file more names than the result knows of? */
+static bool same_group(uint32_t a, uint32_t b)
+{
+	return a && a == b;
+}
+
+/* Another name of the file when recorded as well, which the step took away, or replaced, and did nothing else to. */
+static bool parted_as_well(const struct output *out, const struct output *other)
+{
+	return same_group(out->linked_before, other->linked_before) && !other->in_place &&
+	       !other->spilled;
+}
+
+/* Has the file more names than the result knows of? parted: those that go as well are no others. */
 static bool other_names(struct look *l, const struct result *r, const struct output *out,
-			const struct node *n)
+			const struct node *n, bool parted)
 {
 	nlink_t names = 1;
 
 	if (n->st_err || !S_ISREG(n->st.st_mode) || n->st.st_nlink == 1)
 		return false;
-	for (size_t i = 0; out->link_group && i < r->n_outputs; i++)
-		names += &r->outputs[i] != out && r->outputs[i].link_group == out->link_group &&
-			 same_file(n, node_get(l, r->outputs[i].path, true));
-	return n->st.st_nlink > names;
-}
+	for (size_t i = 0; (out->link_group || out->linked_before) && i < r->n_outputs; i++) {
+		const struct output *o = &r->outputs[i];
 
-static bool same_group(uint32_t a, uint32_t b)
-{
-	return a && a == b;
+		names += o != out &&
+			 (same_group(out->link_group, o->link_group) ||
+			  (parted && parted_as_well(out, o))) &&
+			 same_file(n, node_get(l, o->path, true));
+	}
+	return n->st.st_nlink > names;
 }
 
 /* The step took this name away, or put another file there, and did nothing else with what was there: it could be any. */
@@ -263,7 +275,7 @@ static bool settle_links(struct look *l, const struct result *r, const struct pa
 			return false;
 		if (out->now.type != OUT_FILE || !out->in_place)
 			continue;
-		if (out->untouched || !other_names(l, r, out, n))
+		if (out->untouched || !other_names(l, r, out, n, false))
 			continue;
 		if (!check_names(l, r, set, out, n))
 			return false;
@@ -278,7 +290,7 @@ static bool settle_links(struct look *l, const struct result *r, const struct pa
 		if (out->now.type != OUT_FILE || out->in_place || places[i].action != PLACE_KEEP)
 			continue;
 		if (anchor && anchor != out ? !same_file(n, node_get(l, anchor->path, true))
-					    : other_names(l, r, out, n))
+					    : other_names(l, r, out, n, false))
 			places[i].action = PLACE_WRITE;
 	}
 	return true;
@@ -317,7 +329,7 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 	if (!n->st_err && S_ISDIR(n->st.st_mode) &&
 	    ((out->own && out->listed) || out->now.type != OUT_DIR) && !check_contents(l, r, out))
 		return false;
-	if (out->spilled && other_names(l, r, out, n) &&
+	if (out->spilled && other_names(l, r, out, n, true) &&
 	    (out->now.type != OUT_ABSENT || !is_anchored(l, r, out, n)))
 		return refuse(l,
 			      xasprintf("output %s has other hard links now", shown(l, out->path)));

@@ -627,6 +627,17 @@ static void test_name_that_was_parted(void **state)
 	gone->spilled = true;
 	store(&m);
 	want_miss("output z has other hard links now");
+	/* one that goes under all its names */
+	o->now.type = OUT_ABSENT;
+	o->in_place = false;
+	o->linked_before = gone->linked_before = 1;
+	store(&m);
+	want_place(PLACE_REMOVE);
+	o->linked_before = gone->linked_before = 0;
+	store(&m);
+	want_miss("output z has other hard links now");
+	o->now.type = OUT_FILE;
+	o->in_place = true;
 	gone->spilled = false;
 
 	m.set.v[1].kinds = OBS_CONTENT;
