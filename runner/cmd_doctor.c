@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* cmd_doctor.c - `mlfs doctor`: can this machine, user and directory run mlfs, and what mends it where not? */
+#include <errno.h>
 #include <string.h>
 
 #include "commands.h"
@@ -92,10 +93,13 @@ static int print_text(const struct doctor *d)
 static int run(const struct doctor_query *w)
 {
 	struct doctor d = {.q = &w->q, .cache = query_cache(&w->q)};
+	char said[64];
 	int status;
 
 	if (!d.cache)
 		return EXIT_USAGE;
+	/* What is told here is no input that could be compared. */
+	d.inside = idx_ask_view(IDX_LOOKED_XATTR, said, sizeof(said)) != -ENODATA;
 	for (size_t i = 0; i < sizeof(checks) / sizeof(*checks); i++)
 		checks[i](&d);
 	doctor_clean(&d);

@@ -23,6 +23,7 @@ struct doctor {
 	const struct query *q;
 	char *cache;   /* absolute; may not be there */
 	char *scratch; /* a directory in it, or where it would be made; NULL: none could be made */
+	bool inside; /* in a step of another mlfs, which takes what is mounted there for the step's doing */
 	struct finding *v;
 	size_t n;
 };

@@ -127,7 +127,7 @@ void doctor_kernel(struct doctor *d)
 	if (!knows(syscall(SYS_pidfd_getfd, -1, -1, 0)))
 		doctor_add(d, FINDING_BAD, "kernel", xasprintf("%s: pidfd_getfd is missing", name),
 			   xstrdup("a kernel of 5.10 or newer"));
-	else if (!knows(syscall(SYS_mount_setattr, -1, "", 0, NULL, 0)))
+	else if (!d->inside && !knows(syscall(SYS_mount_setattr, -1, "", 0, NULL, 0)))
 		doctor_add(d, FINDING_NOTE, "kernel",
 			   xasprintf("%s: flags of mounts (nosuid, noexec) do not hold for steps",
 				     name),
@@ -172,7 +172,7 @@ static void look_at_files(struct doctor *d)
 				"somebody replaces may be lost to them",
 				(unsigned long long)l.rlim_max),
 			xasprintf(
-				"as root: prlimit --pid $$ --nofile=%d: (of a service: LimitNOFILE=%d)",
+				"as root: prlimit --pid $$ --nofile=%d; of a service: LimitNOFILE=%d",
 				FILES_WANTED, FILES_WANTED));
 	else
 		doctor_add(d, FINDING_OK, "limits",

@@ -105,8 +105,15 @@ void doctor_view(struct doctor *d)
 	const char *kind = view_kind() == VIEW_ROOT ? "a mount namespace (as root)"
 						    : "a user and mount namespace";
 	auto_free char *text = NULL;
-	int r = doctor_try(try_view, NULL, d, SECONDS, &text);
+	int r;
 
+	if (d->inside) {
+		doctor_add(d, FINDING_OK, "namespaces",
+			   xstrdup("in a step of another mlfs: only the step below is tried"),
+			   NULL);
+		return;
+	}
+	r = doctor_try(try_view, NULL, d, SECONDS, &text);
 	if (r == 1) {
 		no_namespaces(d, text);
 		return;
@@ -200,6 +207,8 @@ void doctor_watch(struct doctor *d)
 	auto_free char *text = NULL;
 	int r;
 
+	if (d->inside)
+		return; /* it needs namespaces as well */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, w.sock) < 0)
 		return; /* no limit allows so little that nothing else said it */
 	r = doctor_try(try_watched, watch_child, &w, SECONDS, &text);

@@ -146,6 +146,12 @@ if ! is_root; then
 	finding cache bad 'cannot make a directory in *: Permission denied mend: *'
 fi
 
+say "in a step"
+rm -rf "$MLFS_CACHE"
+not_stored '*' -- mlfs doctor
+grep -q '^ok   step ' "$IO/out" || fail "a step in a step is not well"
+grep -q '^bad ' "$IO/out" && fail "something is not well in a step"
+
 say "wrong words"
 status=0
 mlfs doctor --jsn 2>"$IO/err" || status=$?
