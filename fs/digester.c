@@ -18,6 +18,8 @@
 #define LOOK_NS 2000000 /* the thread looks for work this often ... */
 #define LOOKS	10	/* ... and sleeps after so many looks in vain */
 
+#define MAX_DIGESTS 8192 /* kept until the end; more are remembered at once */
+
 struct queue {
 	struct trace_path *head, **tail;
 };
@@ -92,7 +94,7 @@ static int digest(const struct trace_path *p, struct idx_digest *ret)
 /* With the lock held; p is HASH_RUNNING meanwhile. */
 static void hash_one(struct digester *h, struct trace_path *p)
 {
-	struct stat below = p->st;
+	struct stat below = stat_again(&p->st);
 	struct idx_digest d;
 	int r;
 
@@ -109,7 +111,7 @@ static void hash_one(struct digester *h, struct trace_path *p)
 	p->hash_state = r >= 0 ? HASH_DONE : HASH_FAILED;
 	if (r > 0) {
 		if (h->n_digests == h->cap) {
-			h->cap = h->cap ? h->cap * 2 : 256;
+			h->cap = h->cap ? h->cap * 2 : 256; /* see keep_digests */
 			h->digests = xrealloc(h->digests, h->cap * sizeof(*h->digests));
 		}
 		h->digests[h->n_digests++] = d;
@@ -143,6 +145,21 @@ static void wait_for_work(struct digester *h, unsigned *idle_looks)
 				     &t); /* what is there is seen by the caller */
 }
 
+/* So many would take memory that the step may want. With the lock held, which is let go while they are written. */
+static void keep_digests(struct digester *h)
+{
+	auto_free struct idx_digest *d = take(h->digests);
+	size_t n = h->n_digests;
+	struct err e = {0};
+
+	h->n_digests = h->cap = 0;
+	pthread_mutex_unlock(&h->lock);
+	if (h->idx && idx_digest_put(h->idx, d, n, &e) < 0)
+		log_debug("digests are not remembered: %s",
+			  e.msg); /* they are computed again next time */
+	pthread_mutex_lock(&h->lock);
+}
+
 static void *run(void *arg)
 {
 	struct digester *h = arg;
@@ -164,6 +181,8 @@ static void *run(void *arg)
 		h->busy = true;
 		if (p->hash_state == HASH_QUEUED)
 			hash_one(h, p);
+		if (h->n_digests >= MAX_DIGESTS)
+			keep_digests(h);
 	}
 	pthread_mutex_unlock(&h->lock);
 	return NULL;

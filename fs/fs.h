@@ -80,11 +80,12 @@ void fs_free(struct fs *fs);
 /* One path. The facts of its earlier state were taken before the step's first change to it. */
 struct trace_path {
 	const char *path;
-	struct stat st;	  /* as first seen; st_mode 0 when nothing was there */
-	int64_t seen_ns;  /* CLOCK_REALTIME before st was taken */
-	int err;	  /* errno of looking, when neither present nor absent */
-	uint8_t obs;	  /* enum obs bits learned from the earlier state */
-	bool changed : 1; /* the step changed what is here */
+	struct stat_kept st; /* as first seen; st_mode 0 when nothing was there */
+	int64_t seen_ns;     /* CLOCK_REALTIME before st was taken */
+	int err;	     /* errno of looking, when neither present nor absent */
+	uint8_t obs;	     /* enum obs bits learned from the earlier state */
+	uint8_t hash_state;  /* the digester's: enum hash_state */
+	bool changed : 1;    /* the step changed what is here */
 	bool replaced : 1; /* what is here now is wholly of the step's making (or gone by its doing) */
 	bool partial : 1;  /* changed in part: the earlier content went into the present one */
 	bool written : 1;  /* changed as the file that is here, not only by its names */
@@ -101,20 +102,11 @@ struct trace_path {
 	bool guarded : 1; /* watched, since its times would not show a change; see fs/guard.c */
 	char *target;	  /* symlink: earlier target, when it was read or changed */
 	char **list;	  /* directory: earlier listing, when OBS_LIST ("fname", sorted by name) */
-	size_t n_list;
-	void *xattrs; /* earlier ones, when xattrs_kept */
-	size_t n_xattrs;
-	/* How the step's latest change left it; see fs/latest.c. */
-	struct latest_state {
-		bool known, gone;
-		mode_t type;
-		dev_t dev;
-		ino_t ino;
-		off_t size;
-		struct timespec mtime;
-	} latest;
-	/* the digester's part */
-	uint8_t hash_state; /* enum hash_state */
+	void *xattrs;	  /* earlier ones, when xattrs_kept */
+	uint32_t n_list, n_xattrs;
+	/* How the step's latest change left it (st_mode 0: gone); NULL: not known. See fs/latest.c. */
+	struct stat_kept *latest;
+	/* the digester's */
 	struct fp fp;
 	struct trace_path *hash_next;
 	/* table */

@@ -214,7 +214,7 @@ uintptr_t inode_known(struct inodes *t, dev_t dev, ino_t ino)
 	const struct inode *i;
 
 	pthread_mutex_lock(&t->mutex);
-	for (i = t->table[inode_slot(t, dev, ino)]; i; i = i->next)
+	for (i = t->table ? t->table[inode_slot(t, dev, ino)] : NULL; i; i = i->next)
 		if (i->ino == ino && i->dev == dev)
 			break;
 	pthread_mutex_unlock(&t->mutex);
@@ -585,6 +585,7 @@ void inodes_free(struct inodes *t)
 	struct dentry *dn;
 	struct inode *in;
 
+	pthread_mutex_lock(&t->mutex);
 	for (size_t k = 0; t->dtable && k <= t->dmask; k++)
 		for (struct dentry *d = t->dtable[k]; d; d = dn) {
 			dn = d->next;
@@ -600,7 +601,8 @@ void inodes_free(struct inodes *t)
 			if (i != &t->root)
 				free(i);
 		}
-	free(t->dtable);
-	free(t->table);
-	memset(t, 0, sizeof(*t));
+	free(take(t->dtable));
+	free(take(t->table));
+	t->n = t->dn = t->n_fds = 0;
+	pthread_mutex_unlock(&t->mutex);
 }

@@ -70,7 +70,7 @@ static void check_file(struct fs *fs, struct inode *i)
 	for (struct dentry *d = i->names; d; d = d->next_of_inode) {
 		struct trace_path *p = dentry_trace(fs, d);
 
-		if (!p || !p->latest.known)
+		if (!p || !p->latest)
 			continue;
 		r = r > 0 ? stat_written(fs, i, &st) : r;
 		if (r == 0)
@@ -116,7 +116,7 @@ static void check_name(struct fs *fs, uint64_t dir, const char *name)
 	struct stat st;
 	int r;
 
-	if (!p || !p->latest.known)
+	if (!p || !p->latest)
 		return;
 	r = lstat(p->path, &st) < 0 ? errno : 0;
 	trace_latest_check(fs->trace, p, &st, r);

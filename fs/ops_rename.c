@@ -46,7 +46,7 @@ static void leave_one(struct fs *fs, const char *path, const char *to)
 	(void)to;
 	note_listing(fs, &a);
 	p = trace_at(fs, &a);
-	if (p && p->latest.known) {
+	if (p && p->latest) {
 		int err = lstat(path, &st) < 0 ? errno : 0;
 
 		trace_latest_check(fs->trace, p, &st, err);

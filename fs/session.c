@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -191,6 +192,8 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 	protocol_serving(fs, false);
 	fuse_session_destroy(fs->se); /* closes the descriptor */
 	fs->se = NULL;
+	inodes_free(&fs->inodes); /* what comes after wants the memory */
+	(void)malloc_trim(0);
 	return r;
 }
 

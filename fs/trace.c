@@ -24,6 +24,7 @@ struct trace {
 	struct guard *guard;
 	struct trace_path **table;
 	size_t n, mask;
+	struct arena paths; /* what `table` is of */
 	char *const *ignore;
 	size_t n_ignore;
 	char *const *untraced;
@@ -54,13 +55,13 @@ struct trace *trace_new(const struct fs_options *o, struct err *e)
 	return t;
 }
 
-static void path_free(struct trace_path *p)
+static void path_done(struct trace_path *p)
 {
 	free(p->target);
 	free(p->xattrs);
+	free(p->latest);
 	if (p->list)
 		strv_free(p->list, p->n_list);
-	free(p);
 }
 
 void trace_free(struct trace *t)
@@ -69,10 +70,9 @@ void trace_free(struct trace *t)
 		return;
 	digester_free(t->digester);
 	for (size_t i = 0; i <= t->mask; i++)
-		for (struct trace_path *p = t->table[i], *next; p; p = next) {
-			next = p->next;
-			path_free(p);
-		}
+		for (struct trace_path *p = t->table[i]; p; p = p->next)
+			path_done(p);
+	arena_free(&t->paths);
 	guard_free(t->guard);
 	free(t->table);
 	free(t->spoiled);
@@ -146,7 +146,7 @@ static struct trace_path *add(struct trace *t, const char *path, size_t len, uin
 
 	if (t->n > t->mask)
 		grow(t);
-	p = xcalloc(1, sizeof(*p) + len + 1);
+	p = arena_alloc(&t->paths, sizeof(*p) + len + 1);
 	memcpy(p + 1, path, len + 1);
 	p->path = (const char *)(p + 1);
 	p->hash = hash;
@@ -187,7 +187,7 @@ void trace_looked(struct trace *t, struct trace_path *p, const struct stat *st, 
 		p->seen_ns = at;
 		p->err = err;
 		if (!err)
-			p->st = *st;
+			p->st = stat_keep(st);
 		p->obs |= err == ENOENT || err == ENOTDIR ? OBS_ABSENT : OBS_ATTR;
 		if (err == ENOTDIR)
 			p->err = ENOENT;
@@ -241,9 +241,10 @@ bool trace_same(const struct trace_path *p, const struct stat *now, int now_err)
 /* Its times will not show whether it changes from now on: so it is watched. */
 static void guard(struct trace *t, struct trace_path *p)
 {
+	struct stat st = stat_again(&p->st);
 	int r;
 
-	if (p->err || !S_ISREG(p->st.st_mode) || idx_times_settled(t->idx, &p->st, p->seen_ns))
+	if (p->err || !S_ISREG(st.st_mode) || idx_times_settled(t->idx, &st, p->seen_ns))
 		return;
 	r = guard_add(t->guard, p);
 	if (r == -ESTALE || r == -ENOENT)
@@ -438,7 +439,7 @@ static void keep_earlier(struct trace *t, struct trace_path *p, enum change c)
 	if (p->err == -1) {
 		p->seen_ns = now_ns();
 		if (lstat(p->path, &st) == 0) {
-			p->st = st;
+			p->st = stat_keep(&st);
 			p->err = 0;
 		} else {
 			p->err = errno == ENOTDIR ? ENOENT : errno;
@@ -536,38 +537,34 @@ void trace_kept(struct trace_path *p)
 
 void trace_latest(struct trace_path *p, const struct stat *st, int err)
 {
-	p->latest = (struct latest_state){.known = true, .gone = err != 0};
-	if (err)
-		return;
-	p->latest.type = st->st_mode & S_IFMT;
-	p->latest.dev = st->st_dev;
-	p->latest.ino = st->st_ino;
-	p->latest.size = st->st_size;
-	p->latest.mtime = st->st_mtim;
+	if (!p->latest)
+		p->latest = xmalloc(sizeof(*p->latest));
+	*p->latest = err ? (struct stat_kept){0} : stat_keep(st);
 }
 
 void trace_latest_unknown(struct trace_path *p)
 {
 	if (p)
-		p->latest.known = false;
+		free(take(p->latest));
 }
 
 bool trace_as_left(const struct trace_path *p, const struct stat *now, int now_err)
 {
-	const struct latest_state *l = &p->latest;
+	const struct stat_kept *l = p->latest;
 
 	if (now_err == ENOTDIR)
 		now_err = ENOENT;
-	if (!l->known || (now_err && now_err != ENOENT))
+	if (!l || (now_err && now_err != ENOENT))
 		return true;
-	if (l->gone || now_err)
-		return l->gone == (now_err != 0);
-	if (l->type != (now->st_mode & S_IFMT) || l->dev != now->st_dev || l->ino != now->st_ino)
+	if (!l->st_mode || now_err)
+		return !l->st_mode == (now_err != 0);
+	if ((l->st_mode & S_IFMT) != (now->st_mode & S_IFMT) || l->st_dev != now->st_dev ||
+	    l->st_ino != now->st_ino)
 		return false;
 	/* A directory's own times tell of the names in it. */
-	return S_ISDIR(l->type) ||
-	       (l->size == now->st_size && l->mtime.tv_sec == now->st_mtim.tv_sec &&
-		l->mtime.tv_nsec == now->st_mtim.tv_nsec);
+	return S_ISDIR(l->st_mode) ||
+	       (l->st_size == now->st_size && l->st_mtim.tv_sec == now->st_mtim.tv_sec &&
+		l->st_mtim.tv_nsec == now->st_mtim.tv_nsec);
 }
 
 void trace_latest_check(struct trace *t, const struct trace_path *p, const struct stat *now,

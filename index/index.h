@@ -240,10 +240,13 @@ struct path_entry {
 struct path_set {
 	struct path_entry *v;
 	size_t n;
+	bool paths_borrowed; /* `path` of each is somebody else's, and outlives the set */
 };
 void path_set_free(struct path_set *s);
 void path_set_encode(const struct path_set *s, struct buf *out); /* paths prefix-compressed */
 int path_set_decode(const void *p, size_t n, struct path_set *ret) must_check; /* -EBADMSG */
+/* Whether path_set_decode would work, without its memory. */
+int path_set_check(const void *p, size_t n) must_check;
 
 #define OUT_ANY_ID UINT32_MAX
 /* What stands at a path: an output's final state, or what was there when the step ran. */

@@ -86,11 +86,18 @@ size_t get_count(struct cur *c, size_t min)
 
 /* ---- path sets ---- */
 
+static void entry_free(struct path_entry *p)
+{
+	free(p->path);
+	strv_free(p->excluded, p->n_excluded);
+}
+
 void path_set_free(struct path_set *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
-		free(s->v[i].path);
-		strv_free(s->v[i].excluded, s->v[i].n_excluded);
+		if (s->paths_borrowed)
+			s->v[i].path = NULL;
+		entry_free(&s->v[i]);
 	}
 	free(s->v);
 	*s = (struct path_set){0};
@@ -129,6 +136,24 @@ static void decode_entry(struct cur *c, const char *prev, size_t *budget, struct
 	ret->excluded = xcalloc(ret->n_excluded, sizeof(*ret->excluded));
 	for (size_t j = 0; j < ret->n_excluded; j++)
 		ret->excluded[j] = cur_str(c);
+}
+
+int path_set_check(const void *p, size_t n)
+{
+	struct cur c = {p, (const uint8_t *)p + n, false};
+	size_t budget = path_budget(n), count;
+	struct path_entry entry, prev = {0};
+
+	if (cur_u8(&c) != PATH_SET_VERSION)
+		return -EBADMSG;
+	for (count = get_count(&c, 4); !c.bad && count; count--) {
+		entry = (struct path_entry){0};
+		decode_entry(&c, prev.path, &budget, &entry);
+		entry_free(&prev);
+		prev = entry;
+	}
+	entry_free(&prev);
+	return c.bad || c.p != c.end ? -EBADMSG : 0;
 }
 
 int path_set_decode(const void *p, size_t n, struct path_set *ret)

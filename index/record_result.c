@@ -321,6 +321,7 @@ static void decode_states(struct cur *c, bool brief, struct result *r)
 
 		if (len)
 			buf_add(&r->states[r->n_states], p, len);
+		buf_shrink(&r->states[r->n_states]); /* there may be very many */
 	}
 }
 

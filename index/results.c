@@ -343,17 +343,15 @@ static void put_free(struct put *p)
 /* A record that could not be read again would be a miss for ever: better said where it is made. */
 static int encode_put(struct put *p, const struct path_set *s, struct err *e)
 {
-	struct path_set set;
 	struct result *r;
 
 	path_set_encode(s, &p->path_set);
 	result_encode(p->r, &p->result);
-	if (path_set_decode(p->path_set.data, p->path_set.len, &set) < 0)
+	if (path_set_check(p->path_set.data, p->path_set.len) < 0)
 		return err_text(
 			e, EINVAL,
 			"cannot store a result: its path set is not sorted, or has a path twice");
-	path_set_free(&set);
-	if (result_decode(p->result.data, p->result.len, &r) < 0)
+	if (result_decode_brief(p->result.data, p->result.len, &r) < 0)
 		return err_text(e, EINVAL,
 				"cannot store a result: its fields contradict each other");
 	result_free(r);

@@ -66,14 +66,18 @@ size_t capture_find(const struct work *w, const char *path)
 }
 
 /* As lstat. In a view (mlfs in mlfs) the kernel may have kept attributes for a while: it is told to ask. */
-static int look_at(const struct work *w, const char *path, struct stat *ret)
+static int look_at(const struct work *w, const char *path, struct stat_kept *ret)
 {
 	struct statx sx;
+	struct stat st;
 
 	if (idx_in_view(w->c->idx))
 		(void)statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_SYMLINK_NOFOLLOW,
 			    STATX_BASIC_STATS, &sx);
-	return lstat(path, ret) < 0 ? errno : 0;
+	if (lstat(path, &st) < 0)
+		return errno;
+	*ret = stat_keep(&st);
+	return 0;
 }
 
 /* A directory comes before what is in it. Where it is none any more (a link, say) nothing is at the paths below. */
@@ -233,8 +237,14 @@ static int put(struct work *w)
 	struct err e = {0};
 	const struct idx_digest *d;
 	size_t n;
-	int r = put_result(w);
+	int r;
 
+	/* Nothing looks at these any more, and writing the result wants memory. */
+	free(take(w->now));
+	free(take(w->now_err));
+	free(take(w->made));
+	w->n_made = 0;
+	r = put_result(w);
 	if (r < 0)
 		return r;
 	/* The result stands without them; only the next lookup is slower. */

@@ -16,7 +16,7 @@ struct work {
 	const struct capture *c;
 	struct outcome *ret;
 	struct trace_path **v;
-	struct stat *now; /* as it is after the step */
+	struct stat_kept *now; /* as it is after the step */
 	int *now_err;
 	size_t n;
 	struct made *made;
@@ -32,6 +32,11 @@ struct work {
 int capture_refuse(struct work *w, const char *fmt, ...) printf_like(2, 3);
 /* The cache, not the step, is the reason: the user is told in any case. */
 #define cache_trouble(w, ...) ((w)->ret->cache_trouble = true, capture_refuse(w, __VA_ARGS__))
+
+static inline struct stat now_of(const struct work *w, size_t k)
+{
+	return stat_again(&w->now[k]);
+}
 
 static inline int64_t ns_of(struct timespec t)
 {

@@ -317,13 +317,14 @@ static void state_of_listed(struct work *w, const struct trace_path *p, unsigned
 static int check_unchanged(struct work *w, size_t k, unsigned kinds)
 {
 	struct trace_path *p = w->v[k];
+	struct stat now = now_of(w, k);
 	struct fp ignored;
 	int r = 0;
 
 	if (w->now_err[k] == EACCES && !p->err)
 		return capture_refuse(w, "%s can no longer be looked at: %s", p->path,
 				      strerror(EACCES));
-	if (!trace_same(p, &w->now[k], w->now_err[k]))
+	if (!trace_same(p, &now, w->now_err[k]))
 		return capture_refuse(w, "%s was changed by another process while the step ran",
 				      p->path);
 	if ((kinds & OBS_CONTENT) && p->st.st_size) {
@@ -417,13 +418,14 @@ static int add_input(struct work *w, size_t k)
 		for (size_t i = 0; i < pe->n_excluded; i++)
 			pe->excluded[i] = xstrdup(own[i]);
 	}
-	pe->path = xstrdup(p->path);
+	pe->path = (char *)p->path;
 	pe->kinds = kinds;
 	w->set.n++;
 	r = p->changed ? add_changed(w, p, kinds, all, n_all, &state)
 		       : add_unchanged(w, k, kinds, all, n_all, &state);
 	if (r < 0)
 		return r;
+	buf_shrink(&state); /* there may be very many */
 	w->r->states[w->r->n_states++] = state;
 	state = (struct buf){0};
 	return 0;
@@ -435,6 +437,7 @@ int capture_inputs(struct work *w)
 
 	find_made(w);
 	w->set.v = xcalloc(w->n + 1, sizeof(*w->set.v));
+	w->set.paths_borrowed = true; /* from the trace, which outlives it */
 	w->r->states = xcalloc(w->n + 1, sizeof(*w->r->states));
 	for (size_t k = 0; k < w->n && r == 0; k++)
 		r = add_input(w, k);

@@ -186,7 +186,7 @@ struct links {
 };
 
 /* It is the very file that was here, whatever the step did to it. */
-static bool in_place(const struct trace_path *p, const struct stat *now)
+static bool in_place(const struct trace_path *p, const struct stat_kept *now)
 {
 	return was_there(p) && !p->renewed && p->st.st_ino == now->st_ino &&
 	       p->st.st_dev == now->st_dev;
@@ -196,7 +196,7 @@ static bool in_place(const struct trace_path *p, const struct stat *now)
 static bool name_of(const struct work *w, size_t k, struct name *ret)
 {
 	const struct trace_path *p = w->v[k];
-	const struct stat *st = w->now_err[k] ? &p->st : &w->now[k];
+	const struct stat_kept *st = w->now_err[k] ? &p->st : &w->now[k];
 
 	if (!p->changed && !p->relinked)
 		return false;
@@ -302,7 +302,7 @@ static bool is_as_before(const struct trace_path *p, const struct output *o)
 static int add_output(struct work *w, size_t k, const struct links *links)
 {
 	struct trace_path *p = w->v[k];
-	const struct stat *st = &w->now[k];
+	const struct stat now = now_of(w, k), *st = &now;
 	struct output *o = &w->r->outputs[w->r->n_outputs];
 	int r = 0;
 
@@ -323,7 +323,7 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 	if (o->own)
 		before_of(p, &o->before);
 	o->spilled = p->spilled && was_there(p) && S_ISREG(p->st.st_mode) &&
-		     (w->now_err[k] || !in_place(p, st));
+		     (w->now_err[k] || !in_place(p, &w->now[k]));
 	o->link_group = links->group;
 	o->linked_before = links->before;
 	/* What the other names have now is not known, unless it goes on as one that is. */
@@ -342,7 +342,7 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 		return 0;
 	}
 	w->ret->outputs++;
-	o->in_place = in_place(p, st);
+	o->in_place = in_place(p, &w->now[k]);
 	o->untouched = !p->changed;
 	/* A file that was moved here has names elsewhere: it would come back cut off from them. */
 	if (S_ISREG(st->st_mode) && st->st_nlink > 1 && st->st_nlink > links->names &&

@@ -113,11 +113,11 @@ static bool try_key(struct look *l, const struct fp *key, const struct path_set_
 	return true;
 }
 
-static int facts_of(void *arg, const char *path, const struct stat **ret)
+static int facts_of(void *arg, const char *path, struct stat *ret)
 {
 	struct node *n = node_get(arg, path, true);
 
-	*ret = &n->st;
+	*ret = stat_again(&n->st);
 	return n->st_err;
 }
 

@@ -19,7 +19,7 @@ struct view {
 struct node {
 	const char *path; /* borrowed from a path set or result, or the node's own (own_path) */
 	char *own_path;
-	struct stat st;
+	struct stat_kept st;
 	int st_err; /* errno of lstat, 0: st is valid */
 	bool digested;
 	int digest_err;
@@ -33,6 +33,7 @@ struct look {
 	const struct step *s;
 	struct node **slots; /* open addressing, linear probing; cap is a power of two */
 	size_t cap, n;
+	struct arena nodes;	/* and their views */
 	const struct node *dir; /* looked up last by dir_of */
 	char *reason; /* why a result that was found could not be used; the first is kept */
 	bool reading; /* one snapshot of the index for the whole lookup */

@@ -45,15 +45,19 @@ static const struct node *dir_of(struct look *l, const char *path)
 	return l->dir = node_get(l, dir, true);
 }
 
-static int look_at(struct look *l, const char *path, struct stat *ret)
+static int look_at(struct look *l, const char *path, struct stat_kept *ret)
 {
 	const struct node *dir = dir_of(l, path);
+	struct stat st;
 
 	if (dir && dir->st_err)
 		return node_absent(dir) ? ENOENT : dir->st_err;
 	if (dir && !S_ISDIR(dir->st.st_mode))
 		return ENOENT;
-	return lstat(path, ret) < 0 ? errno : 0;
+	if (lstat(path, &st) < 0)
+		return errno;
+	*ret = stat_keep(&st);
+	return 0;
 }
 
 struct node *node_get(struct look *l, const char *path, bool copy)
@@ -63,7 +67,7 @@ struct node *node_get(struct look *l, const char *path, bool copy)
 
 	if (l->cap && l->slots[i])
 		return l->slots[i];
-	n = xcalloc(1, sizeof(*n));
+	n = arena_alloc(&l->nodes, sizeof(*n));
 	if (copy)
 		n->own_path = xstrdup(path);
 	n->path = copy ? n->own_path : path;
@@ -96,11 +100,10 @@ void look_free(struct look *l)
 
 			n->views = v->next;
 			buf_free(&v->state);
-			free(v);
 		}
 		free(n->own_path);
-		free(n);
 	}
+	arena_free(&l->nodes);
 	free(l->slots);
 	free(l->reason);
 }
@@ -113,8 +116,11 @@ bool node_absent(const struct node *n)
 /* The digest of a regular file, computed once. 0 or -errno. */
 int node_digest(struct look *l, struct node *n)
 {
+	struct stat st;
+
 	if (!n->digested) {
-		n->digest_err = idx_digest_file(l->x, n->path, &n->st, &n->digest);
+		st = stat_again(&n->st);
+		n->digest_err = idx_digest_file(l->x, n->path, &st, &n->digest);
 		if (n->digest_err > 0)
 			l->passing = true; /* being written to: its times prove nothing */
 		n->digested = true;
@@ -145,6 +151,7 @@ static int state_without_ignored(struct look *l, const struct path_entry *p, con
 	auto_free char **out = NULL;
 	size_t n_list = 0, n_out = p->n_excluded;
 	char **list = NULL;
+	struct stat st = stat_again(&n->st);
 	int r = fd < 0 ? -errno : list_dir(fd, &list, &n_list);
 
 	if (r < 0)
@@ -156,7 +163,7 @@ static int state_without_ignored(struct look *l, const struct path_entry *p, con
 		if (opts_ignored_in(l->o, p->path, list[i] + 1))
 			out[n_out++] = list[i] + 1;
 	qsort(out, n_out, sizeof(*out), by_text);
-	r = state_of(l->x, p->path, p->kinds, &n->st, 0, NULL, out, n_out, state);
+	r = state_of(l->x, p->path, p->kinds, &st, 0, NULL, out, n_out, state);
 	strv_free(list, n_list);
 	return r;
 }
@@ -165,14 +172,14 @@ static int state_without_ignored(struct look *l, const struct path_entry *p, con
 const struct view *view_get(struct look *l, const struct path_entry *p)
 {
 	struct node *n = node_get(l, p->path, false);
-	const struct stat *st = n->st_err ? NULL : &n->st;
+	struct stat now = stat_again(&n->st), *st = n->st_err ? NULL : &now;
 	const struct fp *digest = NULL;
 	struct view *v;
 
 	for (v = n->views; v; v = v->next)
 		if (same_view(v, p))
 			return v;
-	v = xcalloc(1, sizeof(*v));
+	v = arena_alloc(&l->nodes, sizeof(*v));
 	v->kinds = p->kinds;
 	v->excluded = p->excluded;
 	v->n_excluded = p->n_excluded;
@@ -187,6 +194,7 @@ const struct view *view_get(struct look *l, const struct path_entry *p)
 	else if (v->err >= 0)
 		v->err = state_of(l->x, p->path, p->kinds, st, n->st_err, digest, p->excluded,
 				  p->n_excluded, &v->state);
+	buf_shrink(&v->state); /* there may be very many */
 	return v;
 }
 

@@ -204,8 +204,8 @@ void decision_free(struct decision *d);
 
 /* ---- stamp.c: the quick way to a hit ---- */
 
-/* What lstat said of a path: 0 and *ret (borrowed), or its errno. */
-typedef int stamp_facts_fn(void *arg, const char *path, const struct stat **ret);
+/* What lstat said of a path: 0 and *ret, or its errno. */
+typedef int stamp_facts_fn(void *arg, const char *path, struct stat *ret);
 /*
  * A lookup found that r is a hit and all its outputs are in place. Remember what lstat said of every path of
  * its path set and outputs, so that stamp_find finds it again. facts must give what lstat said *before* anything

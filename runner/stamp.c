@@ -185,15 +185,15 @@ struct keeping {
 
 static bool keep_path(struct keeping *k, enum detail detail, const char *path)
 {
-	const struct stat *st;
+	struct stat st = {0};
 	int err = k->facts(k->arg, path, &st);
 
 	if (err && !absent(err))
 		return false;
-	if (!err && !(S_ISDIR(st->st_mode) && detail == ATTRIBUTES_ONLY) &&
-	    !idx_times_settled(k->x, st, k->at))
+	if (!err && !(S_ISDIR(st.st_mode) && detail == ATTRIBUTES_ONLY) &&
+	    !idx_times_settled(k->x, &st, k->at))
 		return false;
-	add(k->h, detail, st, err);
+	add(k->h, detail, &st, err);
 	return true;
 }
 

@@ -262,11 +262,12 @@ static void note_left(struct check *k)
 
 	for (size_t i = 0; i < w->n; i++) {
 		struct left *l = &v[n].now;
+		struct stat st = now_of(w, i);
 
 		if (!k->differs[i] || !w->v[i]->changed || w->now_err[i])
 			continue;
 		v[n].path = (char *)w->v[i]->path;
-		n += capture_describe_left(k->x, w->v[i]->path, &w->now[i], l);
+		n += capture_describe_left(k->x, w->v[i]->path, &st, l);
 	}
 	if (n && idx_left_add(k->x, v, n, &e) < 0)
 		log_debug("%s", e.msg); /* the next lookup is a miss then, nothing worse */

@@ -10,7 +10,7 @@
 static bool same_content(struct check *k, size_t i)
 {
 	struct trace_path *p = k->w->v[i];
-	const struct stat *now = &k->w->now[i];
+	const struct stat st = now_of(k->w, i), *now = &st;
 	char target[PATH_MAX];
 	struct fp fp;
 	ssize_t n;
@@ -38,7 +38,7 @@ static bool same_content(struct check *k, size_t i)
 static bool no_effect(struct check *k, size_t i)
 {
 	struct trace_path *p = k->w->v[i];
-	const struct stat *now = &k->w->now[i];
+	const struct stat_kept *now = &k->w->now[i];
 
 	if (k->w->now_err[i])
 		return k->w->now_err[i] == ENOENT && !was_there(p);

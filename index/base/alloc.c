@@ -80,3 +80,40 @@ char *xasprintf(const char *fmt, ...)
 	va_end(ap);
 	return check(n < 0 ? NULL : s);
 }
+
+/* ---- arenas ---- */
+
+#define ARENA_CHUNK ((size_t)64 << 10)
+#define ARENA_ALIGN 8u
+
+struct arena_chunk {
+	struct arena_chunk *next;
+	uint64_t data[];
+};
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+	struct arena_chunk *c;
+	void *p;
+
+	n = (n + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
+	if (n > a->size - a->used) {
+		a->size = n > ARENA_CHUNK - sizeof(*c) ? n : ARENA_CHUNK - sizeof(*c);
+		c = xcalloc(1, sizeof(*c) + a->size);
+		c->next = a->chunks;
+		a->chunks = c;
+		a->used = 0;
+	}
+	p = (char *)a->chunks->data + a->used;
+	a->used += n;
+	return p;
+}
+
+void arena_free(struct arena *a)
+{
+	for (struct arena_chunk *c = a->chunks, *next; c; c = next) {
+		next = c->next;
+		free(c);
+	}
+	*a = (struct arena){0};
+}

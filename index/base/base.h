@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #define must_check	  __attribute__((warn_unused_result))
@@ -68,6 +69,58 @@ static inline int take_fd(int *fd)
  * For bookkeeping of bounded size only; anything sized by input uses malloc and reports ENOMEM. */
 void *xmalloc(size_t n);
 void *xcalloc(size_t n, size_t size);
+
+/* What is kept of a struct stat where there are very many: in all other respects the same. */
+struct stat_kept {
+	dev_t st_dev, st_rdev;
+	ino_t st_ino;
+	off_t st_size;
+	struct timespec st_mtim, st_ctim;
+	uint32_t st_nlink;
+	mode_t st_mode;
+	uid_t st_uid;
+	gid_t st_gid;
+};
+
+static inline struct stat_kept stat_keep(const struct stat *st)
+{
+	return (struct stat_kept){.st_dev = st->st_dev,
+				  .st_rdev = st->st_rdev,
+				  .st_ino = st->st_ino,
+				  .st_size = st->st_size,
+				  .st_mtim = st->st_mtim,
+				  .st_ctim = st->st_ctim,
+				  .st_nlink = (uint32_t)st->st_nlink,
+				  .st_mode = st->st_mode,
+				  .st_uid = st->st_uid,
+				  .st_gid = st->st_gid};
+}
+
+/* What was not kept is 0. */
+static inline struct stat stat_again(const struct stat_kept *k)
+{
+	return (struct stat){.st_dev = k->st_dev,
+			     .st_rdev = k->st_rdev,
+			     .st_ino = k->st_ino,
+			     .st_size = k->st_size,
+			     .st_mtim = k->st_mtim,
+			     .st_ctim = k->st_ctim,
+			     .st_nlink = k->st_nlink,
+			     .st_mode = k->st_mode,
+			     .st_uid = k->st_uid,
+			     .st_gid = k->st_gid};
+}
+
+/* Many small things that live and go together, without malloc's overhead and apart from what comes and goes. All zero:
+ * empty. Not for several threads at once. */
+struct arena {
+	struct arena_chunk *chunks;
+	size_t used, size; /* of the first chunk */
+};
+/* n zeroed bytes, aligned for any of our structures, until arena_free. Never NULL. */
+void *arena_alloc(struct arena *a, size_t n);
+void arena_free(struct arena *a);
+
 void *xrealloc(void *p, size_t n);
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
@@ -81,6 +134,7 @@ struct buf {
 	size_t len, cap;
 };
 void buf_reserve(struct buf *b, size_t extra);
+void buf_shrink(struct buf *b); /* to no more memory than what is in it takes */
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_addf(struct buf *b, const char *fmt, ...) printf_like(2, 3);
 void buf_u8(struct buf *b, uint8_t v);

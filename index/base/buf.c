@@ -92,6 +92,18 @@ void buf_str(struct buf *b, const char *s)
 	buf_bytes(b, s, strlen(s));
 }
 
+void buf_shrink(struct buf *b)
+{
+	if (b->len == b->cap)
+		return;
+	if (!b->len) {
+		buf_free(b);
+		return;
+	}
+	b->data = xrealloc(b->data, b->len);
+	b->cap = b->len;
+}
+
 void buf_free(struct buf *b)
 {
 	free(b->data);

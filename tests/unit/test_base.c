@@ -287,6 +287,32 @@ static void test_files(void **state)
 	assert_int_equal(system(deep), 0);
 }
 
+static void test_arena(void **state)
+{
+	struct arena a = {0};
+	uint8_t *p[3000];
+	size_t n = 0;
+
+	(void)state;
+	arena_free(&a);
+	/* Each zeroed, aligned, and apart from all others; some larger than a chunk. */
+	for (unsigned i = 0; i < 3000; i++) {
+		n = i % 500 == 7 ? 100000 : i % 97;
+		p[i] = arena_alloc(&a, n);
+		assert_int_equal((uintptr_t)p[i] % 8, 0);
+		for (size_t j = 0; j < n; j++)
+			assert_int_equal(p[i][j], 0);
+		memset(p[i], (int)(i % 255) + 1, n);
+	}
+	for (unsigned i = 0; i < 3000; i++) {
+		n = i % 500 == 7 ? 100000 : i % 97;
+		for (size_t j = 0; j < n; j++)
+			assert_int_equal(p[i][j], i % 255 + 1);
+	}
+	arena_free(&a);
+	assert_null(a.chunks);
+}
+
 static void test_take(void **state)
 {
 	char *a = xstrdup("a");
@@ -317,6 +343,7 @@ int main(void)
 		cmocka_unit_test(test_sizes),	      cmocka_unit_test(test_for_people),
 		cmocka_unit_test(test_edit_distance), cmocka_unit_test(test_json),
 		cmocka_unit_test(test_files),	      cmocka_unit_test(test_take),
+		cmocka_unit_test(test_arena),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -200,7 +200,8 @@ static void test_mutations(void **state)
 	path_set_encode(&s, &a);
 	result_encode(r, &b);
 	for (size_t i = 0; i < a.len; i++)
-		assert_int_equal(path_set_decode(a.data, i, &t), -EBADMSG);
+		assert_true(path_set_decode(a.data, i, &t) == -EBADMSG &&
+			    path_set_check(a.data, i) == -EBADMSG);
 	for (size_t i = 0; i < b.len; i++)
 		assert_int_equal(result_decode(b.data, i, &u), -EBADMSG);
 	for (unsigned i = 0; i < 200000; i++) {
@@ -215,8 +216,12 @@ static void test_mutations(void **state)
 			old[j] = x->data[at[j]];
 			x->data[at[j]] = (uint8_t)(seed >> 40);
 		}
-		if (i % 2 && path_set_decode(a.data, a.len, &t) == 0)
+		if (i % 2 && path_set_decode(a.data, a.len, &t) == 0) {
+			assert_int_equal(path_set_check(a.data, a.len), 0);
 			path_set_free(&t);
+		} else if (i % 2) {
+			assert_int_equal(path_set_check(a.data, a.len), -EBADMSG);
+		}
 		if (!(i % 2) && result_decode(b.data, b.len, &u) == 0)
 			result_free(u);
 		while (n--)

@@ -305,7 +305,7 @@ static bool spoiled_by(void (*meanwhile)(struct trace *t, struct trace_path *p))
 		struct world w = {0};
 		struct trace_path *p;
 		struct fs_options o = {0};
-		struct stat st;
+		struct stat st, first;
 		struct err e;
 		bool spoiled;
 
@@ -318,7 +318,8 @@ static bool spoiled_by(void (*meanwhile)(struct trace *t, struct trace_path *p))
 		assert_int_equal(lstat(path, &st), 0);
 		trace_settle(w.t);
 		spoiled = trace_spoiled(w.t) != NULL;
-		if (tick_same(&st, &p->st)) {
+		first = stat_again(&p->st);
+		if (tick_same(&st, &first)) {
 			trace_free(w.t);
 			return spoiled;
 		}
