@@ -96,8 +96,12 @@ static int tmpfile_open(struct fs *fs, const struct fuse_in_header *h,
 {
 	struct fuse_ctx c = {.uid = h->uid, .gid = h->gid, .umask = in->umask};
 	auto_at struct at a = {.dirfd = AT_FDCWD};
-	int fd, r = at_inode(&fs->inodes, inode_of(fs, h->nodeid), &a);
+	struct inode *dir = inode_of(fs, h->nodeid);
+	int fd, r = at_inode(&fs->inodes, dir, &a);
 
+	/* In a directory that was removed: as ext4 has it (tmpfs would make one). */
+	if (r == -ESTALE && !dir->names)
+		return -EPERM;
 	if (r < 0)
 		return r;
 	ids_umask(fs, &c);
