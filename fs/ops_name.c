@@ -142,6 +142,11 @@ static void note_other_name(struct fs *fs, const struct at *a, const struct stat
 {
 	struct inode *i = inode_find(&fs->inodes, st);
 
+	if (i && !i->names && i->last_trace && i->last_trace->spilled)
+		trace_spoil(
+			fs->trace,
+			"%s had other hard links and was moved or changed before it was replaced",
+			i->last_trace->path);
 	for (struct dentry *d = i ? i->names : NULL; d; d = d->next_of_inode) {
 		const struct trace_path *p = dentry_trace(fs, d);
 
