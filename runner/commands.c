@@ -7,6 +7,8 @@ const struct command commands[] = {
 	{"log", cmd_log, "the latest runs"},
 	{"show", cmd_show, "show one result"},
 	{"stats", cmd_stats, "what the cache saved"},
+	{"gc", cmd_gc, "shrink the cache to its limits"},
+	{"forget", cmd_forget, "drop results"},
 	{"fsck", cmd_fsck, "check every record and object of the cache"},
 	{"doctor", cmd_doctor, "can this machine, user and directory run mlfs"},
 	{"completion", cmd_completion, "completion for bash, zsh or fish"},
@@ -14,6 +16,7 @@ const struct command commands[] = {
 const size_t n_commands = sizeof(commands) / sizeof(*commands);
 
 const struct word_table *const word_tables[] = {
-	&log_words, &stats_words, &fsck_words, &doctor_words, &completion_words, &show_words,
+	&log_words,	   &stats_words, &fsck_words, &doctor_words,
+	&completion_words, &show_words,	 &gc_words,   &forget_words,
 };
 const size_t n_word_tables = sizeof(word_tables) / sizeof(*word_tables);

@@ -65,7 +65,8 @@ static const struct option_def options[] = {
 	 "on a hit run it all the same and compare"},
 	{"report", 0, K_WORD, AT(report), 0, false, "FILE", "write a JSON object about this run"},
 	{"max-size", 0, K_SIZE, AT(max_size), 0, false, "SIZE",
-	 "not in this version yet: not enforced"},
+	 "keep the cache below SIZE (20G, none)"},
+	{"max-age", 0, K_SECONDS, AT(max_age), 0, false, "DUR", "drop results not used for DUR"},
 	{"keep-runs", 0, K_SECONDS, AT(keep_runs), 0, false, "DUR",
 	 "runs are kept so long for log and stats (P365D)"},
 	{"keep-runs-size", 0, K_SIZE, AT(keep_runs_size), 0, false, "SIZE",
@@ -80,6 +81,8 @@ static const struct option_def options[] = {
 void exec_opts_init(struct exec_opts *o)
 {
 	*o = (struct exec_opts){.expire_after = -1,
+				.max_size = MAX_SIZE_DEFAULT,
+				.max_age = -1,
 				.keep_runs = 365 * 86400.0,
 				.keep_runs_size = UINT64_C(512) << 20};
 }
@@ -180,6 +183,11 @@ int value_seconds(double *at, const char *value, char **ret_why)
 int value_size(uint64_t *at, const char *value, char **ret_why)
 {
 	int r = parse_size(value, at);
+
+	if (strcmp(value, "none") == 0) {
+		*at = UINT64_MAX;
+		return 0;
+	}
 
 	if (r >= 0)
 		return 0;

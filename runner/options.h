@@ -27,7 +27,8 @@ struct option_line {
 /* The options of `mlfs exec`, from 0 up. False: there are no more. */
 bool exec_option_at(size_t i, struct option_line *ret);
 
-/* Values: 0, or -EINVAL and *ret_why (caller frees). value_flag: NULL is yes. value_seconds: "never" is -1. */
+/* Values: 0, or -EINVAL and *ret_why (caller frees). value_flag: NULL is yes. value_seconds: "never" is -1. value_size: "none" is
+ * UINT64_MAX. */
 int value_flag(bool *at, const char *value, char **ret_why) must_check;
 int value_seconds(double *at, const char *value, char **ret_why) must_check;
 int value_size(uint64_t *at, const char *value, char **ret_why) must_check;

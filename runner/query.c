@@ -32,6 +32,14 @@ bool cache_in_view(const char *dir)
 	return true;
 }
 
+/* Opened to write, one would be made where there is none. */
+static bool is_cache(const char *dir)
+{
+	auto_free char *version = xasprintf("%s/version", dir);
+
+	return access(version, F_OK) == 0;
+}
+
 int query_dir(const struct query *q, char **ret)
 {
 	auto_free char *dir = query_cache(q);
@@ -51,7 +59,7 @@ int query_dir(const struct query *q, char **ret)
 	return 0;
 }
 
-int query_open(const struct query *q, struct idx **ret)
+static int open_cache(const struct query *q, bool read_only, struct idx **ret)
 {
 	auto_free char *dir = NULL;
 	struct err e = {0};
@@ -59,12 +67,22 @@ int query_open(const struct query *q, struct idx **ret)
 
 	if (r < 0)
 		return r;
-	r = idx_open(dir, true, ret, &e);
+	r = read_only || is_cache(dir) ? idx_open(dir, read_only, ret, &e) : -ENOENT;
 	if (r == -ENOENT)
 		log_warn("there is no cache at %s", dir);
 	else if (r < 0)
 		log_warn("%s", e.msg);
 	return r < 0 ? r : 0;
+}
+
+int query_open(const struct query *q, struct idx **ret)
+{
+	return open_cache(q, true, ret);
+}
+
+int query_open_to_write(const struct query *q, struct idx **ret)
+{
+	return open_cache(q, false, ret);
 }
 
 /* ---- a result by the beginning of its key ---- */

@@ -28,6 +28,7 @@ struct strlist {
 	char **v;
 	size_t n;
 };
+#define MAX_SIZE_DEFAULT (UINT64_MAX - 1) /* idx_default_max_size */
 struct exec_opts {
 	char *cache_dir; /* resolved: --cache, $MLFS_CACHE, $XDG_CACHE_HOME/mlfs, ~/.cache/mlfs */
 	char *config;	 /* file read, or NULL */
@@ -40,7 +41,8 @@ struct exec_opts {
 	struct strlist ignore;	   /* --ignore GLOB */
 	char *salt, *name, *report;
 	int verbosity;	   /* -q: -1, default 0, -v: 1 */
-	uint64_t max_size; /* 0: no limit */
+	uint64_t max_size; /* bytes; MAX_SIZE_DEFAULT, IDX_NO_LIMIT */
+	double max_age;	   /* seconds; < 0: none */
 	double keep_runs;  /* seconds of history; < 0: all of it */
 	uint64_t keep_runs_size;
 	char **argv; /* the command, NULL-terminated; borrowed from main's argv */
@@ -301,6 +303,8 @@ int cmd_log(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_completion(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_gc(int argc, char **argv);
+int cmd_forget(int argc, char **argv);
 int cmd_fsck(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 

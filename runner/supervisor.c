@@ -22,6 +22,7 @@
 
 #include "descendants.h"
 #include "inherited.h"
+#include "keep.h"
 #include "mounts.h"
 #include "native.h"
 #include "view.h"
@@ -539,6 +540,17 @@ static int begin(struct super *s, struct err *e)
 	return 0;
 }
 
+/* Only after a store: a hit never pays for it. */
+static void housekeep(struct super *s)
+{
+	const struct exec_opts *o = s->s->opts;
+	struct err e = {0};
+
+	if (s->out.stored && idx_gc_past_limit(s->idx, keep_max_size(s->idx, o->max_size),
+					       keep_max_age(o->max_age), &e) < 0)
+		log_debug("%s", e.msg); /* the next one tries again */
+}
+
 static void end(struct super *s) __attribute__((noreturn));
 static void end(struct super *s)
 {
@@ -548,6 +560,7 @@ static void end(struct super *s)
 	join_server(s);
 	watch_free(s->watch); /* with the locks it holds: the front's caller may want them */
 	debug_figures(s);
+	housekeep(s);
 	idx_close(s->idx);
 	tell_front(s);
 	_exit(0);

@@ -79,6 +79,8 @@ char *query_cache(const struct query *q);
 int query_dir(const struct query *q, char **ret) must_check;
 /* Open the cache to read. 0, or -errno: said; the caller exits with 1. */
 int query_open(const struct query *q, struct idx **ret) must_check;
+/* The same to change it. */
+int query_open_to_write(const struct query *q, struct idx **ret) must_check;
 /* The result that a user means by the beginning of its key, or by that of its step (then the one stored last). 0; -EINVAL: no
  * beginning of a key; -ENOENT: there is none; -ENOTUNIQ: there are several. Said. */
 int query_find(struct idx *x, const char *prefix, struct fp *ret) must_check;

@@ -138,7 +138,7 @@ static void test_defaults(void **state)
 	good(WORDS("true"), &o);
 	assert_true(o.expire_after < 0);
 	assert_int_equal(o.verbosity, 0);
-	assert_int_equal(o.max_size, 0);
+	assert_int_equal(o.max_size == MAX_SIZE_DEFAULT, true);
 	assert_null(o.config);
 	assert_null(o.name);
 	assert_null(o.salt);
