@@ -6,7 +6,8 @@
  * doomed then: named in TAB_DOOMED with the time. Its bytes are removed in a second transaction, which looks again
  * that nothing refers to it, and not before nobody can be using it any more: when no other process has read from the
  * cache and still has it open (LMDB's table of readers tells: a hit pays nothing for that), or after GC_GRACE_NS.
- * A process that takes longer finds an object missing: its lookup is a miss then, and its result is not stored.
+ * A process that takes longer finds an object missing: its lookup is a miss then, and a store puts the object again.
+ * A result that somebody has locked (idx_lock; it is to be compared with what a step leaves in the end) is not dropped.
  *
  * A file is moved to tmp/ within the transaction and unlinked after it, since unlinking a large one takes time.
  */
@@ -23,7 +24,6 @@
 
 #define ID_SIZE	     16
 #define BATCH	     64	      /* results dropped in one transaction */
-#define OBJECTS	     512      /* objects removed in one */
 #define BUDGET_NS    20000000 /* of a run after a store */
 #define WORTH_SHRINK (UINT64_C(16) << 20)
 
@@ -106,7 +106,11 @@ struct batch {
 	uint64_t max_size;
 	uint64_t cutoff; /* used before this: too old */
 	bool finished;
-	struct buf gone; /* struct idx_gc_gone, names malloc'ed */
+	const struct fp *held; /* results that somebody has locked: they stay */
+	size_t n_held;
+	uint8_t from[LRU_KEY_SIZE]; /* where the next transaction goes on */
+	uint8_t next[LRU_KEY_SIZE]; /* and the one after it, when it comes to be */
+	struct buf gone;	    /* struct idx_gc_gone, names malloc'ed */
 	uint64_t bytes;
 };
 
@@ -144,6 +148,14 @@ static int drop_one(struct batch *b, struct kv_txn *t, struct tally *y, const st
 	return 1;
 }
 
+static bool is_held(const struct batch *b, const struct fp *key)
+{
+	for (size_t i = 0; i < b->n_held; i++)
+		if (fp_eq(&b->held[i], key))
+			return true;
+	return false;
+}
+
 struct oldest {
 	struct buf keys;
 	size_t most;
@@ -167,7 +179,7 @@ static bool past(const struct batch *b, const struct tally *y, uint64_t when)
 static int drop_oldest(struct batch *b, struct kv_txn *t, struct tally *y, struct err *e)
 {
 	struct oldest o = {.most = b->most};
-	int r = kv_each(t, TAB_LRU, NULL, 0, collect_oldest, &o, e);
+	int r = kv_each(t, TAB_LRU, b->from, sizeof(b->from), collect_oldest, &o, e);
 	size_t n = o.keys.len / LRU_KEY_SIZE, i;
 
 	for (i = 0; r >= 0 && i < n; i++) {
@@ -178,6 +190,9 @@ static int drop_oldest(struct batch *b, struct kv_txn *t, struct tally *y, struc
 		if (!past(b, y, when))
 			break;
 		memcpy(key.b, at + 8, ID_SIZE);
+		memcpy(b->next, at, LRU_KEY_SIZE);
+		if (is_held(b, &key))
+			continue;
 		r = drop_one(b, t, y, &key, (int64_t)when, e);
 		if (r == 0) /* there is none: fsck would say so */
 			r = kv_del(t, TAB_LRU, at, LRU_KEY_SIZE, e);
@@ -204,6 +219,7 @@ static int drop_in(void *arg, struct kv_txn *t, struct err *e)
 	int r = tally_load(t, &y, e);
 
 	batch_clear(b); /* it may be a second try */
+	memcpy(b->next, b->from, sizeof(b->next));
 	if (r >= 0)
 		r = b->keys ? drop_these(b, t, &y, e) : drop_oldest(b, t, &y, e);
 	if (r >= 0)
@@ -254,187 +270,28 @@ static int drop_results(struct gc *g)
 				     .dry_run = o->dry_run,
 				     .most = o->dry_run ? SIZE_MAX / LRU_KEY_SIZE : BATCH,
 				     .max_size = o->max_size};
+	struct fp *held = NULL;
 	int r;
 
+	if (!o->locked_too)
+		b.n_held = locks_held(g->x, &held);
+	b.held = held;
 	of = of > o->max_size ? of - o->max_size : 0;
 	if (o->max_age_ns >= 0 && now > (uint64_t)o->max_age_ns)
 		b.cutoff = now - (uint64_t)o->max_age_ns;
 	do {
 		r = drop_batch(g->x, &b, g->e);
 		if (r < 0)
-			return r;
+			break;
+		memcpy(b.from, b.next, sizeof(b.from));
 		tell(&b, o->gone, o->arg);
 		g->n->results += b.gone.len / sizeof(struct idx_gc_gone);
 		g->n->bytes += b.bytes;
 		if (o->progress)
 			o->progress(o->arg, g->n->bytes < of ? g->n->bytes : of, of);
 	} while (!b.finished && !gc_time_is_up(g));
-	return 0;
-}
-
-/* ---- objects ---- */
-
-static void object_name(const struct oid *o, char name[80])
-{
-	char digits[2 * sizeof(o->b) + 1];
-
-	hex(o->b, sizeof(o->b), digits);
-	(void)snprintf(name, 80, "cas/%.2s/%s", digits, digits + 2); /* fits */
-}
-
-int gc_move_away(struct gc *g, struct buf *names, const struct oid *o)
-{
-	char from[80], to[TEMP_NAME_SIZE];
-
-	object_name(o, from);
-	idx_temp_name(g->x, to);
-	if (renameat(g->x->dirfd, from, g->x->dirfd, to) == 0)
-		buf_add(names, to, sizeof(to));
-	else if (errno != ENOENT)
-		return 0;
-	return 1;
-}
-
-void gc_unlink(struct gc *g, struct buf *names)
-{
-	for (size_t i = 0; i < names->len; i += TEMP_NAME_SIZE) {
-		const char *name = (const char *)names->data + i;
-
-		if (unlinkat(g->x->dirfd, name, 0) < 0)
-			log_debug("cannot remove %s/%s", g->x->dir, name); /* cleaned up later */
-	}
-	names->len = 0;
-}
-
-struct removal {
-	struct gc *g;
-	uint64_t cutoff; /* doomed before this */
-	bool alone;
-	uint8_t from[DOOMED_KEY_SIZE]; /* where the next transaction goes on */
-	size_t nfrom;
-	struct buf keys;  /* of TAB_DOOMED, at most OBJECTS */
-	struct buf names; /* of files moved away */
-	uint64_t objects, bytes;
-};
-
-static int collect_doomed(void *arg, struct kv_val key, struct kv_val value)
-{
-	struct removal *m = arg;
-
-	(void)value;
-	if (key.n != DOOMED_KEY_SIZE || key_time(key.p) > m->cutoff)
-		return 1;
-	buf_add(&m->keys, key.p, key.n);
-	return m->keys.len >= (size_t)OBJECTS * DOOMED_KEY_SIZE;
-}
-
-/* Has a store found it there a moment ago, for a result that is about to come? */
-static bool is_young(const struct removal *m, const struct oid *o)
-{
-	char name[80];
-	struct stat st;
-
-	object_name(o, name);
-	return !m->alone && fstatat(m->g->x->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       now_ns() - (int64_t)st.st_mtim.tv_sec * 1000000000 < GC_GRACE_NS;
-}
-
-static int remove_one(struct removal *m, struct kv_txn *t, struct tally *y, const uint8_t *at,
-		      struct err *e)
-{
-	struct oid o;
-	struct ref f;
-	int r;
-
-	memcpy(o.b, at + 8, sizeof(o.b));
-	r = ref_get(t, o.b, sizeof(o.b), &f, e);
-	if (r < 0)
-		return r;
-	if (r > 0 && !f.count && f.doomed == key_time(at)) {
-		if (f.size > STORE_INLINE_MAX &&
-		    (is_young(m, &o) || !gc_move_away(m->g, &m->names, &o)))
-			return 0;
-		if (f.size <= STORE_INLINE_MAX)
-			r = kv_del(t, TAB_OBJECT, o.b, sizeof(o.b), e);
-		if (r >= 0)
-			r = kv_del(t, TAB_REF, o.b, sizeof(o.b), e);
-		refs_gone(y, &f);
-		m->objects++;
-		m->bytes += f.size;
-	}
-	return r < 0 ? r : kv_del(t, TAB_DOOMED, at, DOOMED_KEY_SIZE, e);
-}
-
-static int remove_in(void *arg, struct kv_txn *t, struct err *e)
-{
-	struct removal *m = arg;
-	struct tally y;
-	int r = tally_load(t, &y, e);
-
-	m->keys.len = 0;
-	m->objects = m->bytes = 0;
-	if (r >= 0)
-		r = kv_each(t, TAB_DOOMED, m->from, m->nfrom, collect_doomed, m, e);
-	for (size_t i = 0; r >= 0 && i < m->keys.len; i += DOOMED_KEY_SIZE)
-		r = remove_one(m, t, &y, m->keys.data + i, e);
-	return r < 0 ? r : tally_save(t, &y, e);
-}
-
-/* The smallest key behind the last one looked at. */
-static void go_on(struct removal *m)
-{
-	memcpy(m->from, m->keys.data + m->keys.len - DOOMED_KEY_SIZE, DOOMED_KEY_SIZE);
-	m->nfrom = DOOMED_KEY_SIZE;
-	for (size_t i = DOOMED_KEY_SIZE; i-- > 0 && ++m->from[i] == 0;)
-		;
-}
-
-static int any_doomed(void *arg, struct kv_val key, struct kv_val value)
-{
-	(void)value;
-	*(uint64_t *)arg = key.n == DOOMED_KEY_SIZE ? key_time(key.p) : 0;
-	return 1;
-}
-
-/* Since when the first of them waits; 0: there is none. */
-static int first_doomed(struct idx *x, uint64_t *ret, struct err *e)
-{
-	struct kv_txn *t;
-	int r = kv_begin(x->kv, &t, e);
-
-	*ret = 0;
-	if (r < 0)
-		return r;
-	r = kv_each(t, TAB_DOOMED, NULL, 0, any_doomed, ret, e);
-	kv_end(x->kv);
+	free(held);
 	return r < 0 ? r : 0;
-}
-
-static int remove_doomed(struct gc *g)
-{
-	struct removal m = {.g = g};
-	uint64_t first;
-	int r = first_doomed(g->x, &first, g->e);
-
-	if (r < 0 || !first)
-		return r;
-	/* In this order: who opens the cache after that moment finds no result that was dropped before. */
-	m.cutoff = (uint64_t)now_ns();
-	m.alone = !kv_others(g->x->kv);
-	if (!m.alone)
-		m.cutoff -= GC_GRACE_NS;
-	do {
-		r = kv_write(g->x->kv, remove_in, &m, g->e);
-		gc_unlink(g, &m.names);
-		if (r < 0 || !m.keys.len)
-			break;
-		g->n->objects += m.objects;
-		g->n->freed += m.bytes;
-		go_on(&m);
-	} while (m.keys.len == (size_t)OBJECTS * DOOMED_KEY_SIZE && !gc_time_is_up(g));
-	buf_free(&m.keys);
-	buf_free(&m.names);
-	return r;
 }
 
 /* ---- all of it ---- */
@@ -470,7 +327,7 @@ static int collect_garbage(struct gc *g)
 		r = drop_results(g);
 	if (r < 0 || g->o->dry_run)
 		return r;
-	r = remove_doomed(g);
+	r = gc_remove_doomed(g);
 	if (r >= 0 && !gc_time_is_up(g))
 		r = gc_trim(g, all);
 	if (r >= 0 && !gc_time_is_up(g))
@@ -525,7 +382,7 @@ static int is_due(struct idx *x, uint64_t max_size, int64_t max_age_ns, bool *re
 	uint64_t now = (uint64_t)now_ns(), oldest = now, doomed, n, bytes;
 	struct kv_txn *t;
 	struct tally y;
-	int r = first_doomed(x, &doomed, e);
+	int r = gc_first_doomed(x, &doomed, e);
 
 	if (r >= 0)
 		r = kv_begin(x->kv, &t, e);

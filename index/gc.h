@@ -21,10 +21,15 @@ struct gc {
 };
 bool gc_time_is_up(struct gc *g);
 
-/* Move the file of an object out of the way, in a write transaction; gc_unlink removes it when that is over.
+/* gc_doomed.c. Move the file of an object out of the way, in a write transaction; gc_unlink removes it when that is over.
  * 1, 0: it stays. */
 int gc_move_away(struct gc *g, struct buf *names, const struct oid *o);
 void gc_unlink(struct gc *g, struct buf *names);
+
+/* gc_doomed.c: objects that no result refers to any more go, when nobody can be using them. */
+int gc_remove_doomed(struct gc *g) must_check;
+/* Since when (CLOCK_REALTIME ns) the first of them waits; 0: there is none. */
+int gc_first_doomed(struct idx *x, uint64_t *ret, struct err *e) must_check;
 
 /* gc_sweep.c: objects that no result ever referred to. all: not only the next slice of them. */
 int gc_sweep_objects(struct gc *g, bool all) must_check;

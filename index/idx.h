@@ -35,6 +35,9 @@ int idx_version_write(int dirfd_, const char *dir, struct err *e) must_check;
 /* dir.c: as idx_open, for who has locked dir/index for itself alone (env.h). */
 int idx_open_held(const char *dir, struct idx **ret, struct err *e) must_check;
 
+/* lock.c: the keys that somebody holds now, malloc'ed; how many. */
+size_t locks_held(struct idx *x, struct fp **ret);
+
 /* placing.c: if name, in the directory tmp, is of a restore that was killed, tidy up after it. */
 void placing_tidy(int tmp, const char *name);
 

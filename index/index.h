@@ -689,6 +689,7 @@ struct idx_gc_options {
 	int64_t max_age_ns; /* drop results not used for so long; < 0: none */
 	int64_t budget_ns;  /* end after about so long; the next run goes on. 0: when all is done */
 	bool all; /* also what takes a walk: leftovers of killed processes; and the index's file is shrunk */
+	bool locked_too;      /* also results that are locked (idx_lock) */
 	bool dry_run;	      /* only say what would be dropped */
 	uint64_t table_bytes; /* bound of the tables that are no part of results; 0: 256 MB each */
 	void (*gone)(void *arg, const struct idx_gc_gone *g);
@@ -723,7 +724,7 @@ int idx_placing_note(struct idx_placing *p, const char *temp, const char *path,
 /* None of them is there any more. NULL is fine. */
 void idx_placing_end(struct idx_placing *p);
 
-/* ---- lock.c: one lock a step key, so that two identical steps take turns ---- */
+/* ---- lock.c: one lock a step key, so that two identical steps take turns; and one a result that gc is to leave alone ---- */
 
 struct idx_lock;
 /* Take the lock of this key; wait: block until it is free (EINTR-safe: -EINTR is returned so that

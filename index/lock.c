@@ -7,6 +7,7 @@
  * that is no longer there, sees that, and begins again with the one that is: there are never two
  * holders of one name.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "idx.h"
 
 #define NAME_SIZE 48 /* "lock/" and 32 digits */
+#define YOUNG_S	  10
 
 struct idx_lock {
 	int dirfd; /* of the cache, its own: a lock outlives the struct idx it was taken through */
@@ -86,4 +88,51 @@ void idx_unlock(struct idx_lock *l)
 	base_close(&l->fd);
 	base_close(&l->dirfd);
 	free(l);
+}
+
+/* ---- who holds any? ---- */
+
+static bool key_of_name(const char *name, struct fp *ret)
+{
+	if (strlen(name) != 2 * sizeof(ret->b))
+		return false;
+	for (size_t i = 0; i < sizeof(ret->b); i++)
+		if (sscanf(name + 2 * i, "%2hhx", &ret->b[i]) != 1)
+			return false;
+	return true;
+}
+
+/* A file that is new may be about to be locked, by one who would not wait: it is left alone. One left by a process that
+ * was killed is locked for an instant. */
+static bool is_held(int dir, const char *name)
+{
+	auto_close int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return false; /* gone meanwhile */
+	if (now_ns() - (int64_t)st.st_mtim.tv_sec * 1000000000 < YOUNG_S * INT64_C(1000000000))
+		return true;
+	return flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+size_t locks_held(struct idx *x, struct fp **ret)
+{
+	int fd = openat(x->dirfd, "lock", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct buf keys = {0};
+	struct dirent *de;
+	struct fp key;
+
+	*ret = NULL;
+	if (!d) {
+		base_close(&fd);
+		return 0;
+	}
+	while ((de = readdir(d)))
+		if (key_of_name(de->d_name, &key) && is_held(dirfd(d), de->d_name))
+			buf_add(&keys, &key, sizeof(key));
+	(void)closedir(d); /* only read from */
+	*ret = (struct fp *)(void *)keys.data;
+	return keys.len / sizeof(key);
 }

@@ -381,23 +381,41 @@ static bool lock_step(struct exec *x)
 
 /* ---- a hit that is run all the same ---- */
 
+/* A step may take longer than gc waits: it leaves a result alone that is locked. False: it is gone already. */
+static bool keep_result(struct exec *x, const struct fp *key, struct idx_lock **ret)
+{
+	struct result *r;
+	struct err e = {0};
+
+	if (idx_lock(x->idx, key, false, ret, &e) < 0)
+		log_debug("%s", e.msg); /* it is there for ten minutes all the same */
+	if (idx_result_get_brief(x->idx, key, &r, &e) <= 0)
+		return false;
+	result_free(r);
+	return true;
+}
+
 /* 1: it was a hit, and was run. 0: x->why_miss says why not. */
 static int try_verify(struct exec *x, int *ret_status)
 {
 	auto_close int fd = memfd_create("mlfs-verdict", MFD_CLOEXEC);
+	struct idx_lock *kept = NULL;
 	struct decision d = {0};
 	bool hit;
 
 	decide(x->idx, &x->o, &x->step, x->in, &d);
-	hit = d.hit;
+	hit = d.hit && keep_result(x, &d.result->input_key, &kept);
 	if (hit && fd < 0) {
 		*ret_status = run_uncached(x, "cannot verify: there is no memory for it");
 	} else if (hit) {
 		*ret_status = run_recorded(x, d.result, fd);
 	} else {
-		x->why_miss = xstrdup(d.reason ? d.reason : "not seen before");
+		x->why_miss = xstrdup(d.hit	 ? "its result was dropped a moment ago"
+				      : d.reason ? d.reason
+						 : "not seen before");
 	}
 	decision_free(&d);
+	idx_unlock(kept);
 	return hit;
 }
 

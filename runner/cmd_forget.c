@@ -138,6 +138,7 @@ static int drop(struct idx *x, const struct forget_query *w, const struct chosen
 	/* Objects that nothing refers to any more go as well; --all: a limit of nothing. */
 	struct idx_gc_options o = {.max_size = w->all ? 0 : IDX_NO_LIMIT,
 				   .max_age_ns = -1,
+				   .locked_too = true,
 				   .dry_run = w->dry_run,
 				   .gone = going_gone,
 				   .progress = w->all ? going_progress : NULL,

@@ -289,6 +289,18 @@ static void compare_all(struct check *k, enum verify_what what)
 		note_stdin(k);
 }
 
+/* mlfs forget may have dropped it. */
+static bool is_kept(const struct check *k)
+{
+	struct result *r;
+	struct err e = {0};
+
+	if (idx_result_get_brief(k->x, &k->cached->input_key, &r, &e) <= 0)
+		return false;
+	result_free(r);
+	return true;
+}
+
 void verify_run(struct work *w, enum verify_what what)
 {
 	struct check k = {.w = w, .x = w->c->idx, .cached = w->c->expected};
@@ -299,7 +311,10 @@ void verify_run(struct work *w, enum verify_what what)
 	k.differs = xcalloc(w->n + 1, sizeof(*k.differs));
 	if (w->cannot[0])
 		verify_unsure(&k, "%s", w->cannot);
-	compare_all(&k, what);
+	if (is_kept(&k))
+		compare_all(&k, what);
+	else
+		verify_unsure(&k, "its result was dropped from the cache meanwhile");
 	if (!w->c->opts->read_only) {
 		note_left(&k);
 		/* As when a hit meets one: the next run is a miss, which stores it anew. */

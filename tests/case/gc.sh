@@ -156,6 +156,91 @@ for how in mildly force; do
 	clean
 done
 
+say "a step that is verified, stopped in its middle: its result stays, however long it takes; others go"
+cat >slow.sh <<'END'
+mark
+seq 1 40000 >slow
+if [ -p "$WITNESS/begun" ]; then
+	echo begun >"$WITNESS/begun"
+	read -r line <"$WITNESS/on"
+fi
+echo done
+END
+work miss 1
+miss -- sh slow.sh
+mkfifo "$WITNESS/begun" "$WITNESS/on"
+
+# verify STATUS COMMAND…: run the command in the middle of mlfs exec --verify
+verify()
+{
+	wanted=$1
+	shift
+	mlfs exec --verify --report "$IO/report" -- sh slow.sh >"$IO/verify.out" 2>&1 &
+	pid=$!
+	await begun
+	"$@"
+	echo >"$WITNESS/on"
+	status=0
+	wait $pid || status=$?
+	same "$status" "$wanted" "status of --verify"
+	eval "$($python -I -B "$cases/report.py" "$IO/report")"
+}
+verify 0 gc --json --max-size 0 --max-age PT0S
+same "$r_result" hit
+same "$r_verified" true
+same "$(said results)" 1
+verify 0 mlfs forget -q --all
+same "$r_verified" "" "verified, though nothing is left to compare with"
+matches "$r_reason" '*dropped from the cache meanwhile*' "reason"
+rm "$WITNESS/begun" "$WITNESS/on"
+clean
+
+say "a step that finds its object stored already, and the object is gone when its result comes: it is stored again"
+# Who has the cache open keeps gc from removing the object; who has LMDB's lock keeps the result waiting.
+cat >"$IO/hold.py" <<'END'
+import ctypes, glob, json, os, subprocess, sys, time
+io, cache = sys.argv[1], os.environ["MLFS_CACHE"]
+step = ["mlfs", "exec", "--report", io + "/report", "--", "sh", "slow.sh"]
+subprocess.run(step, check=True)
+key = json.load(open(io + "/report"))["input_key"]
+[path] = glob.glob(cache + "/cas/*/*")
+
+lmdb = ctypes.CDLL("liblmdb.so.0")
+def call(name, *args):
+    r = getattr(lmdb, name)(*args)
+    assert r == 0, (name, r)
+env, reader, writer = (ctypes.c_void_p() for _ in range(3))
+call("mdb_env_create", ctypes.byref(env))
+call("mdb_env_set_maxreaders", env, 1022)
+call("mdb_env_set_mapsize", env, ctypes.c_size_t(1 << 30))
+call("mdb_env_open", env, (cache + "/index").encode(), 0x200000 | 0x40000, 0o600) # MDB_NOTLS, MDB_NOMETASYNC
+call("mdb_txn_begin", env, None, 0x20000, ctypes.byref(reader)) # MDB_RDONLY
+subprocess.run(["mlfs", "forget", "-q", key], check=True)
+assert os.path.exists(path)
+os.utime(path, (1, 1))
+call("mdb_txn_begin", env, None, 0, ctypes.byref(writer))
+child = subprocess.Popen(step)
+until = time.monotonic() + 20
+while os.stat(path).st_mtime == 1:
+    assert time.monotonic() < until and child.poll() is None
+    time.sleep(0.02)
+os.unlink(path) # as gc does in its transaction
+lmdb.mdb_txn_abort(writer)
+lmdb.mdb_txn_abort(reader)
+assert child.wait() == 0
+said = json.load(open(io + "/report"))
+assert said["result"] == "miss" and said["stored"], said
+assert os.path.exists(path)
+lmdb.mdb_env_close(env)
+os.unlink("slow")
+subprocess.run(step, check=True)
+assert json.load(open(io + "/report"))["result"] == "hit"
+END
+$python -I "$IO/hold.py" "$IO" || fail "the store"
+clean
+seq 1 40000 | cmp - slow || fail "slow is not what the step makes"
+mlfs gc -q --max-size 0
+
 say "a storm of steps and collectors"
 cat >storm.sh <<'END'
 head -c 20000 /dev/zero | tr '\0' "$1" >"big.$1"

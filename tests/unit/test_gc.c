@@ -359,6 +359,38 @@ static void test_hit_in_progress(void **state)
 	assert_int_equal(files_in("cas"), 0);
 }
 
+/* Results that somebody has locked stay, be there more of them than fit into a transaction; what comes after them goes. */
+static void test_locked(void **state)
+{
+	enum { LOCKED = 70, ALL = 75 };
+	struct idx_gc_options o = {.max_age_ns = -1, .all = true, .locked_too = true};
+	struct idx_lock *locks[LOCKED];
+	struct idx_gc_counts n;
+
+	(void)state;
+	for (unsigned i = 0; i < ALL; i++)
+		put(i, 1 + i);
+	for (unsigned i = 0; i < LOCKED; i++) {
+		struct fp key = fp_n(i);
+
+		assert_ok(idx_lock(x, &key, false, &locks[i], &the_err));
+	}
+	n = gc(0, -1);
+	assert_int_equal(n.results, ALL - LOCKED);
+	for (unsigned i = 0; i < ALL; i++)
+		assert_int_equal(has(i), i < LOCKED);
+	idx_unlock(locks[3]);
+	n = gc(IDX_NO_LIMIT, 0);
+	assert_int_equal(n.results, 1);
+	assert_false(has(3));
+	assert_ok(idx_gc(x, &o, &n, &the_err));
+	assert_int_equal(n.results, LOCKED - 1);
+	for (unsigned i = 0; i < LOCKED; i++)
+		if (i != 3)
+			idx_unlock(locks[i]);
+	assert_int_equal(fsck(NULL), 0);
+}
+
 /* Objects were put; before their result comes they are dropped. */
 static void test_store_in_progress(void **state)
 {
@@ -702,6 +734,7 @@ int main(void)
 		T(test_dry_run),
 		T(test_replaced),
 		T(test_hit_in_progress),
+		T(test_locked),
 		T(test_store_in_progress),
 		T(test_stdin_was_a_file),
 		T(test_copied_early),
