@@ -282,7 +282,7 @@ static int delete_in(void *arg, struct kv_txn *t, struct err *e)
 			continue;
 		if (r >= 0)
 			r = delete_one(t, p, e);
-		p->mended = r > 0;
+		p->mended = r >= 0; /* it may have gone with a result */
 	}
 	/* What the records that are gone referred to may not be known. */
 	if (r >= 0)
