@@ -5,6 +5,7 @@
 
 #include "fsck.h"
 #include "notes.h"
+#include "record.h"
 
 #define FP_SIZE	 sizeof(struct fp)
 #define OID_SIZE sizeof(struct oid)
@@ -225,7 +226,10 @@ static int look(void *arg, struct kv_val key, struct kv_val v)
 		at->f->disordered = true;
 	}
 	wrong = look_at(at->f, at->tab, key, v);
-	if (wrong)
+	if (wrong && at->tab == TAB_RESULT && result_is_earlier(v.p, v.n))
+		(void)note_record(at->f, false, at->tab, key, xxh64_of(v.p, v.n),
+				  "an earlier mlfs made it, and it is not used");
+	else if (wrong)
 		(void)note_record(at->f, true, at->tab, key, xxh64_of(v.p, v.n), wrong);
 	return 0;
 }

@@ -15,6 +15,9 @@ void get_raw(struct cur *c, void *to, size_t n); /* zeros when bad */
  * 0. */
 size_t get_count(struct cur *c, size_t min);
 
+/* Is it a result as an earlier mlfs wrote it? It is not there for this one. */
+bool result_is_earlier(const void *p, size_t n);
+
 /* left.c: canonical bytes of what stands at a path. */
 void left_encode(const struct left *l, struct buf *out);
 void left_decode(struct cur *c, struct left *ret);

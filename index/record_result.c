@@ -325,6 +325,13 @@ static void decode_states(struct cur *c, bool brief, struct result *r)
 	}
 }
 
+bool result_is_earlier(const void *p, size_t n)
+{
+	const uint8_t *b = p;
+
+	return n && b[0] > 0 && b[0] < RESULT_VERSION;
+}
+
 static int decode(const void *p, size_t n, bool brief, struct result **ret)
 {
 	struct cur c = {p, (const uint8_t *)p + n, false};
