@@ -22,7 +22,8 @@ struct walk {
 	int fd;
 	uint32_t page_size;
 	uint64_t last_page;
-	uint8_t *seen; /* a bit a page: reached, or free */
+	uint8_t *seen;	     /* a bit a page: reached, or free */
+	uint64_t last_freed; /* the greatest transaction that the free list has pages of */
 	struct err *e;
 };
 
@@ -63,8 +64,8 @@ static bool root_fits(const struct tree *t, const struct meta *m)
 	return t->root == NO_PAGE || (t->root > 1 && t->root <= m->last_page);
 }
 
-/* The newer of both, which must agree with each other. */
-static int read_metas(int fd, struct meta *ret, struct err *e)
+/* The newer of both, which must agree with each other; *ret_older (may be NULL): the other. */
+static int read_metas(int fd, struct meta *ret, struct meta *ret_older, struct err *e)
 {
 	struct meta a, b;
 	uint32_t size;
@@ -83,13 +84,15 @@ static int read_metas(int fd, struct meta *ret, struct err *e)
 	if (b.free.pad != size || a.txnid > b.txnid + 1 || b.txnid > a.txnid + 1)
 		return damaged(e, "the meta pages disagree", 1);
 	*ret = a.txnid < b.txnid ? b : a;
+	if (ret_older)
+		*ret_older = a.txnid < b.txnid ? a : b;
 	if (!root_fits(&ret->free, ret) || !root_fits(&ret->main, ret))
 		return damaged(e, "wrong root", ret->txnid & 1);
 	return 0;
 }
 
 /* A writer may be between its two pages: then a moment later they agree. */
-static int read_metas_settled(int fd, struct meta *ret, struct err *e)
+static int read_metas_settled(int fd, struct meta *ret, struct meta *ret_older, struct err *e)
 {
 	static const struct timespec moment = {.tv_nsec = 2000000};
 	int r = -EUCLEAN;
@@ -97,7 +100,7 @@ static int read_metas_settled(int fd, struct meta *ret, struct err *e)
 	for (int tries = 0; tries < 4 && r == -EUCLEAN; tries++) {
 		if (tries)
 			(void)nanosleep(&moment, NULL); /* an early end does no harm */
-		r = read_metas(fd, ret, e);
+		r = read_metas(fd, ret, ret_older, e);
 	}
 	return r;
 }
@@ -174,11 +177,14 @@ static size_t node_at(const struct walk *w, const uint8_t *buf, size_t i, struct
 
 static int walk_tree(struct walk *w, const struct tree *t, bool holds_trees, bool holds_free);
 
-/* A record of the free list: a count and so many page numbers, none of them in use. */
-static int claim_free(struct walk *w, uint64_t page, const uint8_t *data, size_t n)
+/* A record of the free list, under the transaction that freed them: a count and so many page numbers, none of them in
+ * use. */
+static int claim_free(struct walk *w, uint64_t page, uint64_t txnid, const uint8_t *data, size_t n)
 {
 	uint64_t count, no;
 
+	if (txnid > w->last_freed)
+		w->last_freed = txnid;
 	if (n < 8)
 		return damaged(w->e, "wrong free list", page);
 	memcpy(&count, data, 8);
@@ -195,7 +201,8 @@ static int claim_free(struct walk *w, uint64_t page, const uint8_t *data, size_t
 	return 0;
 }
 
-static int walk_big(struct walk *w, uint64_t page, uint64_t first, uint64_t size, bool holds_free)
+static int walk_big(struct walk *w, uint64_t page, uint64_t first, uint64_t size, bool holds_free,
+		    uint64_t txnid)
 {
 	auto_free uint8_t *data = NULL;
 	ssize_t n;
@@ -209,7 +216,7 @@ static int walk_big(struct walk *w, uint64_t page, uint64_t first, uint64_t size
 	n = pread_full(w->fd, data, size, (off_t)(first * w->page_size + sizeof(struct page)));
 	if (n < 0 || (size_t)n < size)
 		return damaged(w->e, "it is cut short", first);
-	return claim_free(w, page, data, size);
+	return claim_free(w, page, txnid, data, size);
 }
 
 static int walk_leaf(struct walk *w, uint64_t no, const uint8_t *buf, size_t i, bool holds_trees,
@@ -220,13 +227,15 @@ static int walk_leaf(struct walk *w, uint64_t no, const uint8_t *buf, size_t i, 
 	size_t at = node_at(w, buf, i, &node), data = at + sizeof(node) + node.key_size;
 	uint32_t size = node.lo | (uint32_t)node.hi << 16;
 	bool big = node.flags == F_BIGDATA;
-	uint64_t first;
+	uint64_t first, txnid = 0;
 
 	if (!at || data + (big ? 8 : size) > w->page_size || (holds_free && node.key_size != 8))
 		return damaged(w->e, "wrong record", no);
+	if (holds_free)
+		memcpy(&txnid, buf + at + sizeof(node), 8);
 	if (big) {
 		memcpy(&first, buf + data, 8);
-		return walk_big(w, no, first, size, holds_free);
+		return walk_big(w, no, first, size, holds_free, txnid);
 	}
 	if (holds_trees) {
 		if (node.flags != F_SUBDATA || size != sizeof(sub))
@@ -238,7 +247,7 @@ static int walk_leaf(struct walk *w, uint64_t no, const uint8_t *buf, size_t i, 
 	}
 	if (node.flags)
 		return damaged(w->e, "wrong record", no);
-	return holds_free ? claim_free(w, no, buf + data, size) : 0;
+	return holds_free ? claim_free(w, no, txnid, buf + data, size) : 0;
 }
 
 static int by_offset(const void *a, const void *b)
@@ -322,35 +331,61 @@ static int walk_tree(struct walk *w, const struct tree *t, bool holds_trees, boo
 	return walk_page(w, t->root, t->depth, holds_trees, holds_free);
 }
 
-/* One look at the tree as it was at m. */
-static int walk_snapshot(int fd, const struct meta *m, struct err *e)
+/* Each transaction but the first replaces pages, and notes under its number which: a meta page of another number is not
+ * that transaction's. Else a flipped bit could make the one before the last the last. */
+static bool is_its_own(const struct walk *w, const struct meta *m)
+{
+	return w->last_freed ? w->last_freed == m->txnid : m->txnid <= 1;
+}
+
+/* The tree before the last transaction is there as long as nobody writes. It is of no use, so that damage in it is none;
+ * only that it must not be the last one. */
+static int check_older(int fd, const struct meta *m, struct err *e)
 {
 	auto_free uint8_t *seen = calloc(1, m->last_page / 8 + 1);
-	struct walk w = {fd, m->free.pad, m->last_page, seen, e};
+	struct err of_no_use;
+	struct walk w = {fd, m->free.pad, m->last_page, seen, 0, &of_no_use};
+
+	if (!seen)
+		return err_set(e, ENOMEM, "cannot check data.mdb");
+	if (walk_tree(&w, &m->free, false, true) == 0 && !is_its_own(&w, m))
+		return damaged(e, "wrong transaction number", m->txnid & 1);
+	return 0;
+}
+
+/* One look at the tree as it was at m. */
+static int walk_snapshot(int fd, const struct meta *m, const struct meta *older, struct err *e)
+{
+	auto_free uint8_t *seen = calloc(1, m->last_page / 8 + 1);
+	struct walk w = {fd, m->free.pad, m->last_page, seen, 0, e};
 	int r;
 
 	if (!seen)
 		return err_set(e, ENOMEM, "cannot check data.mdb");
 	r = walk_tree(&w, &m->main, true, false);
-	return r < 0 ? r : walk_tree(&w, &m->free, false, true);
+	if (r == 0)
+		r = walk_tree(&w, &m->free, false, true);
+	if (r == 0 && !is_its_own(&w, m))
+		r = damaged(e, "wrong transaction number", m->txnid & 1);
+	return r < 0 ? r : check_older(fd, older, e);
 }
 
 int check_walk(int data_fd, struct err *e)
 {
-	struct meta m, after;
+	struct meta m, older, after;
 	int r;
 
 	/* No reader's slot holds this snapshot: a busy writer may reuse its pages under us. Then
 	 * look again. */
 	for (int tries = 0; tries < 4; tries++) {
-		r = read_metas_settled(data_fd, &m, e);
+		r = read_metas_settled(data_fd, &m, &older, e);
 		if (r < 0)
 			return r;
-		r = walk_snapshot(data_fd, &m, e);
+		r = walk_snapshot(data_fd, &m, &older, e);
 		if (r != -EUCLEAN)
 			return r;
-		if (read_metas_settled(data_fd, &after, e) == 0 && after.txnid == m.txnid)
-			return walk_snapshot(data_fd, &m, e);
+		if (read_metas_settled(data_fd, &after, NULL, e) == 0 && after.txnid == m.txnid)
+			return walk_snapshot(data_fd, &m, &older, e);
 	}
 	return 0; /* someone writes all the time, so LMDB is well */
 }
@@ -434,7 +469,7 @@ int check_data(int index_fd, bool may_write, uint64_t *ret_bytes, struct err *e)
 	*ret_bytes = (uint64_t)st.st_size;
 	if (st.st_size == 0)
 		return 0; /* LMDB starts anew */
-	r = read_metas_settled(fd, &m, e);
+	r = read_metas_settled(fd, &m, NULL, e);
 	if (r < 0)
 		return r;
 	/* A short file is not always a damaged one: LMDB leaves out a last page that nothing refers
