@@ -129,8 +129,8 @@ static int claim_overflow(struct walk *w, uint64_t no, uint64_t data_size)
 	n = pread_full(w->fd, &p, sizeof(p), (off_t)(no * w->page_size));
 	if (n < 0)
 		return err_set(w->e, (int)n, "cannot read data.mdb");
-	if ((size_t)n < sizeof(p) || p.no != no || (p.flags & P_KIND) != P_OVERFLOW ||
-	    p.pages < need || p.pages > w->last_page - no + 1)
+	if ((size_t)n < sizeof(p) || p.no != no || p.flags != P_OVERFLOW || p.pages < need ||
+	    p.pages > w->last_page - no + 1)
 		return damaged(w->e, "wrong overflow page", no);
 	for (uint64_t i = 0; i < p.pages; i++) {
 		int r = claim(w, no + i);
@@ -155,8 +155,8 @@ static int read_page(struct walk *w, uint64_t no, uint8_t *buf)
 	if (n < (ssize_t)w->page_size)
 		return damaged(w->e, "it is cut short", no);
 	memcpy(&p, buf, sizeof(p));
-	if (p.no != no || ((p.flags & P_KIND) != P_BRANCH && (p.flags & P_KIND) != P_LEAF) ||
-	    p.lower <= sizeof(p) || p.lower > p.upper || p.upper > w->page_size || p.lower % 2)
+	if (p.no != no || (p.flags != P_BRANCH && p.flags != P_LEAF) || p.lower <= sizeof(p) ||
+	    p.lower > p.upper || p.upper > w->page_size || p.lower % 2)
 		return damaged(w->e, "wrong page header", no);
 	return 0;
 }
@@ -183,10 +183,9 @@ static int claim_free(struct walk *w, uint64_t page, uint64_t txnid, const uint8
 {
 	uint64_t count, no;
 
-	if (txnid > w->last_freed)
-		w->last_freed = txnid;
-	if (n < 8)
+	if (txnid <= w->last_freed || n < 8)
 		return damaged(w->e, "wrong free list", page);
+	w->last_freed = txnid;
 	memcpy(&count, data, 8);
 	if (count > n / 8 - 1)
 		return damaged(w->e, "wrong free list", page);
@@ -304,7 +303,7 @@ static int walk_page(struct walk *w, uint64_t no, unsigned levels, bool holds_tr
 	if (r < 0)
 		return r;
 	memcpy(&p, buf, sizeof(p));
-	if (((p.flags & P_KIND) == P_LEAF) != (levels == 1))
+	if ((p.flags == P_LEAF) != (levels == 1))
 		return damaged(w->e, "wrong depth", no);
 	r = check_nodes(w, no, buf, levels == 1);
 	for (size_t i = 0; r == 0 && i < (p.lower - sizeof(p)) / 2; i++) {

@@ -16,6 +16,8 @@ _Static_assert(sizeof(void *) == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #define MAX_MAP	  (UINT64_C(1) << 43) /* twice what env.c makes */
 #define NO_PAGE	  UINT64_MAX	      /* P_INVALID: an empty tree */
 
+/* Of a page in a tree these are all its flags: others (P_DIRTY, P_LOOSE, P_KEEP) it has in memory only, and LMDB would
+ * believe one that it finds on disk: it would write to a page that is mapped to be read. */
 enum { P_BRANCH = 0x01, P_LEAF = 0x02, P_OVERFLOW = 0x04, P_META = 0x08, P_KIND = 0x6f };
 enum { F_BIGDATA = 0x01, F_SUBDATA = 0x02 };
 

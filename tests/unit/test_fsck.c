@@ -443,6 +443,41 @@ static void test_table_names(void **state)
 	assert_int_equal(found, 1); /* elsewhere the page is free */
 }
 
+/* The flags that LMDB's pages have in memory only: one found on disk would have it write to a page that is only mapped to be
+ * read, or not write it at all. */
+static void test_page_flags(void **state)
+{
+	static const unsigned bits[] = {4, 14, 15}; /* P_DIRTY, P_LOOSE, P_KEEP */
+	off_t size = size_of("index/data.mdb");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++) {
+		unsigned found = 0;
+
+		for (off_t page = 2 * 4096; page < size; page += 4096) {
+			off_t at = page + 10 + bits[i] / 8;
+
+			flip("index/data.mdb", at, bits[i] % 8);
+			found += broken(false, NULL) > 0;
+			flip("index/data.mdb", at, bits[i] % 8);
+		}
+		assert_true(found > 10); /* the other pages are free */
+	}
+}
+
+/* The number of a meta page's transaction, which says which of both is the last, whichever bit of it is another. */
+static void test_transaction(void **state)
+{
+	(void)state;
+	for (off_t page = 0; page < 2 * 4096; page += 4096)
+		for (off_t at = page + 144; at < page + 152; at++)
+			for (unsigned bit = 0; bit < 8; bit++) {
+				flip("index/data.mdb", at, bit);
+				assert_true(broken(false, NULL) > 0);
+				flip("index/data.mdb", at, bit);
+			}
+}
+
 static void test_object(void **state)
 {
 	char digits[65], name[80];
@@ -587,10 +622,11 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_data),   cmocka_unit_test(test_table_names),
-		cmocka_unit_test(test_object), cmocka_unit_test(test_small_files),
-		cmocka_unit_test(test_stamps), cmocka_unit_test(test_lock_file),
-		cmocka_unit_test(test_silent), cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_data),	   cmocka_unit_test(test_table_names),
+		cmocka_unit_test(test_page_flags), cmocka_unit_test(test_transaction),
+		cmocka_unit_test(test_object),	   cmocka_unit_test(test_small_files),
+		cmocka_unit_test(test_stamps),	   cmocka_unit_test(test_lock_file),
+		cmocka_unit_test(test_silent),	   cmocka_unit_test(test_rows),
 	};
 
 	char *memory = private_mount("tmpfs"); /* nothing has to reach a disk */
