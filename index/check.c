@@ -64,8 +64,8 @@ static bool root_fits(const struct tree *t, const struct meta *m)
 	return t->root == NO_PAGE || (t->root > 1 && t->root <= m->last_page);
 }
 
-/* The newer of both, which must agree with each other; *ret_older (may be NULL): the other. */
-static int read_metas(int fd, struct meta *ret, struct meta *ret_older, struct err *e)
+/* The newer of both, which must agree with each other. */
+static int read_metas(int fd, struct meta *ret, struct err *e)
 {
 	struct meta a, b;
 	uint32_t size;
@@ -84,15 +84,13 @@ static int read_metas(int fd, struct meta *ret, struct meta *ret_older, struct e
 	if (b.free.pad != size || a.txnid > b.txnid + 1 || b.txnid > a.txnid + 1)
 		return damaged(e, "the meta pages disagree", 1);
 	*ret = a.txnid < b.txnid ? b : a;
-	if (ret_older)
-		*ret_older = a.txnid < b.txnid ? a : b;
 	if (!root_fits(&ret->free, ret) || !root_fits(&ret->main, ret))
 		return damaged(e, "wrong root", ret->txnid & 1);
 	return 0;
 }
 
 /* A writer may be between its two pages: then a moment later they agree. */
-static int read_metas_settled(int fd, struct meta *ret, struct meta *ret_older, struct err *e)
+static int read_metas_settled(int fd, struct meta *ret, struct err *e)
 {
 	static const struct timespec moment = {.tv_nsec = 2000000};
 	int r = -EUCLEAN;
@@ -100,7 +98,7 @@ static int read_metas_settled(int fd, struct meta *ret, struct meta *ret_older, 
 	for (int tries = 0; tries < 4 && r == -EUCLEAN; tries++) {
 		if (tries)
 			(void)nanosleep(&moment, NULL); /* an early end does no harm */
-		r = read_metas(fd, ret, ret_older, e);
+		r = read_metas(fd, ret, e);
 	}
 	return r;
 }
@@ -331,29 +329,15 @@ static int walk_tree(struct walk *w, const struct tree *t, bool holds_trees, boo
 }
 
 /* Each transaction but the first replaces pages, and notes under its number which: a meta page of another number is not
- * that transaction's. Else a flipped bit could make the one before the last the last. */
+ * that transaction's. Else a flipped bit could make the one before the last the last. Of the other meta page nothing
+ * can be said: LMDB leaves it so when it could not write to it. */
 static bool is_its_own(const struct walk *w, const struct meta *m)
 {
 	return w->last_freed ? w->last_freed == m->txnid : m->txnid <= 1;
 }
 
-/* The tree before the last transaction is there as long as nobody writes. It is of no use, so that damage in it is none;
- * only that it must not be the last one. */
-static int check_older(int fd, const struct meta *m, struct err *e)
-{
-	auto_free uint8_t *seen = calloc(1, m->last_page / 8 + 1);
-	struct err of_no_use;
-	struct walk w = {fd, m->free.pad, m->last_page, seen, 0, &of_no_use};
-
-	if (!seen)
-		return err_set(e, ENOMEM, "cannot check data.mdb");
-	if (walk_tree(&w, &m->free, false, true) == 0 && !is_its_own(&w, m))
-		return damaged(e, "wrong transaction number", m->txnid & 1);
-	return 0;
-}
-
 /* One look at the tree as it was at m. */
-static int walk_snapshot(int fd, const struct meta *m, const struct meta *older, struct err *e)
+static int walk_snapshot(int fd, const struct meta *m, struct err *e)
 {
 	auto_free uint8_t *seen = calloc(1, m->last_page / 8 + 1);
 	struct walk w = {fd, m->free.pad, m->last_page, seen, 0, e};
@@ -366,25 +350,25 @@ static int walk_snapshot(int fd, const struct meta *m, const struct meta *older,
 		r = walk_tree(&w, &m->free, false, true);
 	if (r == 0 && !is_its_own(&w, m))
 		r = damaged(e, "wrong transaction number", m->txnid & 1);
-	return r < 0 ? r : check_older(fd, older, e);
+	return r;
 }
 
 int check_walk(int data_fd, struct err *e)
 {
-	struct meta m, older, after;
+	struct meta m, after;
 	int r;
 
 	/* No reader's slot holds this snapshot: a busy writer may reuse its pages under us. Then
 	 * look again. */
 	for (int tries = 0; tries < 4; tries++) {
-		r = read_metas_settled(data_fd, &m, &older, e);
+		r = read_metas_settled(data_fd, &m, e);
 		if (r < 0)
 			return r;
-		r = walk_snapshot(data_fd, &m, &older, e);
+		r = walk_snapshot(data_fd, &m, e);
 		if (r != -EUCLEAN)
 			return r;
-		if (read_metas_settled(data_fd, &after, NULL, e) == 0 && after.txnid == m.txnid)
-			return walk_snapshot(data_fd, &m, &older, e);
+		if (read_metas_settled(data_fd, &after, e) == 0 && after.txnid == m.txnid)
+			return walk_snapshot(data_fd, &m, e);
 	}
 	return 0; /* someone writes all the time, so LMDB is well */
 }
@@ -468,7 +452,7 @@ int check_data(int index_fd, bool may_write, uint64_t *ret_bytes, struct err *e)
 	*ret_bytes = (uint64_t)st.st_size;
 	if (st.st_size == 0)
 		return 0; /* LMDB starts anew */
-	r = read_metas_settled(fd, &m, NULL, e);
+	r = read_metas_settled(fd, &m, e);
 	if (r < 0)
 		return r;
 	/* A short file is not always a damaged one: LMDB leaves out a last page that nothing refers

@@ -465,17 +465,39 @@ static void test_page_flags(void **state)
 	}
 }
 
-/* The number of a meta page's transaction, which says which of both is the last, whichever bit of it is another. */
+/* The number of a meta page's transaction says which of both is the last. Whichever bit of it is another, fsck says so; but that
+ * which makes the last the one before the last looks as if it could not be written. */
+static void read_numbers(uint64_t ret[2])
+{
+	auto_free char *path = in(cache, "index/data.mdb"), *data = NULL;
+	size_t n;
+
+	assert_ok(read_file(path, &data, &n, &the_err));
+	for (size_t i = 0; i < 2; i++)
+		memcpy(&ret[i], data + i * 4096 + 144, sizeof(ret[i]));
+}
+
 static void test_transaction(void **state)
 {
+	auto_free char *good = in(top, "good");
+	unsigned unfound[2] = {0, 0}; /* in the page of the last; of the one before */
+	uint64_t number[2];
+
 	(void)state;
-	for (off_t page = 0; page < 2 * 4096; page += 4096)
-		for (off_t at = page + 144; at < page + 152; at++)
+	/* Until a bit would make the one before the last the one after it. */
+	for (read_numbers(number); (number[0] < number[1] ? number[0] : number[1]) & 2;
+	     read_numbers(number))
+		use();
+	for (size_t i = 0; i < 2; i++)
+		for (off_t at = (off_t)i * 4096 + 144; at < (off_t)i * 4096 + 152; at++)
 			for (unsigned bit = 0; bit < 8; bit++) {
 				flip("index/data.mdb", at, bit);
-				assert_true(broken(false, NULL) > 0);
+				unfound[number[i] < number[!i]] += broken(false, NULL) == 0;
 				flip("index/data.mdb", at, bit);
 			}
+	assert_int_equal(unfound[1], 0);
+	assert_true(unfound[0] <= 1);
+	copy_tree(good, cache);
 }
 
 static void test_object(void **state)
