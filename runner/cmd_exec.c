@@ -419,22 +419,6 @@ static int try_verify(struct exec *x, int *ret_status)
 	return hit;
 }
 
-/* The step key: what is to be run, and what the caller passes on beside the standard streams. */
-static int describe(struct exec *x, struct err *e)
-{
-	auto_buf struct buf passed = {0};
-	int r = stdin_open(x->idx, &x->in, e);
-
-	if (r == 0)
-		r = step_describe(&x->o, stdin_type(x->in), stdin_file_fp(x->in),
-				  stdin_file_off(x->in), &x->step, e);
-	if (r == 0)
-		r = inherited_open(x->o.argv, &x->passed, &passed, e);
-	if (r == 0 && passed.len)
-		step_passes(&x->step, &passed);
-	return r;
-}
-
 static int run_cached(struct exec *x)
 {
 	struct err e = {0};
@@ -444,7 +428,7 @@ static int run_cached(struct exec *x)
 	if (x->o.only_if_cached)
 		(void)!idx_ask_view(IDX_LOOKED_XATTR, said, sizeof(said));
 
-	if (describe(x, &e) < 0)
+	if (step_of_caller(x->idx, &x->o, &x->in, &x->passed, &x->step, &e) < 0)
 		return run_uncached(x, e.msg);
 	x->rep.name = x->step.name;
 	x->rep.step_key = &x->step.key;

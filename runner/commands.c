@@ -6,6 +6,7 @@ const struct command commands[] = {
 	{"exec", cmd_exec, "run a command, or put in place what it left before"},
 	{"log", cmd_log, "the latest runs"},
 	{"show", cmd_show, "show one result"},
+	{"explain", cmd_explain, "would this be a hit now, and why not"},
 	{"stats", cmd_stats, "what the cache saved"},
 	{"gc", cmd_gc, "shrink the cache to its limits"},
 	{"forget", cmd_forget, "drop results"},
@@ -16,7 +17,7 @@ const struct command commands[] = {
 const size_t n_commands = sizeof(commands) / sizeof(*commands);
 
 const struct word_table *const word_tables[] = {
-	&log_words,	   &stats_words, &fsck_words, &doctor_words,
-	&completion_words, &show_words,	 &gc_words,   &forget_words,
+	&log_words,  &stats_words, &fsck_words,	  &doctor_words,  &completion_words,
+	&show_words, &gc_words,	   &forget_words, &explain_words,
 };
 const size_t n_word_tables = sizeof(word_tables) / sizeof(*word_tables);

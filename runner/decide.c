@@ -30,26 +30,29 @@ static bool check_age(struct look *l, const struct result *r)
 	return refuse(l, xasprintf("expired %s ago", text));
 }
 
-static bool check_terms(struct look *l, const struct result *r)
+bool check_terms(struct look *l, const struct result *r)
 {
-	if (!check_age(l, r))
-		return false;
-	if (l->o->strict != r->strict)
-		return refuse(l, xstrdup("recorded with another setting of --strict"));
-	if (r->exit_status != 0 && !l->o->cache_failures)
-		return refuse(l, xasprintf("it failed (exit status %d) when recorded",
+	bool good;
+
+	l->kind = DIFF_TERMS;
+	good = check_age(l, r);
+	if (look_on(l, good) && l->o->strict != r->strict)
+		good = refuse(l, xstrdup("recorded with another setting of --strict"));
+	if (look_on(l, good) && r->exit_status != 0 && !l->o->cache_failures)
+		good = refuse(l, xasprintf("it failed (exit status %d) when recorded",
 					   r->exit_status));
-	if (!console_compatible(r, l->s->merged))
-		return refuse(l, xstrdup("standard output and error are joined otherwise than "
+	if (look_on(l, good) && !console_compatible(r, l->s->merged))
+		good = refuse(l, xstrdup("standard output and error are joined otherwise than "
 					 "when recorded"));
-	return true;
+	return good;
 }
 
-static bool check_stdin(struct look *l, const struct result *r, struct stdin_src *in)
+bool check_stdin(struct look *l, const struct result *r, struct stdin_src *in)
 {
 	struct err e = {0};
 	int k;
 
+	l->kind = DIFF_STDIN;
 	end_read(l); /* it may wait for input; a snapshot must not be held for so long */
 	k = in ? stdin_matches(in, l->x, r, &e) : 1;
 
@@ -196,7 +199,7 @@ static char *decide_in(struct look *l, struct stdin_src *in, struct decision *re
 	if (!ret->hit && l->reason)
 		reason = take(l->reason);
 	else if (!ret->hit)
-		reason = sets.n ? explain(l, &sets) : xstrdup("not seen before");
+		reason = sets.n ? explain(l, &sets) : explain_new(l);
 	/* The nodes borrow from the path sets. */
 	look_free(l);
 	path_set_list_free(&sets);

@@ -3,7 +3,7 @@
 #ifndef MLFS_DECIDE_H
 #define MLFS_DECIDE_H
 
-#include "runner.h"
+#include "diff.h"
 
 /* One way of looking at a path, and what was seen. */
 struct view {
@@ -36,7 +36,11 @@ struct look {
 	struct arena nodes;	/* and their views */
 	const struct node *dir; /* looked up last by dir_of */
 	char *reason; /* why a result that was found could not be used; the first is kept */
-	bool reading; /* one snapshot of the index for the whole lookup */
+	/* NULL: the first difference ends the looking at a result. Else all are put here, and none is kept as the reason. */
+	struct diffs *all;
+	enum diff_kind kind; /* of what is refused now, for `all` */
+	const char *about;   /* the path that it is about, or NULL */
+	bool reading;	     /* one snapshot of the index for the whole lookup */
 	bool passing; /* the outcome depends on something that may change with no change in its times */
 	int64_t begun; /* CLOCK_REALTIME, before anything was looked at */
 };
@@ -63,6 +67,17 @@ void look_free(struct look *l);
 const char *shown(const struct look *l, const char *path);
 /* Keeps the first reason: path sets come with the most recently useful one first. Takes `text`. False. */
 bool refuse(struct look *l, char *text);
+/* Is there a reason to look further at a result, of which all was good so far, or not? */
+static inline bool look_on(const struct look *l, bool good)
+{
+	return good || l->all;
+}
+
+/* ---- decide.c ---- */
+
+/* May this result be used at all: its age, status, console? False: refused. */
+bool check_terms(struct look *l, const struct result *r);
+bool check_stdin(struct look *l, const struct result *r, struct stdin_src *in);
 
 /* ---- decide_outputs.c: may the outputs of a result be put in place? ---- */
 
@@ -74,7 +89,14 @@ bool check_outputs(struct look *l, const struct result *r, const struct path_set
 
 /* ---- decide_why.c: why is it none? ---- */
 
+/* Calls fn for each path whose state now is not the recorded one. How many there are. */
+size_t each_difference(struct look *l, const struct path_set *set, const struct result *r,
+		       void (*fn)(void *arg, const struct path_entry *p, const struct buf *was,
+				  const struct view *now),
+		       void *arg);
 /* A sentence; caller frees. */
 char *explain(struct look *l, const struct path_set_list *sets);
+/* The same where nothing was recorded of the step: what differs from one of the same name and command. */
+char *explain_new(struct look *l);
 
 #endif

@@ -272,7 +272,9 @@ const char *shown(const struct look *l, const char *path)
 /* Keeps the first reason: path sets come with the most recently useful one first. Takes `text`. */
 bool refuse(struct look *l, char *text)
 {
-	if (l->reason)
+	if (l->all)
+		diffs_add(l->all, l->kind, l->about, text);
+	else if (l->reason)
 		free(text);
 	else
 		l->reason = text;

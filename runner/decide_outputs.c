@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "decide.h"
+#include "screen.h"
 
 static int by_path(const void *path, const void *output)
 {
@@ -298,6 +299,23 @@ static bool settle_links(struct look *l, const struct result *r, const struct pa
 
 /* ---- all of them ---- */
 
+/* In a word; for a list of all that differs, with how. */
+static char *edited(const struct look *l, const struct output *out, const struct node *n)
+{
+	char from[32], to[32], when[40];
+	int64_t mtime = (int64_t)n->st.st_mtim.tv_sec * 1000000000 + n->st.st_mtim.tv_nsec;
+
+	if (!l->all)
+		return xasprintf("output %s was changed since", shown(l, out->path));
+	if (out->now.type != OUT_FILE || n->st_err || !S_ISREG(n->st.st_mode))
+		return xasprintf("output %s was edited since", shown(l, out->path));
+	human_size(out->now.size, from, sizeof(from));
+	human_size((uint64_t)n->st.st_size, to, sizeof(to));
+	return xasprintf("output %s was edited since (%s%s%s, modified %s)", shown(l, out->path),
+			 from, strcmp(from, to) ? " → " : "", strcmp(from, to) ? to : "",
+			 human_time(mtime, when, sizeof(when)));
+}
+
 static bool check_output(struct look *l, const struct result *r, const struct output *out,
 			 struct place *ret)
 {
@@ -323,8 +341,7 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 			return refuse(l, xasprintf("cannot compare output %s: %s",
 						   shown(l, out->path), strerror(-k)));
 		if (k == 0)
-			return refuse(l, xasprintf("output %s was changed since",
-						   shown(l, out->path)));
+			return refuse(l, edited(l, out, n));
 	}
 	if (!n->st_err && S_ISDIR(n->st.st_mode) &&
 	    ((out->own && out->listed) || out->now.type != OUT_DIR) && !check_contents(l, r, out))
@@ -360,27 +377,33 @@ bool outputs_as_recorded(struct look *l, const struct result *r)
 /* Inputs that were names of one file still are. */
 static bool check_same(struct look *l, const struct result *r, const struct path_set *set)
 {
-	for (size_t i = 0; i < r->n_same; i++) {
+	bool good = true;
+
+	for (size_t i = 0; look_on(l, good) && i < r->n_same; i++) {
 		uint32_t a = r->same[i].a, b = r->same[i].b;
 
 		if (b >= set->n)
 			return refuse(l, xstrdup("its result is damaged"));
 		if (!same_file(node_get(l, set->v[a].path, false),
 			       node_get(l, set->v[b].path, false)))
-			return refuse(l, xasprintf("%s is no longer another name of %s",
+			good = refuse(l, xasprintf("%s is no longer another name of %s",
 						   shown(l, set->v[b].path),
 						   shown(l, set->v[a].path)));
 	}
-	return true;
+	return good;
 }
 
 bool check_outputs(struct look *l, const struct result *r, const struct path_set *set,
 		   struct place *places)
 {
-	if (!check_same(l, r, set))
-		return false;
-	for (size_t i = 0; i < r->n_outputs; i++)
-		if (!check_output(l, r, &r->outputs[i], &places[i]))
-			return false;
-	return settle_links(l, r, set, places);
+	bool good;
+
+	l->kind = DIFF_OUTPUT;
+	good = check_same(l, r, set);
+	for (size_t i = 0; look_on(l, good) && i < r->n_outputs; i++) {
+		l->about = r->outputs[i].path;
+		good &= check_output(l, r, &r->outputs[i], &places[i]);
+	}
+	l->about = NULL;
+	return good && settle_links(l, r, set, places);
 }

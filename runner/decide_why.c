@@ -3,7 +3,7 @@
 #include <string.h>
 #include <errno.h>
 
-#include "decide.h"
+#include "explain.h"
 
 /* To say why may take so long, beyond the result stored last, which is always compared. */
 #define EXPLAIN_MAX_NS (50 * 1000000LL)
@@ -53,30 +53,55 @@ static char *difference(const struct look *l, const struct path_entry *p, const 
 	return xasprintf("%s changed", path);
 }
 
-static void compare(struct nearest *near, const struct path_set *set, const struct result *r)
+size_t each_difference(struct look *l, const struct path_set *set, const struct result *r,
+		       void (*fn)(void *arg, const struct path_entry *p, const struct buf *was,
+				  const struct view *now),
+		       void *arg)
 {
-	const struct path_entry *told = NULL;
-	const struct buf *was = NULL;
-	size_t diffs = 0;
+	size_t n = 0;
 
 	for (size_t i = 0; i < set->n; i++) {
-		const struct view *v = view_get(near->l, &set->v[i]);
+		const struct view *v = view_get(l, &set->v[i]);
 
 		if (v->err >= 0 && v->state.len == r->states[i].len &&
 		    (v->state.len == 0 ||
 		     memcmp(v->state.data, r->states[i].data, v->state.len) == 0))
 			continue;
-		diffs++;
-		if (!told || weight(near->l, &set->v[i]) > weight(near->l, told)) {
-			told = &set->v[i];
-			was = &r->states[i];
-		}
+		n++;
+		fn(arg, &set->v[i], &r->states[i], v);
 	}
-	if (!told || (near->diffs && (diffs > near->diffs ||
-				      (diffs == near->diffs && r->stored_ns < near->stored_ns))))
+	return n;
+}
+
+/* The most telling of the differences from one result. */
+struct most {
+	struct look *l;
+	const struct path_entry *told;
+	const struct buf *was;
+};
+
+static void keep_most(void *arg, const struct path_entry *p, const struct buf *was,
+		      const struct view *now)
+{
+	struct most *m = arg;
+
+	(void)now;
+	if (m->told && weight(m->l, p) <= weight(m->l, m->told))
+		return;
+	m->told = p;
+	m->was = was;
+}
+
+static void compare(struct nearest *near, const struct path_set *set, const struct result *r)
+{
+	struct most m = {.l = near->l};
+	size_t diffs = each_difference(near->l, set, r, keep_most, &m);
+
+	if (!m.told || (near->diffs && (diffs > near->diffs ||
+					(diffs == near->diffs && r->stored_ns < near->stored_ns))))
 		return;
 	free(near->text);
-	near->text = difference(near->l, told, was);
+	near->text = difference(near->l, m.told, m.was);
 	near->diffs = diffs;
 	near->stored_ns = r->stored_ns;
 }
@@ -114,4 +139,31 @@ char *explain(struct look *l, const struct path_set_list *sets)
 	if (near.diffs > 1)
 		return xasprintf("%s (and %zu more)", text, near.diffs - 1);
 	return take(text);
+}
+
+char *explain_new(struct look *l)
+{
+	struct other_steps o = {0};
+	const struct diffs *d;
+	char *text;
+
+	other_steps(l->x, &l->s->description, l->s->name, mono_ns() + EXPLAIN_MAX_NS, &o);
+	/* Another command, or elsewhere: that is a step of its own. */
+	if (!o.n || !o.v[0].same_command) {
+		other_steps_free(&o);
+		return xstrdup("not seen before");
+	}
+	d = &o.v[0].diffs;
+	/* What is told of a run is kept and sent around: no values of variables. */
+	if (d->v[0].kind == DIFF_ENVIRONMENT)
+		text = xasprintf("environment %s changed", d->v[0].about);
+	else
+		text = xstrdup(d->v[0].text);
+	if (d->n > 1) {
+		auto_free char *first = text;
+
+		text = xasprintf("%s (and %zu more)", first, d->n - 1);
+	}
+	other_steps_free(&o);
+	return text;
 }

@@ -3,7 +3,7 @@
 #ifndef MLFS_INHERITED_H
 #define MLFS_INHERITED_H
 
-#include "../index/index.h"
+#include "runner.h"
 
 /*
  * What is read or written through them is not seen by the view. So:
@@ -22,5 +22,12 @@ int inherited_open(char *const *argv, struct inherited **ret, struct buf *key,
 /* After the step: why its result must not be stored, or NULL. Valid until freed. */
 const char *inherited_spoiled(struct inherited *h);
 void inherited_free(struct inherited *h);
+
+/*
+ * describe.c: what is about to be run, with what the caller passes on beside the standard streams. Caller, also after a
+ * failure: stdin_free, inherited_free, step_free (of what is not NULL or empty).
+ */
+int step_of_caller(struct idx *x, const struct exec_opts *o, struct stdin_src **ret_in,
+		   struct inherited **ret_passed, struct step *ret, struct err *e) must_check;
 
 #endif

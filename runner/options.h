@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* options.h - private to options.c, config.c and step.c: one table for the command line and
+/* options.h - private to options.c, config.c, step*.c and commands: one table for the command line and
  * mlfs.conf. */
 #ifndef MLFS_OPTIONS_H
 #define MLFS_OPTIONS_H
@@ -50,6 +50,10 @@ struct config_to {
  */
 int config_apply(const char *path, const char *const *names, const struct config_to *to,
 		 struct err *e) must_check;
+
+/* Of the bytes that a step key is the hash of (step.c makes them, step_told.c reads them): whatever changes them must change
+ * this, or old results would answer new questions. */
+#define STEP_VERSION "mlfs step 1"
 
 /* step.c: what a command is called without --name: "train.py" for `python3 -u train.py`. Caller
  * frees. */

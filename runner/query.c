@@ -140,18 +140,22 @@ static int not_unique(struct idx *x, const char *prefix, enum idx_key_kind kind,
 	return -ENOTUNIQ;
 }
 
-static int find(struct idx *x, const char *prefix, struct fp *ret, struct err *e)
+int query_seek(struct idx *x, const char *prefix, struct fp *ret, bool *ret_step, struct err *e)
 {
 	struct fp keys[MAX_TOLD + 1];
 	size_t n = 0;
 	int r = idx_keys(x, IDX_KEY_RESULT, prefix, keys, MAX_TOLD + 1, &n, e);
 
+	if (ret_step)
+		*ret_step = false;
 	if (r == 0 && n == 1)
 		*ret = keys[0];
 	if (r == 0 && n > 1)
 		return not_unique(x, prefix, IDX_KEY_RESULT, keys, n);
 	if (r < 0 || n == 1)
 		return r;
+	if (ret_step)
+		*ret_step = true;
 	r = idx_keys(x, IDX_KEY_STEP, prefix, keys, MAX_TOLD + 1, &n, e);
 	if (r == 0 && n > 1)
 		return not_unique(x, prefix, IDX_KEY_STEP, keys, n);
@@ -165,7 +169,7 @@ static int find(struct idx *x, const char *prefix, struct fp *ret, struct err *e
 int query_find(struct idx *x, const char *prefix, struct fp *ret)
 {
 	struct err e = {0};
-	int r = find(x, prefix, ret, &e);
+	int r = query_seek(x, prefix, ret, NULL, &e);
 
 	if (r < 0 && e.code)
 		log_warn("%s", e.msg);

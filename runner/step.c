@@ -19,10 +19,6 @@
 
 #include "options.h"
 
-/* Of the encoding below: whatever changes it must change this, or old results would answer new
- * questions. */
-#define STEP_VERSION "mlfs step 1"
-
 /* ---- the name ---- */
 
 struct interpreter {

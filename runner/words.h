@@ -84,6 +84,9 @@ int query_open_to_write(const struct query *q, struct idx **ret) must_check;
 /* The result that a user means by the beginning of its key, or by that of its step (then the one stored last). 0; -EINVAL: no
  * beginning of a key; -ENOENT: there is none; -ENOTUNIQ: there are several. Said. */
 int query_find(struct idx *x, const char *prefix, struct fp *ret) must_check;
+/* The same; that there is none is not said. *ret_step (may be NULL): was it the key of a step? */
+int query_seek(struct idx *x, const char *prefix, struct fp *ret, bool *ret_step,
+	       struct err *e) must_check;
 /* The exit status that goes with these. */
 int query_status(int r);
 /* Everything was printed: flushes standard output. `status`, or 2 when it could not be written (said). */
