@@ -110,35 +110,9 @@ static bool touches(void *arg, const struct fp *key)
 	       (!t->writes || idx_touching_has(t->writes, key));
 }
 
-/* Absolute, as steps name it: links in the directory part resolved where that is there. Caller frees. */
-static char *whole_path(const char *path)
-{
-	auto_free char *copy = xstrdup(path), *dir = NULL, *cwd = getcwd(NULL, 0);
-	size_t n = strlen(copy);
-	char *slash;
-
-	while (n > 1 && copy[n - 1] == '/')
-		copy[--n] = '\0';
-	slash = strrchr(copy, '/');
-	if (slash && (!slash[1] || strcmp(slash + 1, ".") == 0 || strcmp(slash + 1, "..") == 0))
-		return realpath(copy, NULL);
-	if (strcmp(copy, ".") == 0 || strcmp(copy, "..") == 0)
-		return realpath(copy, NULL);
-	if (!slash)
-		return cwd ? xasprintf("%s/%s", cwd[1] ? cwd : "", copy) : NULL;
-	*slash = '\0';
-	dir = realpath(*copy ? copy : "/", NULL);
-	if (dir)
-		return xasprintf("%s/%s", dir[1] ? dir : "", slash + 1);
-	/* The directory is gone; steps that knew it are found by its plain name. */
-	return *path == '/' ? xasprintf("%s/%s", copy, slash + 1)
-	       : cwd	    ? xasprintf("%s/%s/%s", cwd[1] ? cwd : "", copy, slash + 1)
-			    : NULL;
-}
-
 static int open_one(struct idx *x, const char *path, bool writes, struct idx_touching **ret)
 {
-	auto_free char *whole = whole_path(path);
+	auto_free char *whole = query_path(path);
 	struct err e = {0};
 	int r = !whole	 ? err_set(&e, errno, "cannot find %s", path)
 		: writes ? idx_results_writing(x, whole, ret, &e)

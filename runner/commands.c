@@ -7,6 +7,7 @@ const struct command commands[] = {
 	{"log", cmd_log, "the latest runs"},
 	{"show", cmd_show, "show one result"},
 	{"explain", cmd_explain, "would this be a hit now, and why not"},
+	{"lineage", cmd_lineage, "which steps made a file, and from what"},
 	{"stats", cmd_stats, "what the cache saved"},
 	{"gc", cmd_gc, "shrink the cache to its limits"},
 	{"forget", cmd_forget, "drop results"},
@@ -18,6 +19,6 @@ const size_t n_commands = sizeof(commands) / sizeof(*commands);
 
 const struct word_table *const word_tables[] = {
 	&log_words,  &stats_words, &fsck_words,	  &doctor_words,  &completion_words,
-	&show_words, &gc_words,	   &forget_words, &explain_words,
+	&show_words, &gc_words,	   &forget_words, &explain_words, &lineage_words,
 };
 const size_t n_word_tables = sizeof(word_tables) / sizeof(*word_tables);

@@ -176,6 +176,31 @@ int query_find(struct idx *x, const char *prefix, struct fp *ret)
 	return r;
 }
 
+char *query_path(const char *path)
+{
+	auto_free char *copy = xstrdup(path), *dir = NULL, *cwd = getcwd(NULL, 0);
+	size_t n = strlen(copy);
+	char *slash;
+
+	while (n > 1 && copy[n - 1] == '/')
+		copy[--n] = '\0';
+	slash = strrchr(copy, '/');
+	if (slash && (!slash[1] || strcmp(slash + 1, ".") == 0 || strcmp(slash + 1, "..") == 0))
+		return realpath(copy, NULL);
+	if (strcmp(copy, ".") == 0 || strcmp(copy, "..") == 0)
+		return realpath(copy, NULL);
+	if (!slash)
+		return cwd ? xasprintf("%s/%s", cwd[1] ? cwd : "", copy) : NULL;
+	*slash = '\0';
+	dir = realpath(*copy ? copy : "/", NULL);
+	if (dir)
+		return xasprintf("%s/%s", dir[1] ? dir : "", slash + 1);
+	/* The directory is gone; steps that knew it are found by its plain name. */
+	return *path == '/' ? xasprintf("%s/%s", copy, slash + 1)
+	       : cwd	    ? xasprintf("%s/%s/%s", cwd[1] ? cwd : "", copy, slash + 1)
+			    : NULL;
+}
+
 int query_status(int r)
 {
 	return r >= 0 ? EXIT_SUCCESS : r == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;

@@ -308,5 +308,6 @@ int cmd_forget(int argc, char **argv);
 int cmd_fsck(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
+int cmd_lineage(int argc, char **argv);
 
 #endif

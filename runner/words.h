@@ -87,6 +87,8 @@ int query_find(struct idx *x, const char *prefix, struct fp *ret) must_check;
 /* The same; that there is none is not said. *ret_step (may be NULL): was it the key of a step? */
 int query_seek(struct idx *x, const char *prefix, struct fp *ret, bool *ret_step,
 	       struct err *e) must_check;
+/* A path absolute, as steps name it: links in the directory part resolved where that is there. Caller frees; NULL: errno. */
+char *query_path(const char *path);
 /* The exit status that goes with these. */
 int query_status(int r);
 /* Everything was printed: flushes standard output. `status`, or 2 when it could not be written (said). */
