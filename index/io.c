@@ -81,14 +81,23 @@ struct out {
 	uint32_t content, path;
 };
 
+/* Outputs by a hash: `heads` by its low bits, then `next`. 0: none, else index + 1. */
+struct chains {
+	uint32_t *heads, *next, mask;
+};
+
 struct io {
 	struct idx *x;
 	struct row *rows; /* sorted by key */
 	size_t n, cap;
 	struct out *outs;
 	size_t n_outs, cap_outs;
-	/* Outputs by their contents: `heads` by the low bits, then `next`. 0: none, else index + 1. */
-	uint32_t *heads, *next, mask;
+	uint32_t *owner; /* of each output: its row */
+	/* Outputs by their contents, and, made when first asked for, by their paths. */
+	struct chains contents, paths;
+	/* The result that was asked last: a step's outputs are mostly asked about one after the other. */
+	const struct row *last_row;
+	struct result *last;
 };
 
 static void add_row(struct io *io, const void *key, const struct kv_val *v)
@@ -176,21 +185,30 @@ static int load(struct io *io, struct err *e)
 	return r;
 }
 
-static void by_contents(struct io *io)
+static void chain(const struct io *io, bool paths, struct chains *ret)
 {
 	size_t size = 1024;
 
 	while (size < io->n_outs)
 		size *= 2;
-	io->mask = (uint32_t)(size - 1);
-	io->heads = xcalloc(size, sizeof(*io->heads));
-	io->next = xcalloc(io->n_outs + 1, sizeof(*io->next));
+	ret->mask = (uint32_t)(size - 1);
+	ret->heads = xcalloc(size, sizeof(*ret->heads));
+	ret->next = xcalloc(io->n_outs + 1, sizeof(*ret->next));
 	for (size_t i = 0; i < io->n_outs; i++) {
-		uint32_t *head = &io->heads[io->outs[i].content & io->mask];
+		uint32_t hash = paths ? io->outs[i].path : io->outs[i].content;
+		uint32_t *head = &ret->heads[hash & ret->mask];
 
-		io->next[i] = *head;
+		ret->next[i] = *head;
 		*head = (uint32_t)i + 1;
 	}
+}
+
+static void own(struct io *io)
+{
+	io->owner = xcalloc(io->n_outs + 1, sizeof(*io->owner));
+	for (size_t k = 0; k < io->n; k++)
+		for (uint32_t i = 0; i < io->rows[k].n; i++)
+			io->owner[io->rows[k].first + i] = (uint32_t)k;
 }
 
 int idx_io_open(struct idx *x, struct io **ret, struct err *e)
@@ -204,7 +222,8 @@ int idx_io_open(struct idx *x, struct io **ret, struct err *e)
 		idx_io_close(io);
 		return r;
 	}
-	by_contents(io);
+	own(io);
+	chain(io, false, &io->contents);
 	*ret = io;
 	return 0;
 }
@@ -215,18 +234,13 @@ void idx_io_close(struct io *io)
 		return;
 	free(io->rows);
 	free(io->outs);
-	free(io->heads);
-	free(io->next);
+	free(io->owner);
+	free(io->contents.heads);
+	free(io->contents.next);
+	free(io->paths.heads);
+	free(io->paths.next);
+	result_free(io->last);
 	free(io);
-}
-
-/* The row that the i-th output belongs to. */
-static const struct row *row_of(const struct io *io, uint32_t i)
-{
-	for (size_t k = 0; k < io->n; k++)
-		if (i - io->rows[k].first < io->rows[k].n)
-			return &io->rows[k];
-	return NULL;
 }
 
 /* Results that a hash points to, checked. */
@@ -235,16 +249,22 @@ static int ask(struct io *io, const struct row *row,
 	       bool (*wanted)(const void *what, const struct output *o), const void *what,
 	       void *arg, struct err *e)
 {
-	struct result *r;
-	int k = idx_result_get(io->x, &row->key, &r, e);
+	const struct result *r;
+	int k;
 
-	if (k <= 0)
-		return k; /* gone since */
+	if (io->last_row != row) {
+		result_free(take(io->last));
+		io->last_row = NULL;
+		k = idx_result_get(io->x, &row->key, &io->last, e);
+		if (k <= 0)
+			return k; /* gone since */
+		io->last_row = row;
+	}
+	r = io->last;
 	k = 0;
 	for (size_t i = 0; k == 0 && i < r->n_outputs; i++)
 		if (is_work(&r->outputs[i]) && wanted(what, &r->outputs[i]))
 			k = fn(arg, r, &r->outputs[i]);
-	result_free(r);
 	return k;
 }
 
@@ -258,39 +278,43 @@ static bool has_path(const void *what, const struct output *o)
 	return strcmp(o->path, what) == 0;
 }
 
+/* Asks each result that has an output with this hash in the chains, once; of several that follow each other. */
+static int ask_all(struct io *io, const struct chains *c, bool paths, uint32_t hash,
+		   int (*fn)(void *arg, const struct result *r, const struct output *o),
+		   bool (*wanted)(const void *what, const struct output *o), const void *what,
+		   void *arg, struct err *e)
+{
+	const struct row *row, *last = NULL;
+	int r = 0;
+
+	for (uint32_t i = c->heads[hash & c->mask]; r == 0 && i; i = c->next[i - 1]) {
+		const struct out *o = &io->outs[i - 1];
+
+		if ((paths ? o->path : o->content) != hash)
+			continue;
+		row = &io->rows[io->owner[i - 1]];
+		if (row != last)
+			r = ask(io, row, fn, wanted, what, arg, e);
+		last = row; /* one result's outputs follow each other */
+	}
+	return r;
+}
+
 int idx_io_made(struct io *io, const struct fp *content,
 		int (*fn)(void *arg, const struct result *r, const struct output *o), void *arg,
 		struct err *e)
 {
-	uint32_t hash = content_hash(content), i = io->heads[hash & io->mask];
-	const struct row *row, *last = NULL;
-	int r = 0;
-
-	for (; r == 0 && i; i = io->next[i - 1]) {
-		if (io->outs[i - 1].content != hash)
-			continue;
-		row = row_of(io, i - 1);
-		if (row && row != last)
-			r = ask(io, row, fn, has_content, content, arg, e);
-		last = row; /* one result's outputs follow each other */
-	}
-	return r;
+	return ask_all(io, &io->contents, false, content_hash(content), fn, has_content, content,
+		       arg, e);
 }
 
 int idx_io_left(struct io *io, const char *path,
 		int (*fn)(void *arg, const struct result *r, const struct output *o), void *arg,
 		struct err *e)
 {
-	uint32_t hash = path_hash(path);
-	int r = 0;
-
-	for (size_t k = 0; r == 0 && k < io->n; k++)
-		for (uint32_t i = 0; i < io->rows[k].n; i++)
-			if (io->outs[io->rows[k].first + i].path == hash) {
-				r = ask(io, &io->rows[k], fn, has_path, path, arg, e);
-				break;
-			}
-	return r;
+	if (!io->paths.heads)
+		chain(io, true, &io->paths);
+	return ask_all(io, &io->paths, true, path_hash(path), fn, has_path, path, arg, e);
 }
 
 /* ---- sets of results ---- */
