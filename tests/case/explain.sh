@@ -141,7 +141,13 @@ alike -- sh step.sh
 say "an output that somebody edited"
 echo mine >>model.bin
 differs 'output model.bin was edited since \(4 B → 9 B, modified [0-9]+:[0-9]+\)' -- -- sh step.sh
+differs 'expired .* ago' 'output model.bin was edited since .*' -- --expire-after PT0S -- sh step.sh
 echo 0.1 >model.bin
+miss --name two -- sh -c 'echo 1 >one; echo 2 >two'
+echo mine | tee -a one >>two
+differs 'output one was edited since \(2 B → 7 B, .*' 'output two was edited since .*' -- --name two -- \
+	sh -c 'echo 1 >one; echo 2 >two'
+rm one two
 
 say "several at once, the nearest result first, all of them with --all"
 printf 'second\n' >data.csv
@@ -163,6 +169,10 @@ alike -- sh step.sh
 say "variables, words, directory"
 LR=0.2 differs 'environment LR: 0.1 → 0.2' -- -- sh step.sh
 same "$($python -I -c 'import json, sys; print(json.load(open(sys.argv[1]))["nearest"][0]["differences"][0]["variable"])' "$IO/json")" LR
+LR=0.2 explain =1 -- sh step.sh
+has 'would not be a hit: environment LR changed$'
+LR=0.2 MORE=1 explain =1 -- sh step.sh
+has 'would not be a hit: environment LR changed \(and 1 more\)$'
 MORE=1 differs 'environment MORE: \(unset\) → 1' -- -- sh step.sh
 (
 	unset LR
