@@ -340,6 +340,9 @@ struct result {
 	struct names_kept *listings;
 	size_t n_listings;
 	struct buf description;
+	/* The same of what it wrote to standard output alone, where that was no terminal. */
+	struct fp stdout_fp;
+	uint64_t stdout_len; /* 0: nothing, or not known */
 };
 /* The names in a directory, in bytes of their own, by the fingerprint that its state has. */
 struct names_kept {
@@ -533,7 +536,8 @@ struct io;
 int idx_io_open(struct idx *x, struct io **ret, struct err *e) must_check;
 void idx_io_close(struct io *io);
 /* Calls fn for each output with this content, or at this path, that its result made; r and o are borrowed. Stops when fn
- * returns non-zero, and returns that. */
+ * returns non-zero, and returns that. What a step wrote to standard output is such a content, too: o->path is IDX_STDOUT then. */
+#define IDX_STDOUT "/dev/stdout"
 int idx_io_made(struct io *io, const struct fp *content,
 		int (*fn)(void *arg, const struct result *r, const struct output *o), void *arg,
 		struct err *e) must_check;

@@ -53,6 +53,10 @@ void io_encode(const struct result *r, struct buf *out)
 		buf_u32(out, is_made(o) ? content_hash(&o->now.fp) : 0);
 		buf_u32(out, path_hash(o->path));
 	}
+	if (r->stdout_len) { /* no view has this path */
+		buf_u32(out, content_hash(&r->stdout_fp));
+		buf_u32(out, path_hash(IDX_STDOUT));
+	}
 }
 
 int io_put(struct kv_txn *t, const struct result *r, struct err *e)
@@ -243,6 +247,21 @@ void idx_io_close(struct io *io)
 	free(io);
 }
 
+/* The result of a row. 1 and io->last, 0: it is gone since, -errno. */
+static int read_result(struct io *io, const struct row *row, struct err *e)
+{
+	int k;
+
+	if (io->last_row == row)
+		return 1;
+	result_free(take(io->last));
+	io->last_row = NULL;
+	k = idx_result_get(io->x, &row->key, &io->last, e);
+	if (k > 0)
+		io->last_row = row;
+	return k;
+}
+
 /* Results that a hash points to, checked. */
 static int ask(struct io *io, const struct row *row,
 	       int (*fn)(void *arg, const struct result *r, const struct output *o),
@@ -250,22 +269,50 @@ static int ask(struct io *io, const struct row *row,
 	       void *arg, struct err *e)
 {
 	const struct result *r;
-	int k;
+	int k = read_result(io, row, e);
 
-	if (io->last_row != row) {
-		result_free(take(io->last));
-		io->last_row = NULL;
-		k = idx_result_get(io->x, &row->key, &io->last, e);
-		if (k <= 0)
-			return k; /* gone since */
-		io->last_row = row;
-	}
+	if (k <= 0)
+		return k;
 	r = io->last;
 	k = 0;
 	for (size_t i = 0; k == 0 && i < r->n_outputs; i++)
 		if (is_work(&r->outputs[i]) && wanted(what, &r->outputs[i]))
 			k = fn(arg, r, &r->outputs[i]);
 	return k;
+}
+
+/* Did the step write this to standard output? */
+static int ask_stdout(struct io *io, const struct row *row, const struct fp *content,
+		      int (*fn)(void *arg, const struct result *r, const struct output *o),
+		      void *arg, struct err *e)
+{
+	struct output o = {.path = (char *)IDX_STDOUT, .now = {.type = OUT_FILE}};
+	struct fp_state *s;
+	auto_free void *bytes = NULL;
+	size_t n = 0, at = 0;
+	int k = read_result(io, row, e);
+	struct err why;
+
+	if (k <= 0)
+		return k;
+	if (!io->last->console_len ||
+	    store_get_mem(io->x, &io->last->console_oid, &bytes, &n, &why) < 0)
+		return 0; /* no longer whole: it cannot be known */
+	s = fp_begin();
+	for (size_t i = 0; i < io->last->n_chunks && at < n; i++) {
+		const struct console_chunk *c = &io->last->chunks[i];
+		size_t len = c->len < n - at ? c->len : n - at;
+
+		if (c->fd == 1) {
+			fp_update(s, (const uint8_t *)bytes + at, len);
+			o.now.size += len;
+		}
+		at += len;
+	}
+	o.now.fp = fp_end(s);
+	if (o.now.size == n)
+		o.oid = io->last->console_oid;
+	return fp_eq(&o.now.fp, content) ? fn(arg, io->last, &o) : 0;
 }
 
 static bool has_content(const void *what, const struct output *o)
@@ -293,6 +340,10 @@ static int ask_all(struct io *io, const struct chains *c, bool paths, uint32_t h
 		if ((paths ? o->path : o->content) != hash)
 			continue;
 		row = &io->rows[io->owner[i - 1]];
+		if (!paths && o->path == path_hash(IDX_STDOUT)) {
+			r = ask_stdout(io, row, what, fn, arg, e);
+			continue;
+		}
 		if (row != last)
 			r = ask(io, row, fn, wanted, what, arg, e);
 		last = row; /* one result's outputs follow each other */

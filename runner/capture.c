@@ -137,6 +137,40 @@ static int add_stdin(struct work *w)
 	return 0;
 }
 
+/* What went to standard output alone; all is the digest of both streams. Where it cannot be read again: nothing is known. */
+static void digest_stdout(struct work *w, const struct fp *all)
+{
+	const struct console_record *rec = w->c->console;
+	auto_free uint8_t *part = NULL;
+	struct fp_state *s;
+	off_t at = 0;
+	uint64_t len = 0;
+
+	for (size_t i = 0; i < rec->n_chunks; i++)
+		len += rec->chunks[i].fd == 1 ? rec->chunks[i].len : 0;
+	if (w->c->step->tty_out || !len)
+		return;
+	if (len == rec->len) {
+		w->r->stdout_fp = *all;
+		w->r->stdout_len = len;
+		return;
+	}
+	s = fp_begin();
+	w->r->stdout_len = len;
+	for (size_t i = 0; i < rec->n_chunks; at += rec->chunks[i++].len) {
+		uint32_t n = rec->chunks[i].len;
+
+		if (rec->chunks[i].fd != 1)
+			continue;
+		part = xrealloc(part, n);
+		if (pread_full(rec->spool, part, n, at) != (ssize_t)n)
+			w->r->stdout_len = 0;
+		else
+			fp_update(s, part, n);
+	}
+	w->r->stdout_fp = fp_end(s);
+}
+
 /* What was printed and read; of a file that was stdin the step key has the content. */
 static int put_streams(struct work *w)
 {
@@ -150,6 +184,7 @@ static int put_streams(struct work *w)
 
 	if (rec->len && store_put_fd(x, rec->spool, &r->console_oid, &fp, &size, &e) < 0)
 		return cache_trouble(w, "cannot store the console: %s", e.msg);
+	digest_stdout(w, &fp);
 	if (in->len && in->spool >= 0 &&
 	    store_put_fd(x, in->spool, &r->stdin_oid, &fp, &size, &e) < 0)
 		return cache_trouble(w, "cannot store what was read from stdin: %s", e.msg);

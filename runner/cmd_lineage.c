@@ -62,9 +62,16 @@ static char *whole(const char *path)
 static int status_of(const struct lineage *l)
 {
 	for (size_t i = 0; i < l->n_roots; i++)
-		if (l->files[l->roots[i]].origin == LIN_MADE ||
-		    l->files[l->roots[i]].origin == LIN_COPY)
+		switch (l->files[l->roots[i]].origin) {
+		case LIN_MADE:
+		case LIN_COPY:
+		case LIN_STDOUT:
 			return EXIT_SUCCESS;
+		case LIN_SOURCE:
+		case LIN_EDITED:
+		case LIN_LOST:
+			break;
+		}
 	return EXIT_FAILURE;
 }
 

@@ -150,6 +150,7 @@ struct makers {
 	struct fp content;
 	uint64_t size;
 	enum lin_now now;
+	bool is_stdin;
 	const struct result *reader; /* or NULL */
 	struct maker *v;
 	size_t n;
@@ -187,10 +188,24 @@ static bool was_before(struct makers *m, const struct result *r, const struct ou
 {
 	const struct node *n = node_get(&m->b->look, m->path, true);
 
+	int64_t mtime, slack;
+
+	if (m->is_stdin)
+		return false;
 	if (has_read(m, r))
 		return true;
-	return m->now == LIN_SAME && !o->mtime_set && !n->st_err &&
-	       (int64_t)n->st.st_mtim.tv_sec * 1000000000 + n->st.st_mtim.tv_nsec < r->started_ns;
+	if (m->now != LIN_SAME || o->mtime_set || n->st_err)
+		return false;
+	mtime = (int64_t)n->st.st_mtim.tv_sec * 1000000000 + n->st.st_mtim.tv_nsec;
+	/* The kernel's clock for files ticks, and some file systems keep even seconds only. */
+	slack = n->st.st_mtim.tv_nsec ? 20000000 : 2000000000;
+	return mtime + slack < r->started_ns;
+}
+
+/* What comes through a pipe may be made by a step that began later. */
+static int64_t reading_ends(const struct makers *m)
+{
+	return m->reader->started_ns + (m->is_stdin ? m->reader->wall_ns : 0);
 }
 
 static int add_maker(void *arg, const struct result *r, const struct output *o)
@@ -203,7 +218,7 @@ static int add_maker(void *arg, const struct result *r, const struct output *o)
 		return 0;
 	/* What began after its reader cannot have made it; unless it is recorded anew (--refresh). */
 	if (m->reader && (fp_eq(&r->input_key, &m->reader->input_key) ||
-			  (r->started_ns >= m->reader->started_ns && !here)))
+			  (r->started_ns >= reading_ends(m) && !here)))
 		return 0;
 	if (!here && was_before(m, r, o))
 		return 0;
@@ -222,7 +237,7 @@ static void makers_free(struct makers *m)
 	free(m->v);
 }
 
-/* Before its reader began; then at the very path; then the latest. */
+/* Before its reader began; then at the very path; then a file rather than standard output; then the latest. */
 static bool better(const struct makers *m, const struct maker *a, const struct maker *b,
 		   int64_t before)
 {
@@ -232,6 +247,10 @@ static bool better(const struct makers *m, const struct maker *a, const struct m
 		return x;
 	x = strcmp(a->path, m->path) == 0;
 	y = strcmp(b->path, m->path) == 0;
+	if (x != y)
+		return x;
+	x = strcmp(a->path, IDX_STDOUT) != 0;
+	y = strcmp(b->path, IDX_STDOUT) != 0;
 	return x != y ? x : a->started_ns > b->started_ns;
 }
 
@@ -258,17 +277,19 @@ static void settle(struct makers *m, size_t file, int64_t before)
 	struct maker *best = &m->v[0];
 	struct lin_file *f;
 	size_t original;
+	bool printed;
 
 	for (size_t i = 1; i < m->n; i++)
 		if (better(m, &m->v[i], best, before))
 			best = &m->v[i];
-	original = original_of(m, file, best); /* this very file, where it is no copy */
+	printed = strcmp(best->path, IDX_STDOUT) == 0;
+	original = printed ? file : original_of(m, file, best); /* this very file: no copy */
 	f = &m->b->l->files[file];
 	f->maker = best->step;
-	f->origin = original == file ? LIN_MADE : LIN_COPY;
+	f->origin = printed ? LIN_STDOUT : original == file ? LIN_MADE : LIN_COPY;
 	f->copy_of = original == file ? LIN_NONE : original;
 	f->oid = best->oid;
-	f->has_oid = true;
+	f->has_oid = !printed; /* standard error may be in that object, too */
 	for (size_t i = 0; i < m->n; i++) {
 		bool known = m->v[i].step == f->maker;
 
@@ -304,19 +325,19 @@ static bool was_left(struct builder *b, const struct lin_file *f)
 static int find_maker(struct builder *b, size_t file, const struct result *reader)
 {
 	const struct lin_file f = b->l->files[file]; /* as it is now: the array may move */
-	int64_t before = reader ? reader->started_ns : INT64_MAX;
 	struct makers m = {.b = b,
 			   .path = f.path,
 			   .content = f.content,
 			   .size = f.size,
 			   .now = f.now,
+			   .is_stdin = f.is_stdin,
 			   .reader = reader};
 	int r = 0;
 
 	if (!f.no_content)
 		r = idx_io_made(b->io, &f.content, add_maker, &m, b->e);
 	if (r == 0 && m.n) {
-		settle(&m, file, before);
+		settle(&m, file, reader ? reading_ends(&m) : INT64_MAX);
 	} else if (r == 0 && !f.no_content && was_left(b, &f)) {
 		b->l->files[file].origin = LIN_LOST;
 	} else if (r == 0) {
@@ -345,7 +366,8 @@ static int add_file(struct builder *b, const char *path, const struct state_part
 		return 0;
 	f->mode = p->mode;
 	f->no_content = !parts;
-	f->now = parts ? now_of(b, f) : LIN_GONE;
+	f->is_stdin = strcmp(path, LIN_STDIN) == 0;
+	f->now = f->is_stdin ? LIN_SAME : parts ? now_of(b, f) : LIN_GONE;
 	return find_maker(b, i, reader);
 }
 
@@ -371,6 +393,20 @@ static int add_input(struct builder *b, size_t step, const char *path, const str
 	return k;
 }
 
+static int add_stdin(struct builder *b, size_t step, const struct result *r)
+{
+	struct state_parts p = {.content = r->stdin_fp, .size = r->stdin_len};
+	size_t file;
+	int k;
+
+	if (r->stdin_kind == STDIN_UNUSED || !r->stdin_len)
+		return 0;
+	k = add_file(b, LIN_STDIN, &p, r, &file);
+	if (k == 0)
+		add_index(&b->l->steps[step].inputs, &b->l->steps[step].n_inputs, file);
+	return k;
+}
+
 /* The inputs of one step. */
 static int follow(struct builder *b, size_t step)
 {
@@ -386,6 +422,11 @@ static int follow(struct builder *b, size_t step)
 	b->l->steps[step].inputs_known = k > 0;
 	for (size_t i = 0; k > 0 && i < set.n; i++) {
 		int got = add_input(b, step, set.v[i].path, &r->states[i], r);
+
+		k = got < 0 ? got : k;
+	}
+	if (k >= 0) {
+		int got = add_stdin(b, step, r);
 
 		k = got < 0 ? got : k;
 	}

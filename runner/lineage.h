@@ -5,12 +5,14 @@
 
 #include "decide.h"
 
-#define LIN_NONE SIZE_MAX
+#define LIN_NONE  SIZE_MAX
+#define LIN_STDIN "/dev/stdin"
 
 /* Whence a file came. */
 enum lin_origin {
 	LIN_MADE,   /* a step left just this content here */
 	LIN_COPY,   /* a step left this content at another path */
+	LIN_STDOUT, /* a step wrote this to its standard output, which the shell put here */
 	LIN_SOURCE, /* no recorded step made it */
 	LIN_EDITED, /* a step left something else here: what is between is not recorded */
 	LIN_LOST,   /* a step made it, but its result is no longer in the cache */
@@ -24,6 +26,7 @@ struct lin_file {
 	struct fp content;
 	uint64_t size;
 	mode_t mode;
+	bool is_stdin;	 /* what a step read from standard input; path is LIN_STDIN */
 	bool no_content; /* nothing stands at the path; only what a step left there may be known */
 	bool has_oid;
 	struct oid oid;

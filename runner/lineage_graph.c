@@ -37,7 +37,7 @@ static void dot_file(const struct lin_file *f, size_t i, const struct lin_output
 	char size[32];
 
 	buf_addf(b, "\tf%zu [shape=box, label=\"", i);
-	dot_text(b, shown_path(o->cwd, f->path));
+	dot_text(b, f->is_stdin ? "standard input" : shown_path(o->cwd, f->path));
 	if (!f->no_content)
 		buf_addf(b, "\\n%s", human_size(f->size, size, sizeof(size)));
 	if (f->now != LIN_SAME)
@@ -70,7 +70,9 @@ static void dot_edges(const struct lineage *l, struct buf *b)
 			buf_addf(b, "\tf%zu -> f%zu [label=\"copied\"];\n", f->copy_of, i);
 		else if (f->maker != LIN_NONE)
 			buf_addf(b, "\ts%zu -> f%zu%s;\n", f->maker, i,
-				 f->origin == LIN_EDITED ? " [style=dashed, color=red]" : "");
+				 f->origin == LIN_EDITED   ? " [style=dashed, color=red]"
+				 : f->origin == LIN_STDOUT ? " [label=\"stdout\"]"
+							   : "");
 		for (size_t k = 0; k < f->n_also; k++)
 			buf_addf(b, "\ts%zu -> f%zu [style=dotted];\n", f->also[k], i);
 	}
@@ -171,7 +173,7 @@ static void prov_generated(const struct lineage *l, struct json *j)
 	for (size_t i = 0; i < l->n_files; i++) {
 		const struct lin_file *f = &l->files[i];
 
-		if (f->origin == LIN_MADE)
+		if (f->origin == LIN_MADE || f->origin == LIN_STDOUT)
 			relation(j, 'g', &n, "prov:entity", file_id(f), "prov:activity",
 				 step_id(&l->steps[f->maker]));
 	}
@@ -202,7 +204,9 @@ static void prov_derived(const struct lineage *l, struct json *j)
 		if (f->origin == LIN_COPY)
 			relation(j, 'd', &n, "prov:generatedEntity", file_id(f), "prov:usedEntity",
 				 file_id(&l->files[f->copy_of]));
-		for (size_t k = 0; f->origin == LIN_MADE && k < l->steps[f->maker].n_inputs; k++)
+		if (f->origin != LIN_MADE && f->origin != LIN_STDOUT)
+			continue;
+		for (size_t k = 0; k < l->steps[f->maker].n_inputs; k++)
 			relation(j, 'd', &n, "prov:generatedEntity", file_id(f), "prov:usedEntity",
 				 file_id(&l->files[l->steps[f->maker].inputs[k]]));
 	}

@@ -78,6 +78,7 @@ static const char *origin_text(const struct lin_file *f)
 	static const char *const texts[] = {
 		[LIN_MADE] = "",
 		[LIN_COPY] = "same content as ",
+		[LIN_STDOUT] = "standard output of",
 		[LIN_SOURCE] = "no recorded step made it",
 		[LIN_EDITED] =
 			"broken: no recorded step made this; here another content was left by",
@@ -106,7 +107,8 @@ static void tell_file(struct tree *t, size_t file)
 	const char *between = "  ";
 	char size[32];
 
-	screen_painted(t->c, PAINT_BOLD, shown_path(t->o->cwd, f->path));
+	screen_painted(t->c, PAINT_BOLD,
+		       f->is_stdin ? "standard input" : shown_path(t->o->cwd, f->path));
 	if (!f->no_content) {
 		screen_addf(t->c, "  %s", human_size(f->size, size, sizeof(size)));
 		between = ", ";
@@ -148,8 +150,8 @@ static int print_text(const struct lineage *l, const struct lin_output *o, int s
 /* ---- JSON ---- */
 
 static const char *const origins[] = {
-	[LIN_MADE] = "made",	 [LIN_COPY] = "copy", [LIN_SOURCE] = "source",
-	[LIN_EDITED] = "edited", [LIN_LOST] = "lost",
+	[LIN_MADE] = "made",	 [LIN_COPY] = "copy",	  [LIN_STDOUT] = "stdout",
+	[LIN_SOURCE] = "source", [LIN_EDITED] = "edited", [LIN_LOST] = "lost",
 };
 static const char *const nows[] = {
 	[LIN_SAME] = "same",

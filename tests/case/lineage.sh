@@ -91,6 +91,7 @@ grep -q '^mlfs: nothing is at .*/nothing, and no recorded step left it$' "$IO/er
 
 say "what was there before is no copy of what is made later, of it or by chance"
 echo seven >seven
+touch -d '1 minute ago' seven rate
 miss --name later -- cp rate later
 miss --name chance -- sh -c 'echo seven >chance'
 lineage later
@@ -180,6 +181,34 @@ tree_is <<'END2'
 drawn  2 B, broken: a step made it whose result is no longer in the cache
 END2
 
+say "through standard input and output"
+seq 30 >numbers
+report=$IO/report
+for run in miss hit; do
+	mlfs exec --report "$report" --name backward -- sort -rn numbers >sorted
+	mlfs exec --name last -- tail -n 5 <sorted >five
+	mlfs exec --name two -- sh -c 'echo note >&2; cat five; echo more >&2; echo end' 2>notes | mlfs exec --name pipe -- sort >out
+	lineage out
+	tree_is <<'END2'
+out  14 B, standard output of
+└─ pipe: sort  (and N inputs of the system)
+   └─ standard input  14 B, standard output of
+      └─ two: sh -c 'echo note >&2; cat five; echo more >&2; echo end'  (and N inputs of the system)
+         └─ five  10 B, standard output of
+            └─ last: tail -n 5  (and N inputs of the system)
+               └─ standard input  81 B, standard output of
+                  └─ backward: sort -rn numbers  (and N inputs of the system)
+                     └─ numbers  81 B, no recorded step made it
+END2
+	grep -q "\"result\": \"$run\"" "$report" || fail "no $run"
+done
+lineage =1 notes
+lineage =1 numbers
+json '
+f = file("out")
+assert f["origin"] == "stdout" and x["steps"][f["step"]]["name"] == "pipe", f
+assert [x["files"][i]["path"] for i in step("pipe")["inputs"]] == ["/dev/stdin"], x' out
+
 say "made by several steps"
 miss --name first -- sh -c 'echo the same >twice'
 rm twice
@@ -216,14 +245,14 @@ state  3 B
 END2
 
 say "a directory: what steps made below it"
-miss -- sh -c 'mkdir -p out/deep; echo a >out/a; echo b >out/deep/b'
-echo mine >out/mine
-lineage out
+miss -- sh -c 'mkdir -p dir/deep; echo a >dir/a; echo b >dir/deep/b'
+echo mine >dir/mine
+lineage dir
 tree_is <<'END2'
-out/a  2 B
-└─ sh: sh -c 'mkdir -p out/deep; echo a >out/a; echo b >out/deep/b'  (and N inputs of the system)
-out/deep/b  2 B
-└─ sh: sh -c 'mkdir -p out/deep; echo a >out/a; echo b >out/deep/b'  (as above)
+dir/a  2 B
+└─ sh: sh -c 'mkdir -p dir/deep; echo a >dir/a; echo b >dir/deep/b'  (and N inputs of the system)
+dir/deep/b  2 B
+└─ sh: sh -c 'mkdir -p dir/deep; echo a >dir/a; echo b >dir/deep/b'  (as above)
 and 1 file that no recorded step made
 END2
 
@@ -261,7 +290,7 @@ lineage --format dot model
 grep -q 's[0-9]* -> f[0-9]* \[style=dashed, color=red\];' "$IO/out" || fail "a broken chain does not show in the graph"
 
 say "PROV-JSON"
-for name in model 'out "x".bin' state; do
+for name in model 'out "x".bin' state out; do
 	lineage --format prov "$name"
 	$python -I -c '
 import datetime, json, re, sys
