@@ -147,12 +147,10 @@ char *explain_new(struct look *l)
 	const struct diffs *d;
 	char *text;
 
-	other_steps(l->x, &l->s->description, l->s->name, mono_ns() + EXPLAIN_MAX_NS, &o);
 	/* Another command, or elsewhere: that is a step of its own. */
-	if (!o.n || !o.v[0].same_command) {
-		other_steps_free(&o);
+	other_steps(l->x, &l->s->description, l->s->name, true, &o);
+	if (!o.n)
 		return xstrdup("not seen before");
-	}
 	d = &o.v[0].diffs;
 	/* What is told of a run is kept and sent around: no values of variables. */
 	if (d->v[0].kind == DIFF_ENVIRONMENT)

@@ -76,6 +76,7 @@ struct step_told {
 	uint64_t in_off;
 	uint64_t in_device;
 	struct buf passed;
+	size_t command; /* so many bytes of the description are `passed`, the words and the directory */
 };
 /* From a description (struct step). -EBADMSG: it is of another version. */
 int step_told(const struct buf *description, struct step_told *ret) must_check;

@@ -33,7 +33,15 @@ static int nearer_step(const void *a, const void *b)
 	return x->diffs.n < y->diffs.n ? -1 : x->diffs.n > y->diffs.n;
 }
 
-static void consider_step(struct idx *x, const struct fp *key, const struct step_told *now,
+/* What is asked about, and those that are near to it. */
+struct step_search {
+	struct idx *x;
+	const struct buf *description;
+	struct step_told now;
+	bool same; /* only steps with the same of these */
+};
+
+static void consider_step(const struct step_search *s, const struct fp *key,
 			  struct other_steps *ret)
 {
 	struct other_step o = {.key = *key};
@@ -41,10 +49,15 @@ static void consider_step(struct idx *x, const struct fp *key, const struct step
 	struct step_told was;
 	struct err e;
 
-	if (idx_description_get(x, key, &b, &e) <= 0 || step_told(&b, &was) < 0)
-		return; /* not kept, or damaged: nothing can be said */
-	step_diff(&was, now, &o.diffs);
-	o.same_command = same_command(&was, now);
+	if (idx_description_get(s->x, key, &b, &e) <= 0)
+		return; /* not kept: nothing can be said */
+	if (s->same &&
+	    (b.len < s->now.command || memcmp(b.data, s->description->data, s->now.command)))
+		return;
+	if (step_told(&b, &was) < 0)
+		return; /* damaged */
+	step_diff(&was, &s->now, &o.diffs);
+	o.same_command = same_command(&was, &s->now);
 	step_told_free(&was);
 	if (!o.diffs.n) {
 		diffs_free(&o.diffs);
@@ -54,21 +67,21 @@ static void consider_step(struct idx *x, const struct fp *key, const struct step
 	ret->v[ret->n++] = o;
 }
 
-void other_steps(struct idx *x, const struct buf *description, const char *name, int64_t until,
+void other_steps(struct idx *x, const struct buf *description, const char *name, bool same,
 		 struct other_steps *ret)
 {
+	struct step_search s = {.x = x, .description = description, .same = same};
 	auto_free struct fp *keys = NULL;
-	struct step_told now;
 	struct err e;
 	size_t n = 0;
 
 	*ret = (struct other_steps){0};
-	if (!description->len || step_told(description, &now) < 0)
+	if (!description->len || step_told(description, &s.now) < 0)
 		return;
 	if (idx_steps_named(x, name ? name : "", &keys, &n, &e) == 0)
-		for (size_t i = 0; i < n && (i == 0 || mono_ns() < until); i++)
-			consider_step(x, &keys[i], &now, ret);
-	step_told_free(&now);
+		for (size_t i = 0; i < n; i++)
+			consider_step(&s, &keys[i], ret);
+	step_told_free(&s.now);
 	if (ret->n)
 		qsort(ret->v, ret->n, sizeof(*ret->v), nearer_step);
 }
@@ -286,7 +299,7 @@ static void gather_others(struct idx *x, const struct exec_opts *o, const struct
 {
 	struct other_steps others;
 
-	other_steps(x, &s->description, s->name, INT64_MAX, &others);
+	other_steps(x, &s->description, s->name, false, &others);
 	for (size_t i = 0; i < others.n && i < OTHERS_MAX; i++)
 		gather_step(x, o, s, NULL, &others.v[i].key, &others.v[i], NULL, ret);
 	ret->others = ret->n > 0;
@@ -471,7 +484,7 @@ static void compare_others(struct earlier *g)
 
 	if (idx_description_get(g->x, &g->m->step_key, &description, &e) <= 0)
 		return;
-	other_steps(g->x, &description, g->m->name, INT64_MAX, &others);
+	other_steps(g->x, &description, g->m->name, false, &others);
 	for (size_t i = 0; i < others.n && i < OTHERS_MAX; i++) {
 		struct path_set_list sets = {0};
 

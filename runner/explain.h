@@ -17,8 +17,8 @@ struct other_steps {
 	struct other_step *v;
 	size_t n;
 };
-/* description: of the step (struct step). until: mono_ns when to stop looking; the one that stored last is always looked at. */
-void other_steps(struct idx *x, const struct buf *description, const char *name, int64_t until,
+/* description: of the step (struct step). same: only steps of the same command, which costs little. */
+void other_steps(struct idx *x, const struct buf *description, const char *name, bool same,
 		 struct other_steps *ret);
 void other_steps_free(struct other_steps *o);
 

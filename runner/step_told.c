@@ -64,6 +64,7 @@ static void read_stdin(struct cur *c, struct step_told *t)
 
 static void read_all(struct cur *c, struct step_told *t)
 {
+	const uint8_t *begin = c->p;
 	auto_free char *version = NULL, *salt = NULL;
 	const void *passed;
 	bool salted;
@@ -77,6 +78,7 @@ static void read_all(struct cur *c, struct step_told *t)
 		c->bad = true;
 	read_texts(c, &t->argv);
 	t->cwd = cur_str(c);
+	t->command = (size_t)(c->p - begin);
 	read_texts(c, &t->env);
 	read_user(c, t);
 	t->out = cur_u8(c);
