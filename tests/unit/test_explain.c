@@ -205,9 +205,9 @@ static void test_steps(void **state)
 	step_told_free(&b);
 
 	o = plain();
-	o.salt = "";
+	o.salt = (char *)"x";
 	describe(&o, IN_NULL, &b);
-	want_steps(&a, &b, "--salt: (none) → ", DIFF_OPTION);
+	want_steps(&a, &b, "--salt: (none) → x", DIFF_OPTION);
 	step_told_free(&b);
 	o = plain();
 
