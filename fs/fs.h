@@ -90,6 +90,7 @@ struct trace_path {
 	bool partial : 1;  /* changed in part: the earlier content went into the present one */
 	bool written : 1;  /* changed as the file that is here, not only by its names */
 	bool relinked : 1; /* the step changed its link count or name only: ctime moved */
+	bool linked : 1;   /* the step gave it another name, under which it goes on */
 	bool renewed : 1;  /* what was here went as a whole: a file here now is another one */
 	/* What was here went on elsewhere: it was changed before it went, or moved. */
 	bool spilled : 1;

@@ -82,6 +82,15 @@ void note_change(struct fs *fs, struct inode *i, enum change c)
 		note_unseen_names(fs, i, known);
 }
 
+/* It is about to get another name. */
+static void note_link(struct fs *fs, struct inode *i)
+{
+	note_change(fs, i, CHANGE_LINK);
+	for (struct dentry *d = i->names; d; d = d->next_of_inode)
+		if (dentry_trace(fs, d))
+			dentry_trace(fs, d)->linked = true;
+}
+
 void note_kept(struct fs *fs, struct inode *i)
 {
 	for (struct dentry *d = i->names; d; d = d->next_of_inode)
@@ -352,7 +361,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 	if (r == 0)
 		r = inode_path(&fs->inodes, i, &from, proc, &path);
 	if (r == 0) {
-		note_change(fs, i, CHANGE_LINK);
+		note_link(fs, i);
 		if (linkat(AT_FDCWD, path, a.dirfd, a.name, path == proc ? AT_SYMLINK_FOLLOW : 0) <
 		    0)
 			r = -errno;

@@ -322,8 +322,9 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 	o->listed = o->own && p->own_listed;
 	if (o->own)
 		before_of(p, &o->before);
-	o->spilled = p->spilled && was_there(p) && S_ISREG(p->st.st_mode) &&
-		     (w->now_err[k] || !in_place(p, &w->now[k]));
+	/* One that had no other name, was given one and then removed has been moved. */
+	o->spilled = (p->spilled || (p->linked && p->st.st_nlink == 1)) && was_there(p) &&
+		     S_ISREG(p->st.st_mode) && (w->now_err[k] || !in_place(p, &w->now[k]));
 	o->link_group = links->group;
 	o->linked_before = links->before;
 	/* What the other names have now is not known, unless it goes on as one that is. */
