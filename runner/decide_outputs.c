@@ -288,6 +288,12 @@ static bool settle_links(struct look *l, const struct result *r, const struct pa
 		const struct output *anchor = anchor_of(r, places, out->link_group);
 		struct node *n = node_get(l, out->path, true);
 
+		/* Another file was there when it was recorded, and an input: renaming one name of a file to another
+		 * does nothing. */
+		if (anchor && anchor != out && anchor->in_place && !out->in_place && !out->own &&
+		    same_file(n, node_get(l, anchor->path, true)))
+			return refuse(l, xasprintf("%s is another name of %s now",
+						   shown(l, out->path), shown(l, anchor->path)));
 		if (out->now.type != OUT_FILE || out->in_place || places[i].action != PLACE_KEEP)
 			continue;
 		if (anchor && anchor != out ? !same_file(n, node_get(l, anchor->path, true))
