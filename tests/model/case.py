@@ -241,7 +241,9 @@ class Case:
             if p in notes.removed and world.get(p) and world[p].kind == e.kind and world[p] != e:
                 put_into(tree, p, e._replace(group=None))
         for p in sorted(notes.own - notes.made):
-            if bare(tree.get(p)) != bare(rec.before[p]):
+            # A file of its own then, it is so for the step, whatever it has become a name of since.
+            apart = not linked and p in tree and tree[p].group and not rec.before[p].group
+            if apart or bare(tree.get(p)) != bare(rec.before[p]):
                 # What the rule does not compare is not taken back.
                 if linked and p in tree and tree[p].group:
                     for q in [q for q in tree if tree[q].group == tree[p].group]:
