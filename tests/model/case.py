@@ -538,10 +538,12 @@ def changed_at(top, tree):
 def part_links(top):
     """Symbolic links that are names of one are parted before a run: worlds do not know of such (tree.py)."""
     for at, dirs, files in os.walk(top):
+        if not os.access(at, os.W_OK | os.X_OK):
+            continue
         then = os.lstat(at)
         for path in (os.path.join(at, x) for x in dirs + files):
             st = os.lstat(path)
-            if not stat.S_ISLNK(st.st_mode) or st.st_nlink < 2 or not os.access(at, os.W_OK):
+            if not stat.S_ISLNK(st.st_mode) or st.st_nlink < 2:
                 continue
             to = os.readlink(path)
             os.unlink(path)
