@@ -260,6 +260,16 @@ static const struct output *anchor_of(const struct result *r, const struct place
 	return NULL;
 }
 
+/* Was what the step found there one file with another input? */
+static bool had_names(const struct result *r, const struct path_set *set, const char *path)
+{
+	for (size_t i = 0; i < r->n_same; i++)
+		if (strcmp(set->v[r->same[i].a].path, path) == 0 ||
+		    strcmp(set->v[r->same[i].b].path, path) == 0)
+			return true;
+	return false;
+}
+
 /*
  * Files with several names, once it is known what is to be done to each output. A file that the step changed in
  * place is changed so again, under all its names; one that it replaced is replaced, and what has the other names
@@ -291,6 +301,7 @@ static bool settle_links(struct look *l, const struct result *r, const struct pa
 		/* Another file was there when it was recorded, and an input: renaming one name of a file to another
 		 * does nothing. */
 		if (anchor && anchor != out && anchor->in_place && !out->in_place && !out->own &&
+		    out->now.type == OUT_FILE && !had_names(r, set, out->path) &&
 		    same_file(n, node_get(l, anchor->path, true)))
 			return refuse(l, xasprintf("%s is another name of %s now",
 						   shown(l, out->path), shown(l, anchor->path)));
