@@ -320,6 +320,9 @@ static bool xattrs_are_own(const struct trace_path *p)
 
 void trace_xattr(struct trace *t, struct trace_path *p)
 {
+	/* It can have none, but that it is a link is learned. */
+	if (p && !p->err && !p->changed && S_ISLNK(p->st.st_mode))
+		p->obs |= OBS_LINK;
 	if (!p || xattrs_are_own(p))
 		return;
 	/* Of all but directories the ctime tells. */

@@ -97,7 +97,7 @@ void *arena_alloc(struct arena *a, size_t n)
 	void *p;
 
 	n = (n + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
-	if (n > a->size - a->used) {
+	if (!a->chunks || n > a->size - a->used) {
 		a->size = n > ARENA_CHUNK - sizeof(*c) ? n : ARENA_CHUNK - sizeof(*c);
 		c = xcalloc(1, sizeof(*c) + a->size);
 		c->next = a->chunks;
