@@ -6,21 +6,7 @@
 # explain [=STATUS] ARGS…
 explain()
 {
-	wanted=0
-	case ${1:-} in
-	=*)
-		wanted=${1#=}
-		shift
-		;;
-	esac
-	status=0
-	mlfs explain "$@" >"$IO/out" 2>"$IO/err" || status=$?
-	same "$status" "$wanted" "status of mlfs explain $*"
-}
-
-has()
-{
-	grep -qE -- "$1" "$IO/out" || fail "mlfs explain does not say '$1'"
+	ask explain "$@"
 }
 
 has_not()

@@ -6,16 +6,7 @@
 # forget [=STATUS] ARGS…
 forget()
 {
-	wanted=0
-	case ${1:-} in
-	=*)
-		wanted=${1#=}
-		shift
-		;;
-	esac
-	status=0
-	mlfs forget "$@" >"$IO/out" 2>"$IO/err" || status=$?
-	same "$status" "$wanted" "status of mlfs forget $*"
+	ask forget "$@"
 }
 
 step_of()

@@ -17,21 +17,6 @@ unpack()
 	mv "$IO/unpacked/cache" "$MLFS_CACHE"
 }
 
-# ask [=STATUS] ARGS…: of mlfs; stdout in $IO/out, stderr in $IO/err
-ask()
-{
-	wanted=0
-	case $1 in
-	=*)
-		wanted=${1#=}
-		shift
-		;;
-	esac
-	status=0
-	mlfs "$@" >"$IO/out" 2>"$IO/err" || status=$?
-	same "$status" "$wanted" "status of mlfs $*"
-}
-
 # Every byte of the cache but those that opening it to read makes.
 sum_of_cache()
 {
@@ -137,12 +122,12 @@ for fixture in "$formats"/cache-*.tar.xz; do
 	if [ "$records" = 3 ]; then
 		check_results
 	else
-		ask =1 show "$first"
+		ask show =1 "$first"
 	fi
 	case $name in
 	cache-1-*) ;;
 	*)
-		ask =1 show f36a2c24 # dropped
+		ask show =1 f36a2c24 # dropped
 		;;
 	esac
 	same "$(sum_of_cache)" "$before" "the cache was changed"
@@ -174,7 +159,10 @@ echo 'mlfs cache 99' >"$MLFS_CACHE/version"
 before=$(sum_of_cache)
 for words in log stats gc fsck 'fsck --repair' 'gc --max-size 0' 'forget --all' "show $first"; do
 	# shellcheck disable=SC2086
-	ask =1 $words
+	set -- $words
+	command=$1
+	shift
+	ask "$command" =1 "$@"
 	grep -q 'format 99, made by a newer mlfs; this one knows formats up' "$IO/err" || fail "not said: $words"
 	same "$(cat "$IO/out")" "" "printed by $words"
 done

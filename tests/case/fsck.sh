@@ -7,16 +7,7 @@
 # fsck [=STATUS] ARGS…
 fsck()
 {
-	wanted=0
-	case ${1:-} in
-	=*)
-		wanted=${1#=}
-		shift
-		;;
-	esac
-	status=0
-	mlfs fsck "$@" >"$IO/out" 2>"$IO/err" || status=$?
-	same "$status" "$wanted" "status of mlfs fsck $*"
+	ask fsck "$@"
 }
 
 cat >work.sh <<'END'

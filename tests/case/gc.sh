@@ -14,16 +14,7 @@ END
 # gc [=STATUS] ARGS…; what it says in JSON is in $IO/out
 gc()
 {
-	wanted=0
-	case ${1:-} in
-	=*)
-		wanted=${1#=}
-		shift
-		;;
-	esac
-	status=0
-	mlfs gc "$@" >"$IO/out" 2>"$IO/err" || status=$?
-	same "$status" "$wanted" "status of mlfs gc $*"
+	ask gc "$@"
 }
 
 # The value of a member of what gc said.
@@ -173,7 +164,7 @@ mkfifo "$WITNESS/begun" "$WITNESS/on"
 # verify STATUS COMMAND…: run the command in the middle of mlfs exec --verify
 verify()
 {
-	wanted=$1
+	verdict=$1
 	shift
 	mlfs exec --verify --report "$IO/report" -- sh slow.sh >"$IO/verify.out" 2>&1 &
 	pid=$!
@@ -182,7 +173,7 @@ verify()
 	echo >"$WITNESS/on"
 	status=0
 	wait $pid || status=$?
-	same "$status" "$wanted" "status of --verify"
+	same "$status" "$verdict" "status of --verify"
 	eval "$($python -I -B "$cases/report.py" "$IO/report")"
 }
 verify 0 gc --json --max-size 0 --max-age PT0S

@@ -85,6 +85,29 @@ wait_for()
 	done
 }
 
+# ask COMMAND [=STATUS] ARGS…: run `mlfs COMMAND ARGS…`; what it prints is in $IO/out and $IO/err.
+ask()
+{
+	asked=$1
+	shift
+	wanted=0
+	case ${1:-} in
+	=*)
+		wanted=${1#=}
+		shift
+		;;
+	esac
+	status=0
+	mlfs "$asked" "$@" >"$IO/out" 2>"$IO/err" || status=$?
+	same "$status" "$wanted" "status of mlfs $asked $*"
+}
+
+# A pattern of what `ask` was told.
+has()
+{
+	grep -qE -- "$1" "$IO/out" || fail "mlfs $asked does not say '$1'"
+}
+
 # Run `mlfs exec`, read the report. "=STATUS" as the first word is the status wanted.
 step()
 {
@@ -134,6 +157,15 @@ not_stored()
 	same "$r_result" miss "result of: $*"
 	same "$r_stored" false "stored, of: $*"
 	matches "$r_reason" "$pattern" "reason of: $*"
+}
+
+# kept COMMAND…: and its report is kept, as $IO/reports/NUMBER
+kept()
+{
+	mkdir -p "$IO/reports"
+	"$@"
+	count=$((${count:-100} + 1))
+	cp "$IO/report" "$IO/reports/$count"
 }
 
 uncached()

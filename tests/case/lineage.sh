@@ -6,16 +6,7 @@
 # lineage [=STATUS] ARGS…
 lineage()
 {
-	wanted=0
-	case ${1:-} in
-	=*)
-		wanted=${1#=}
-		shift
-		;;
-	esac
-	status=0
-	LC_ALL=C.UTF-8 mlfs lineage "$@" >"$IO/out" 2>"$IO/err" || status=$?
-	same "$status" "$wanted" "status of mlfs lineage $*"
+	ask lineage "$@"
 }
 
 # The tree on stdin, but for keys and times: is that what was printed?

@@ -6,21 +6,7 @@
 # show [=STATUS] ARGS…
 show()
 {
-	wanted=0
-	case ${1:-} in
-	=*)
-		wanted=${1#=}
-		shift
-		;;
-	esac
-	status=0
-	mlfs show "$@" >"$IO/out" 2>"$IO/err" || status=$?
-	same "$status" "$wanted" "status of mlfs show $*"
-}
-
-has()
-{
-	grep -qE -- "$1" "$IO/out" || fail "mlfs show does not say '$1'"
+	ask show "$@"
 }
 
 say "usage"

@@ -3,15 +3,6 @@
 # mlfs stats: its sums are those of the reports, to the microsecond and the byte.
 . "$(dirname "$0")/lib.sh"
 
-mkdir "$IO/reports"
-count=100
-kept()
-{
-	"$@"
-	count=$((count + 1))
-	cp "$IO/report" "$IO/reports/$count"
-}
-
 for n in 1 2 3 4 5 6 7 8; do
 	# The second half of them leaves what the first has left.
 	kept miss --name "work$((n % 4))" -- sh -c "sleep 0.3; seq $((n % 4)) 3000 >out$n; echo $n"

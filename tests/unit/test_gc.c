@@ -1,30 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* test_gc.c - results that go, what goes with them and what stays, beside others who use the cache. */
 #include "../../index/refs.h"
-#include "index_util.h"
+#include "index_cache.h"
 
 enum { BIG = 9000, SMALL = 300 };
-
-static char *dir, *cache;
-static struct idx *x;
-
-static int setup(void **state)
-{
-	(void)state;
-	dir = scratch_new();
-	cache = in(dir, "cache");
-	assert_ok(idx_open(cache, false, &x, &the_err));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	idx_close(x);
-	free(cache);
-	scratch_free(dir);
-	return 0;
-}
 
 static void bytes_of(unsigned n, uint8_t *to)
 {

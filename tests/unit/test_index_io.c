@@ -1,28 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_index_io.c - what explains results: names of listings, descriptions of steps, who made and who read what; states taken apart. */
-#include "index_util.h"
+#include "index_cache.h"
 #include "notes.h"
-
-static char *dir, *cache;
-static struct idx *x;
-
-static int setup(void **state)
-{
-	(void)state;
-	dir = scratch_new();
-	cache = in(dir, "cache");
-	assert_ok(idx_open(cache, false, &x, &the_err));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	idx_close(x);
-	free(cache);
-	scratch_free(dir);
-	return 0;
-}
 
 static void put(unsigned n, unsigned m, const char *description)
 {

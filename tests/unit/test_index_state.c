@@ -8,28 +8,9 @@
 #include "index_util.h"
 #include "tick.h"
 
+#include "index_cache.h" /* tick.h has a `dir` of its own */
+
 static char *tick_dir;
-
-static char *dir, *cache;
-static struct idx *x;
-
-static int setup(void **state)
-{
-	(void)state;
-	dir = scratch_new();
-	cache = in(dir, "cache");
-	assert_ok(idx_open(cache, false, &x, &the_err));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	idx_close(x);
-	free(cache);
-	scratch_free(dir);
-	return 0;
-}
 
 /* The state of dir/name now; caller frees. */
 static struct buf now_of(const char *name, unsigned kinds, char *const *excluded, size_t n)

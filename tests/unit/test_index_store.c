@@ -2,28 +2,7 @@
 /* test_index_store.c - objects: put, get, damage, many small ones, several threads. */
 #include <pthread.h>
 
-#include "index_util.h"
-
-static char *dir, *cache;
-static struct idx *x;
-
-static int setup(void **state)
-{
-	(void)state;
-	dir = scratch_new();
-	cache = in(dir, "cache");
-	assert_ok(idx_open(cache, false, &x, &the_err));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	idx_close(x);
-	free(cache);
-	scratch_free(dir);
-	return 0;
-}
+#include "index_cache.h"
 
 static char *object_path(const struct oid *o)
 {
