@@ -56,9 +56,7 @@ void fresh_told(struct fs *fs, const struct inode *parent, const char *name, con
 	t->parent = name ? node_of(fs, parent) : 0;
 	t->node = i ? node_of(fs, i) : 0;
 	t->len = (uint32_t)len;
-	t->racy =
-		i && S_ISREG(st->st_mode) &&
-		(int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec + RACY_NS > now_ns();
+	t->racy = i && S_ISREG(st->st_mode) && timespec_ns(st->st_mtim) + RACY_NS > now_ns();
 	memcpy(t->name, name ? name : "", len);
 	pthread_mutex_lock(&f->mutex);
 	drop_old(f, t->ns);

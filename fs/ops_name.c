@@ -86,9 +86,12 @@ void note_change(struct fs *fs, struct inode *i, enum change c)
 static void note_link(struct fs *fs, struct inode *i)
 {
 	note_change(fs, i, CHANGE_LINK);
-	for (struct dentry *d = i->names; d; d = d->next_of_inode)
-		if (dentry_trace(fs, d))
-			dentry_trace(fs, d)->linked = true;
+	for (struct dentry *d = i->names; d; d = d->next_of_inode) {
+		struct trace_path *p = dentry_trace(fs, d);
+
+		if (p)
+			p->linked = true;
+	}
 }
 
 void note_kept(struct fs *fs, struct inode *i)

@@ -320,10 +320,12 @@ static bool xattrs_are_own(const struct trace_path *p)
 
 void trace_xattr(struct trace *t, struct trace_path *p)
 {
+	if (!p)
+		return;
 	/* It can have none, but that it is a link is learned. */
-	if (p && !p->err && !p->changed && S_ISLNK(p->st.st_mode))
+	if (!p->err && !p->changed && S_ISLNK(p->st.st_mode))
 		p->obs |= OBS_LINK;
-	if (!p || xattrs_are_own(p))
+	if (xattrs_are_own(p))
 		return;
 	/* Of all but directories the ctime tells. */
 	if ((p->obs & OBS_XATTR) && !p->changed && S_ISDIR(p->st.st_mode))

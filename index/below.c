@@ -13,11 +13,6 @@
 
 #include "idx.h"
 
-static int64_t ns_of(struct timespec t)
-{
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 ssize_t idx_ask_view(const char *question, char *text, size_t n)
 {
 	/* The root may be another file system, which the step mounted, and the program may lie in /dev or /run, which are
@@ -47,8 +42,8 @@ void idx_below_tell(const char *path, const struct stat *st, bool reading, bool 
 	else
 		(void)snprintf(text, IDX_BELOW_SIZE, "%llu %llu %lld %lld %lld %d",
 			       (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
-			       (long long)st->st_size, (long long)ns_of(st->st_mtim),
-			       (long long)ns_of(st->st_ctim), writer); /* six numbers fit */
+			       (long long)st->st_size, (long long)timespec_ns(st->st_mtim),
+			       (long long)timespec_ns(st->st_ctim), writer); /* six numbers fit */
 }
 
 int idx_below(const struct idx *x, const char *path, bool reading, struct stat *st)
@@ -68,7 +63,8 @@ int idx_below(const struct idx *x, const char *path, bool reading, struct stat *
 	if (sscanf(text, "%llu %llu %lld %lld %lld", &dev, &ino, &size, &mtime, &ctime) != 5)
 		return 0;
 	/* The kernel may have kept attributes that are no longer true. */
-	if (size != st->st_size || mtime != ns_of(st->st_mtim) || ctime != ns_of(st->st_ctim))
+	if (size != st->st_size || mtime != timespec_ns(st->st_mtim) ||
+	    ctime != timespec_ns(st->st_ctim))
 		return -ESTALE;
 	st->st_dev = dev;
 	st->st_ino = ino;

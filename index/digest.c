@@ -73,11 +73,6 @@ void digests_free(struct digests *d)
 	free(d);
 }
 
-static int64_t ns_of(struct timespec t)
-{
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* ---- how fine are a file system's times? ---- */
 
 static bool is_multigrain(void)
@@ -145,7 +140,7 @@ static enum times device_times_cached(struct digests *d, dev_t dev)
 
 static bool settled(enum times times, const struct stat *st, int64_t at)
 {
-	int64_t mtime = ns_of(st->st_mtim), ctime = ns_of(st->st_ctim);
+	int64_t mtime = timespec_ns(st->st_mtim), ctime = timespec_ns(st->st_ctim);
 
 	switch (times) {
 	case TIMES_NONE:
@@ -194,8 +189,8 @@ static void key_of(const struct stat *st, uint8_t key[KEY_SIZE])
 static void value_of(const struct idx_digest *d, struct buf *out)
 {
 	buf_u64(out, (uint64_t)d->st.st_size);
-	buf_u64(out, (uint64_t)ns_of(d->st.st_mtim));
-	buf_u64(out, (uint64_t)ns_of(d->st.st_ctim));
+	buf_u64(out, (uint64_t)timespec_ns(d->st.st_mtim));
+	buf_u64(out, (uint64_t)timespec_ns(d->st.st_ctim));
 	buf_u64(out, (uint64_t)d->hashed_at);
 	buf_add(out, d->fp.b, sizeof(d->fp.b));
 }
@@ -205,8 +200,8 @@ static bool value_matches(struct kv_val v, const struct stat *st, struct fp *ret
 	struct cur c = {v.p, (const uint8_t *)v.p + v.n, false};
 
 	if (v.n != VALUE_SIZE || cur_u64(&c) != (uint64_t)st->st_size ||
-	    cur_u64(&c) != (uint64_t)ns_of(st->st_mtim) ||
-	    cur_u64(&c) != (uint64_t)ns_of(st->st_ctim))
+	    cur_u64(&c) != (uint64_t)timespec_ns(st->st_mtim) ||
+	    cur_u64(&c) != (uint64_t)timespec_ns(st->st_ctim))
 		return false;
 	(void)cur_u64(&c); /* hashed_at, for gc */
 	memcpy(ret->b, c.p, sizeof(ret->b));
@@ -216,7 +211,8 @@ static bool value_matches(struct kv_val v, const struct stat *st, struct fp *ret
 static bool same_file(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-	       ns_of(a->st_mtim) == ns_of(b->st_mtim) && ns_of(a->st_ctim) == ns_of(b->st_ctim);
+	       timespec_ns(a->st_mtim) == timespec_ns(b->st_mtim) &&
+	       timespec_ns(a->st_ctim) == timespec_ns(b->st_ctim);
 }
 
 /* ---- gathered ones ---- */

@@ -80,11 +80,6 @@ bool fsck_object_good(int dirfd_, const struct oid *o, uint64_t *ret_size)
 	return fd >= 0 && hash_fd_both(fd, NULL, &now, ret_size) == 0 && oid_eq(&now, o);
 }
 
-static int digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* "cas/xx" and 62 digits. */
 static bool oid_of_name(const char *dir, const char *name, struct oid *ret)
 {
@@ -93,14 +88,7 @@ static bool oid_of_name(const char *dir, const char *name, struct oid *ret)
 	if (strlen(dir) != 6 || strlen(name) != 62)
 		return false;
 	(void)snprintf(digits, sizeof(digits), "%s%s", dir + 4, name); /* fits */
-	for (size_t i = 0; i < sizeof(ret->b); i++) {
-		int hi = digit(digits[2 * i]), lo = digit(digits[2 * i + 1]);
-
-		if (hi < 0 || lo < 0)
-			return false;
-		ret->b[i] = (uint8_t)(hi << 4 | lo);
-	}
-	return true;
+	return unhex(digits, ret->b, sizeof(ret->b));
 }
 
 static void visit_object(struct visit *v, const char *name)
@@ -115,7 +103,7 @@ static void visit_object(struct visit *v, const char *name)
 		return;
 	}
 	o.size = (uint64_t)st.st_size;
-	o.mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+	o.mtime_ns = timespec_ns(st.st_mtim);
 	fsck_grow(v->f->objects, v->f->n_objects, v->f->cap_objects);
 	v->f->objects[v->f->n_objects++] = o;
 }
@@ -124,9 +112,10 @@ static void visit_prefix(struct visit *v, const char *name)
 {
 	auto_free char *dir = xasprintf("%s/%s", v->dir, name);
 	struct stat st;
+	uint8_t prefix;
 
 	if (fstatat(v->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
-	    strlen(name) == 2 && digit(name[0]) >= 0 && digit(name[1]) >= 0) {
+	    unhex(name, &prefix, 1)) {
 		if (each_name(v->f, dir, visit_object) < 0)
 			(void)fsck_note(v->f, true, MEND_NOT, "file", dir, v->f->e->msg);
 	} else {

@@ -98,13 +98,8 @@ static void add_leftover(struct leftovers *l, const struct oid *o, uint64_t size
 
 static bool parse_oid(unsigned prefix, const char *name, struct oid *ret)
 {
-	if (strlen(name) != 2 * sizeof(ret->b) - 2)
-		return false;
 	ret->b[0] = (uint8_t)prefix;
-	for (size_t i = 1; i < sizeof(ret->b); i++)
-		if (sscanf(name + 2 * (i - 1), "%2hhx", &ret->b[i]) != 1)
-			return false;
-	return true;
+	return unhex(name, ret->b + 1, sizeof(ret->b) - 1);
 }
 
 /* Files of cas/xx that have been there for a while; the transaction tells those that something refers to. */

@@ -92,16 +92,6 @@ void idx_unlock(struct idx_lock *l)
 
 /* ---- who holds any? ---- */
 
-static bool key_of_name(const char *name, struct fp *ret)
-{
-	if (strlen(name) != 2 * sizeof(ret->b))
-		return false;
-	for (size_t i = 0; i < sizeof(ret->b); i++)
-		if (sscanf(name + 2 * i, "%2hhx", &ret->b[i]) != 1)
-			return false;
-	return true;
-}
-
 /* A file that is new may be about to be locked, by one who would not wait: it is left alone. One left by a process that
  * was killed is locked for an instant. */
 static bool is_held(int dir, const char *name)
@@ -130,7 +120,7 @@ size_t locks_held(struct idx *x, struct fp **ret)
 		return 0;
 	}
 	while ((de = readdir(d)))
-		if (key_of_name(de->d_name, &key) && is_held(dirfd(d), de->d_name))
+		if (unhex(de->d_name, key.b, sizeof(key.b)) && is_held(dirfd(d), de->d_name))
 			buf_add(&keys, &key, sizeof(key));
 	(void)closedir(d); /* only read from */
 	*ret = (struct fp *)(void *)keys.data;

@@ -112,7 +112,7 @@ static uint64_t segment_size(struct idx *x, unsigned n, int64_t *ret_last)
 	runs_segment_name(name, RUNS_SEGMENT, n);
 	if (fstatat(x->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		size += (uint64_t)st.st_size;
-		*ret_last = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+		*ret_last = timespec_ns(st.st_mtim);
 	}
 	runs_segment_name(name, RUNS_ROWS, n);
 	if (fstatat(x->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)

@@ -186,7 +186,7 @@ static int gather(struct idx *x, const char *path, unsigned kinds, const struct 
 		.uid = st->st_uid,
 		.gid = st->st_gid,
 		.size = (uint64_t)st->st_size,
-		.mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
+		.mtime_ns = timespec_ns(st->st_mtim),
 		.rdev = st->st_rdev,
 	};
 	if (kinds & OBS_CONTENT && S_ISREG(st->st_mode)) {

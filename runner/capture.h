@@ -38,11 +38,6 @@ static inline struct stat now_of(const struct work *w, size_t k)
 	return stat_again(&w->now[k]);
 }
 
-static inline int64_t ns_of(struct timespec t)
-{
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static inline bool was_there(const struct trace_path *p)
 {
 	return p->err == 0;

@@ -132,7 +132,7 @@ static struct facts facts_of(const struct trace_path *p)
 		.uid = p->st.st_uid,
 		.gid = p->st.st_gid,
 		.size = (uint64_t)p->st.st_size,
-		.mtime_ns = ns_of(p->st.st_mtim),
+		.mtime_ns = timespec_ns(p->st.st_mtim),
 		.rdev = p->st.st_rdev,
 		.digest = p->fp,
 		.target = p->target,

@@ -69,8 +69,8 @@ static int capture_file(struct work *w, const char *path, const struct stat *st,
 	    store_put_fd(w->c->idx, fd, &o->oid, &o->now.fp, &size, &e) < 0)
 		return cache_trouble(w, "cannot store the output %s: %s", path, e.msg);
 	if (fstat(fd, &after) < 0 || size != (uint64_t)before.st_size ||
-	    ns_of(after.st_mtim) != ns_of(before.st_mtim) ||
-	    ns_of(after.st_ctim) != ns_of(before.st_ctim))
+	    timespec_ns(after.st_mtim) != timespec_ns(before.st_mtim) ||
+	    timespec_ns(after.st_ctim) != timespec_ns(before.st_ctim))
 		return capture_refuse(w, "the output %s was changed by another process", path);
 	d->st = before;
 	d->fp = o->now.fp;
@@ -277,7 +277,7 @@ static int add_attributes(struct work *w, const struct trace_path *p, const stru
 
 	o->uid = owner_kept ? OUT_ANY_ID : st->st_uid;
 	o->gid = owner_kept ? OUT_ANY_ID : st->st_gid;
-	o->mtime_ns = ns_of(st->st_mtim);
+	o->mtime_ns = timespec_ns(st->st_mtim);
 	o->mtime_set = p->mtime_set;
 	if (o->in_place && !(p->obs & OBS_XATTR) && !p->xattr_set)
 		return 0;

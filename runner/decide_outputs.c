@@ -45,8 +45,7 @@ static bool same_rest(const struct output *out, const struct node *n)
 	if (geteuid() == 0 && out->uid != OUT_ANY_ID &&
 	    (n->st.st_uid != out->uid || n->st.st_gid != out->gid))
 		return false;
-	if (out->mtime_set &&
-	    (int64_t)n->st.st_mtim.tv_sec * 1000000000 + n->st.st_mtim.tv_nsec != out->mtime_ns)
+	if (out->mtime_set && timespec_ns(n->st.st_mtim) != out->mtime_ns)
 		return false;
 	/* Where the step replaced what was there, none are left of it; on what it made where nothing was, any that
 	 * somebody added do no harm. */
@@ -320,7 +319,7 @@ static bool settle_links(struct look *l, const struct result *r, const struct pa
 static char *edited(const struct look *l, const struct output *out, const struct node *n)
 {
 	char from[32], to[32], when[40];
-	int64_t mtime = (int64_t)n->st.st_mtim.tv_sec * 1000000000 + n->st.st_mtim.tv_nsec;
+	int64_t mtime = timespec_ns(n->st.st_mtim);
 
 	if (!l->all)
 		return xasprintf("output %s was changed since", shown(l, out->path));

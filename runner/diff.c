@@ -166,11 +166,6 @@ static bool diff_types(struct two *t)
 	return true;
 }
 
-static int64_t mtime_of(const struct stat_kept *st)
-{
-	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
-}
-
 static void add_sizes(struct two *t, struct buf *b)
 {
 	char from[32], to[32];
@@ -197,7 +192,8 @@ static void diff_content(struct two *t)
 	buf_addf(b, "content changed (");
 	add_sizes(t, b);
 	if (t->now->st)
-		buf_addf(b, ", modified %s", human_time(mtime_of(t->now->st), when, sizeof(when)));
+		buf_addf(b, ", modified %s",
+			 human_time(timespec_ns(t->now->st->st_mtim), when, sizeof(when)));
 	buf_addf(b, ")");
 }
 

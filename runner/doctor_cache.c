@@ -242,7 +242,7 @@ void doctor_clock(struct doctor *d)
 	struct stat st;
 
 	if (fd >= 0 && fstat(fd, &st) == 0)
-		file = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+		file = timespec_ns(st.st_mtim);
 	if (now < INT64_C(1700000000) * 1000000000)
 		doctor_add(d, FINDING_NOTE, "clock", xstrdup("the clock is not set"),
 			   xstrdup("as root: timedatectl set-ntp true"));

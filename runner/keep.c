@@ -4,6 +4,8 @@
 
 #include <unistd.h>
 
+#include "screen.h"
+
 #define BAR_AFTER_NS INT64_C(500000000)
 #define BAR_EVERY_NS INT64_C(100000000)
 
@@ -62,8 +64,7 @@ void going_gone(void *arg, const struct idx_gc_gone *gone)
 		return;
 	going_end_bar(g);
 	hex(gone->key.b, sizeof(gone->key.b), key);
-	for (const char *c = gone->name ? gone->name : "?"; *c; c++)
-		buf_u8(&name, (unsigned char)*c < ' ' ? '?' : (uint8_t)*c);
+	add_plain(&name, gone->name ? gone->name : "?");
 	buf_u8(&name, 0);
 	printf("%s %.8s %s (%s)\n", g->dry_run ? "would drop" : "dropped", key, (char *)name.data,
 	       human_size(gone->bytes, size, sizeof(size)));

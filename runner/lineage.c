@@ -196,7 +196,7 @@ static bool was_before(struct makers *m, const struct result *r, const struct ou
 		return true;
 	if (m->now != LIN_SAME || o->mtime_set || n->st_err)
 		return false;
-	mtime = (int64_t)n->st.st_mtim.tv_sec * 1000000000 + n->st.st_mtim.tv_nsec;
+	mtime = timespec_ns(n->st.st_mtim);
 	/* The kernel's clock for files ticks, and some file systems keep even seconds only. */
 	slack = n->st.st_mtim.tv_nsec ? 20000000 : 2000000000;
 	return mtime + slack < r->started_ns;

@@ -151,7 +151,7 @@ static void refresh(struct locks *l, struct mirror *m)
 	if (m->refresh_ns && st.st_size == was->st_size &&
 	    memcmp(&st.st_mtim, &was->st_mtim, sizeof(st.st_mtim)) == 0 &&
 	    memcmp(&st.st_ctim, &was->st_ctim, sizeof(st.st_ctim)) == 0 &&
-	    (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec + FRESH_NS < m->refresh_ns)
+	    timespec_ns(st.st_mtim) + FRESH_NS < m->refresh_ns)
 		return;
 	m->at_refresh = st;
 	m->refresh_ns = now_ns();

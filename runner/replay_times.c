@@ -17,11 +17,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int64_t ns_of_timespec(struct timespec t)
-{
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static struct timespec to_timespec(int64_t ns)
 {
 	int64_t sec = ns / 1000000000, rest = ns % 1000000000;
@@ -48,7 +43,7 @@ static int64_t kept_mtime(const struct output *out)
 {
 	struct stat st;
 
-	return lstat(out->path, &st) < 0 ? INT64_MAX : ns_of_timespec(st.st_mtim);
+	return lstat(out->path, &st) < 0 ? INT64_MAX : timespec_ns(st.st_mtim);
 }
 
 /* ---- ninja ---- */
@@ -83,7 +78,7 @@ static int is_younger(void *arg, const char *path, unsigned kinds)
 
 	if (!(kinds & (OBS_CONTENT | OBS_ATTR)) || lstat(path, &st) < 0 || !S_ISREG(st.st_mode))
 		return 0;
-	return ns_of_timespec(st.st_mtim) > *started_ns;
+	return timespec_ns(st.st_mtim) > *started_ns;
 }
 
 static bool as_recorded(struct idx *x, const struct result *r, const struct place *places)
@@ -108,7 +103,7 @@ static void not_before(const struct output **order, size_t n, const struct resul
 
 		if (places[i].action == PLACE_KEEP)
 			earliest = times[i];
-		else if (ns_of_timespec(times[i]) < ns_of_timespec(earliest))
+		else if (timespec_ns(times[i]) < timespec_ns(earliest))
 			times[i] = earliest;
 	}
 }

@@ -107,11 +107,6 @@ static void look_into(const struct look *l, int fd, const char *dir, enum shm_ki
 	closedir(d);
 }
 
-static int64_t ns_of(struct timespec t)
-{
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static int by_path(const void *a, const void *b)
 {
 	return strcmp(((const struct shm_entry *)a)->path, ((const struct shm_entry *)b)->path);
@@ -123,7 +118,7 @@ void shm_look(const char *dir, char *const *ignore, size_t n_ignore, bool deep, 
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	*ret = (struct shm){.at = ns_of(now)};
+	*ret = (struct shm){.at = timespec_ns(now)};
 	look_into(&l, open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), dir, SHM_DATA, 0);
 	if (ret->n)
 		qsort(ret->v, ret->n, sizeof(*ret->v), by_path);
@@ -202,7 +197,7 @@ static bool is_of_others(const struct shm_entry *x)
 
 bool shm_is_old(const struct shm_entry *x, int64_t at)
 {
-	return ns_of(x->st.st_ctim) < at;
+	return timespec_ns(x->st.st_ctim) < at;
 }
 
 static const struct shm_entry *find(const struct shm *s, const char *path)

@@ -110,7 +110,7 @@ static void compare_attributes(struct check *k, const struct output *o, const st
 		verify_differ(k, o->path, "owner", "owner %u:%u then, %u:%u now", o->uid, o->gid,
 			      st->st_uid, st->st_gid);
 	/* Times are no observations, so the same inputs may well bring others (cp -p). */
-	if (o->mtime_set && ns_of(st->st_mtim) != o->mtime_ns && !k->times++)
+	if (o->mtime_set && timespec_ns(st->st_mtim) != o->mtime_ns && !k->times++)
 		k->first_time = o->path;
 	if (!o->in_place || o->xattrs)
 		compare_xattrs(k, o);

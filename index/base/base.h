@@ -70,6 +70,11 @@ static inline int take_fd(int *fd)
 void *xmalloc(size_t n);
 void *xcalloc(size_t n, size_t size);
 
+static inline int64_t timespec_ns(struct timespec t)
+{
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 /* What is kept of a struct stat where there are very many: in all other respects the same. */
 struct stat_kept {
 	dev_t st_dev, st_rdev;
@@ -175,6 +180,8 @@ char *human_size(uint64_t bytes, char *buf, size_t n);
 char *rfc3339(int64_t unix_ns, char *buf, size_t n);
 /* lower-case hex; out has room for 2*n+1. */
 void hex(const void *p, size_t n, char *out);
+/* The n bytes that `digits` say: 2 * n of them, as hex() writes them, and no more. False: it is something else. */
+bool unhex(const char *digits, void *to, size_t n);
 /* Damerau-Levenshtein distance, for "did you mean". */
 unsigned edit_distance(const char *a, const char *b);
 /* Text of n bytes as a JSON string, quotes included; bytes that are not UTF-8 become U+FFFD. */

@@ -204,6 +204,27 @@ void hex(const void *p, size_t n, char *out)
 	*out = '\0';
 }
 
+static int digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool unhex(const char *digits, void *to, size_t n)
+{
+	uint8_t *b = to;
+
+	if (strlen(digits) != 2 * n)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		int hi = digit(digits[2 * i]), lo = digit(digits[2 * i + 1]);
+
+		if (hi < 0 || lo < 0)
+			return false;
+		b[i] = (uint8_t)(hi << 4 | lo);
+	}
+	return true;
+}
+
 static unsigned min3(unsigned a, unsigned b, unsigned c)
 {
 	unsigned m = a < b ? a : b;

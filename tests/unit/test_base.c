@@ -287,6 +287,25 @@ static void test_files(void **state)
 	assert_int_equal(system(deep), 0);
 }
 
+static void test_hex(void **state)
+{
+	const uint8_t bytes[] = {0x00, 0x1f, 0xa9, 0xff};
+	uint8_t back[4] = {0};
+	char digits[9];
+
+	(void)state;
+	hex(bytes, 4, digits);
+	assert_string_equal(digits, "001fa9ff");
+	assert_true(unhex(digits, back, 4));
+	assert_memory_equal(back, bytes, 4);
+	assert_false(unhex("001fa9f", back, 4));
+	assert_false(unhex("001fa9ff0", back, 4));
+	assert_false(unhex("001FA9FF", back, 4));
+	assert_false(unhex("001fa9f ", back, 4));
+	assert_false(unhex("0x1fa9ff", back, 4));
+	assert_true(unhex("", back, 0));
+}
+
 static void test_arena(void **state)
 {
 	struct arena a = {0};
@@ -343,7 +362,7 @@ int main(void)
 		cmocka_unit_test(test_sizes),	      cmocka_unit_test(test_for_people),
 		cmocka_unit_test(test_edit_distance), cmocka_unit_test(test_json),
 		cmocka_unit_test(test_files),	      cmocka_unit_test(test_take),
-		cmocka_unit_test(test_arena),
+		cmocka_unit_test(test_arena),	      cmocka_unit_test(test_hex),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
