@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* cmd_exec.c - `mlfs exec`: decide, then replay, or run and record, or run plainly. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <sys/xattr.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "inherited.h"
+#include "mounted.h"
+#include "plain.h"
 #include "supervise.h"
 #include "verdict.h"
 
@@ -27,6 +28,21 @@ struct exec {
 	struct report rep;
 	bool hands_off; /* the cache is not to be written to at all */
 	char *why_miss;
+	struct mounteds mounted;
+	int apart; /* the pipe to the process that runs this one; -1: nobody does */
+};
+
+/*
+ * Where there are persistent mounts, run_cached runs in a child (see mounted.h), which then tells how it went, and what the
+ * front needs to run the command plainly itself.
+ */
+struct news {
+	bool plain;	/* to be run, and no more was done */
+	char result[9]; /* as in struct report */
+	bool has_key;
+	struct fp step_key;
+	double saved_seconds;
+	char name[256], reason[512];
 };
 
 static void note_run(struct exec *x)
@@ -37,85 +53,20 @@ static void note_run(struct exec *x)
 
 /* ---- running plainly ---- */
 
-/* 127 or 126, with the message, when a command could not be executed. */
-static int cannot_run(const char *name, int code)
+static void tell_apart(const struct exec *x, bool plain)
 {
-	struct stat st;
+	struct news n = {.plain = plain, .saved_seconds = x->rep.saved_seconds};
 
-	if (code == EACCES && strchr(name, '/') && stat(name, &st) == 0 && S_ISDIR(st.st_mode))
-		code = EISDIR;
-	if (code == ENOENT && !strchr(name, '/'))
-		log_warn("cannot run %s: command not found", name);
-	else
-		log_warn("cannot run %s: %s", name, strerror(code));
-	return code == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
-}
-
-static pid_t plain_child;
-
-static void pass_signal(int sig, siginfo_t *si, void *context)
-{
-	(void)context;
-	if (si->si_code != SI_KERNEL && plain_child > 0)
-		kill(plain_child, sig);
-}
-
-static int wait_plain(pid_t child)
-{
-	int status;
-
-	for (;;) {
-		if (waitpid(child, &status, WUNTRACED) < 0) {
-			if (errno != EINTR)
-				return EXIT_MLFS;
-			continue;
-		}
-		if (WIFEXITED(status))
-			return WEXITSTATUS(status);
-		if (WIFSIGNALED(status))
-			return 128 + WTERMSIG(status);
-		raise(SIGSTOP);
-		kill(child, SIGCONT);
-	}
-}
-
-/* As a child, because something is to be done meanwhile or after it. */
-static int run_plain_child(const struct exec *x)
-{
-	static const int passed[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-	struct sigaction sa = {.sa_sigaction = pass_signal, .sa_flags = SA_SIGINFO | SA_RESTART},
-			 old;
-	struct err e = {0};
-	bool fed = x->in &&
-		   stdin_holds(x->in); /* the lookup took bytes that the command is to have first */
-	auto_close int in = fed ? stdin_child_fd(x->in, &e) : -1;
-	pid_t child;
-
-	if (fed && in < 0) {
-		log_warn("%s", e.msg);
-		return EXIT_MLFS;
-	}
-	child = fork();
-	if (child < 0) {
-		log_warn("cannot fork: %s", strerror(errno));
-		return EXIT_MLFS;
-	}
-	if (child == 0) {
-		if (fed)
-			dup2(in, STDIN_FILENO);
-		sigprocmask(SIG_SETMASK, &x->mask, NULL);
-		execvp(x->o.argv[0], x->o.argv);
-		_exit(cannot_run(x->o.argv[0], errno));
-	}
-	base_close(&in);
-	if (fed && stdin_start(x->in, &e) < 0)
-		log_warn("%s", e.msg);
-	plain_child = child;
-	for (size_t k = 0; k < sizeof(passed) / sizeof(*passed); k++)
-		if (sigaction(passed[k], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-			sigaction(passed[k], &sa, NULL);
-	sigprocmask(SIG_SETMASK, &x->mask, NULL);
-	return wait_plain(child);
+	if (x->apart < 0)
+		return;
+	snprintf(n.result, sizeof(n.result), "%s", x->rep.result);
+	snprintf(n.name, sizeof(n.name), "%s", x->rep.name);
+	snprintf(n.reason, sizeof(n.reason), "%s", x->rep.reason ? x->rep.reason : "");
+	n.has_key = x->rep.step_key != NULL;
+	if (n.has_key)
+		n.step_key = *x->rep.step_key;
+	if (write_all(x->apart, &n, sizeof(n)) < 0)
+		log_debug("cannot tell how the step ended: %s", strerror(errno));
 }
 
 static void write_report(struct exec *x)
@@ -126,24 +77,32 @@ static void write_report(struct exec *x)
 		log_warn("%s", e.msg);
 }
 
+/* To the process in which the command has its rights. */
+static int leave_plain(struct exec *x)
+{
+	tell_apart(x, true);
+	return EXIT_MLFS; /* nobody asks */
+}
+
 /* As if mlfs were not there. reason: why (for the report). */
 static int run_plain(struct exec *x, const char *reason)
 {
+	struct plain p = {.argv = x->o.argv, .mask = x->mask, .in = x->in};
 	struct stdin_used used;
 	struct err e = {0};
 
 	x->rep.reason = reason;
 	x->rep.stored = false;
+	if (x->apart >= 0 && !(x->in && stdin_holds(x->in)))
+		return leave_plain(x);
 	if (!x->o.report && !(x->in && stdin_holds(x->in))) {
 		x->rep.exit_status = -1; /* not known to us, nor how long it takes */
 		x->rep.wall_seconds = -1;
 		note_run(x);
-		sigprocmask(SIG_SETMASK, &x->mask, NULL);
-		execvp(x->o.argv[0], x->o.argv);
-		return cannot_run(x->o.argv[0], errno);
+		return plain_exec(&p);
 	}
 	x->begun = mono_ns();
-	x->rep.exit_status = run_plain_child(x);
+	x->rep.exit_status = plain_run(&p);
 	if (x->in && stdin_finish(x->in, &used, &e) < 0)
 		log_warn("%s", e.msg);
 	x->rep.wall_seconds = report_seconds(mono_ns() - x->begun);
@@ -334,7 +293,7 @@ static int run_recorded(struct exec *x, const struct result *expected, int verdi
 		return EXIT_MLFS;
 	}
 	if (out.not_executed) {
-		x->rep.exit_status = cannot_run(x->o.argv[0], out.exec_errno);
+		x->rep.exit_status = plain_cannot_run(x->o.argv[0], out.exec_errno);
 		x->rep.result = "uncached";
 		x->rep.reason = "the command cannot be executed";
 		write_report(x);
@@ -470,6 +429,81 @@ static void find_other_cache(struct exec *x)
 		x->other_cache = take(real);
 }
 
+static int run_in_cache(struct exec *x)
+{
+	struct err e = {0};
+
+	if (idx_open(x->o.cache_dir, false, &x->idx, &e) < 0)
+		return run_uncached(x, e.msg);
+	x->cache = realpath(x->o.cache_dir, NULL);
+	if (!x->cache) {
+		err_set(&e, errno, "cannot find the cache %s", x->o.cache_dir);
+		return run_uncached(x, e.msg);
+	}
+	find_other_cache(x);
+	return run_cached(x);
+}
+
+/* ---- where there are persistent mounts ---- */
+
+static int in_child(struct exec *x, pid_t front)
+{
+	struct err e = {0};
+	int status;
+
+	/* The front would be killed as the step's; what it leaves is ended as when it is not apart. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != front)
+		return EXIT_MLFS;
+	if (mounted_enter(&x->mounted, &e) < 0)
+		return run_uncached(x, e.msg);
+	status = run_in_cache(x);
+	tell_apart(x, false);
+	return status;
+}
+
+/* How the child's report begins, for that of the command run plainly. */
+static void take_news(struct exec *x, struct news *n)
+{
+	static const char *const results[] = {"hit", "miss", "uncached"};
+
+	for (size_t k = 0; k < 3; k++)
+		if (strcmp(n->result, results[k]) == 0)
+			x->rep.result = results[k];
+	x->rep.name = n->name;
+	x->rep.step_key = n->has_key ? &n->step_key : NULL;
+}
+
+static int run_apart(struct exec *x)
+{
+	struct news n = {0};
+	pid_t front = getpid(), child;
+	auto_close int from = -1;
+	char told[64];
+	int ends[2], status;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return run_uncached(x, "cannot make a pipe");
+	child = fork();
+	if (child == 0) {
+		close(ends[0]);
+		x->apart = ends[1];
+		exit(in_child(x, front));
+	}
+	close(ends[1]);
+	from = ends[0];
+	if (child < 0)
+		return run_uncached(x, "cannot fork");
+	status = plain_wait(child, &x->mask);
+	if (read_full(from, &n, sizeof(n)) != sizeof(n))
+		snprintf(n.result, sizeof(n.result), "uncached"); /* it was killed */
+	snprintf(told, sizeof(told), "%s %.6f", n.result, n.saved_seconds);
+	mounted_done(&x->mounted, told);
+	if (!n.plain)
+		return status;
+	take_news(x, &n);
+	return run_plain(x, n.reason[0] ? n.reason : NULL);
+}
+
 static int run_exec(struct exec *x)
 {
 	struct err e = {0};
@@ -495,25 +529,31 @@ static int run_exec(struct exec *x)
 			x->o.cache_dir);
 		return run_uncached(x, e.msg);
 	}
-	if (idx_open(x->o.cache_dir, false, &x->idx, &e) < 0)
-		return run_uncached(x, e.msg);
-	x->cache = realpath(x->o.cache_dir, NULL);
-	if (!x->cache) {
-		err_set(&e, errno, "cannot find the cache %s", x->o.cache_dir);
-		return run_uncached(x, e.msg);
-	}
-	find_other_cache(x);
-	return run_cached(x);
+	mounted_find(&x->mounted);
+	return x->mounted.n ? run_apart(x) : run_in_cache(x);
 }
 
 int cmd_exec(int argc, char **argv)
 {
-	struct exec x = {0};
-	int status, r = exec_opts_parse(argc, argv, &x.o);
+	return exec_in(argc, argv, NULL);
+}
 
+/* A job that knows nothing of mlfs does not fail for what is wrong in mlfs.conf. */
+static int run_unread(char **argv, const sigset_t *mask)
+{
+	return plain_exec(&(struct plain){.argv = argv, .mask = *mask});
+}
+
+int exec_in(int argc, char **argv, const struct exec_base *base)
+{
+	struct exec x = {.apart = -1};
+	int status, r = exec_opts_parse_in(argc, argv, base, &x.o);
+
+	sigprocmask(SIG_SETMASK, NULL, &x.mask);
+	if (r < 0 && base)
+		return run_unread(argv + 2, &x.mask);
 	if (r)
 		return r < 0 ? EXIT_MLFS : r - 1;
-	sigprocmask(SIG_SETMASK, NULL, &x.mask);
 	status = run_exec(&x);
 	idx_unlock(x.lock);
 	idx_close(x.idx);
@@ -523,6 +563,7 @@ int cmd_exec(int argc, char **argv)
 	free(x.why_miss);
 	free(x.cache);
 	free(x.other_cache);
+	mounted_free(&x.mounted);
 	exec_opts_free(&x.o);
 	return status;
 }

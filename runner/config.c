@@ -182,18 +182,14 @@ static int read_line(struct reader *r, char *line)
 	return *s == '[' ? read_section(r, s) : read_setting(r, s);
 }
 
-int config_apply(const char *path, const char *const *names, const struct config_to *to,
-		 struct err *e)
+int config_apply_text(const char *path, char *text, size_t n, const char *const *names,
+		      const struct config_to *to, struct err *e)
 {
-	auto_free char *text = NULL;
 	struct exec_opts nowhere;
 	struct reader reader = {
 		.path = path, .names = names, .to = to, .nowhere = &nowhere, .holds = true, .e = e};
-	size_t n;
-	int r = read_file(path, &text, &n, e);
+	int r = 0;
 
-	if (r < 0)
-		return r;
 	exec_opts_init(&nowhere);
 	if (strlen(text) != n)
 		r = err_text(e, EINVAL, "%s: is not a text file", path);
@@ -205,4 +201,14 @@ int config_apply(const char *path, const char *const *names, const struct config
 	}
 	exec_opts_free(&nowhere);
 	return r < 0 ? r : 0;
+}
+
+int config_apply(const char *path, const char *const *names, const struct config_to *to,
+		 struct err *e)
+{
+	auto_free char *text = NULL;
+	size_t n;
+	int r = read_file(path, &text, &n, e);
+
+	return r < 0 ? r : config_apply_text(path, text, n, names, to, e);
 }

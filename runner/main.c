@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "mounted.h"
 
 /*
  * A standard descriptor that is closed is kept busy, so that no file of ours lands on it and is
@@ -68,6 +69,8 @@ int main(int argc, char **argv)
 		printf("mlfs %s\n", MLFS_VERSION);
 		return printed_status(EXIT_SUCCESS);
 	}
+	if (strcmp(word, "--mounted") == 0)
+		return cmd_mounted(argc - 1, argv + 1);
 	if (*word == '-')
 		return unknown("option", word, flags);
 	for (size_t i = 0; i < n_commands; i++) {

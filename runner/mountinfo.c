@@ -42,10 +42,10 @@ static unsigned long flags_of(char *options)
 	return flags;
 }
 
-/* ID PARENT DEVICE ROOT PATH OPTIONS [FIELD…] - TYPE … */
+/* ID PARENT DEVICE ROOT PATH OPTIONS [FIELD…] - TYPE SOURCE … */
 static bool parse(char *line, struct mountinfo *ret)
 {
-	char *save = NULL, *field[6], *p;
+	char *save = NULL, *field[6], *p, *source;
 
 	for (size_t k = 0; k < sizeof(field) / sizeof(*field); k++) {
 		field[k] = strtok_r(k ? NULL : line, " ", &save);
@@ -56,12 +56,15 @@ static bool parse(char *line, struct mountinfo *ret)
 		p = strtok_r(NULL, " \n", &save);
 	while (p && strcmp(p, "-") != 0);
 	p = p ? strtok_r(NULL, " \n", &save) : NULL;
-	if (!p)
+	source = p ? strtok_r(NULL, " \n", &save) : NULL;
+	if (!source)
 		return false;
 	unescape(field[4]);
+	unescape(source);
 	*ret = (struct mountinfo){.id = atoi(field[0]),
 				  .path = xstrdup(field[4]),
 				  .type = xstrdup(p),
+				  .source = xstrdup(source),
 				  .flags = flags_of(field[5])};
 	return true;
 }
@@ -86,6 +89,7 @@ void mountinfo_free(struct mountinfos *m)
 	for (size_t k = 0; k < m->n; k++) {
 		free(m->v[k].path);
 		free(m->v[k].type);
+		free(m->v[k].source);
 	}
 	free(m->v);
 	*m = (struct mountinfos){0};

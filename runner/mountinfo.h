@@ -9,6 +9,7 @@ struct mountinfo {
 	int id;
 	char *path; /* absolute, as seen from this process' root */
 	char *type; /* of its file system */
+	char *source;
 	/* MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_RDONLY of the mount itself */
 	unsigned long flags;
 };

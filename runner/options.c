@@ -566,36 +566,12 @@ char *default_cache(void)
 	return find_cache(NULL);
 }
 
-/* The settings of mlfs.conf. A file that was named must be there; the default one need not. */
-static int read_config(const struct exec_opts *words, struct exec_opts *ret)
-{
-	const char *named = words->config ? words->config : env_or_null("MLFS_CONFIG");
-	auto_free char *path = named ? xstrdup(named) : xasprintf("%s/mlfs.conf", ret->cache_dir);
-	auto_free char *name = step_default_name(words->argv);
-	const char *slash = words->argc ? strrchr(words->argv[0], '/') : NULL;
-	const char *base = slash ? slash + 1 : words->argc ? words->argv[0] : name;
-	const char *names[] = {words->name ? words->name : base, words->name ? NULL : name, NULL};
-	struct err e = {0};
-	int r = config_apply(path, names, &(struct config_to){.exec = ret}, &e);
-
-	if (r >= 0) {
-		ret->config = take(path);
-		return 0;
-	}
-	if (named || r == -EINVAL)
-		return usage(xstrdup(e.msg));
-	if (r == -ENOENT || r == -ENOTDIR)
-		return 0;
-	/* What it asks for is not known: the step runs, and nothing is taken from the cache. */
-	log_warn("%s; running without the cache", e.msg);
-	ret->no_cache = true;
-	return 0;
-}
-
 /* Once for what must be known to read mlfs.conf, then over the settings of that: an option wins. */
-static int parse_both(struct words *w, struct exec_opts *first, struct exec_opts *ret)
+static int parse_both(struct words *w, const struct exec_base *base, struct exec_opts *first,
+		      struct exec_opts *ret)
 {
 	int r = parse_words(w, first);
+	struct err e = {0};
 	bool settings; /* some were read */
 
 	if (r < 0)
@@ -608,13 +584,15 @@ static int parse_both(struct words *w, struct exec_opts *first, struct exec_opts
 	r = check_together(first);
 	if (r < 0)
 		return r;
+	if (!first->cache_dir && base && base->cache)
+		first->cache_dir = xstrdup(base->cache);
 	ret->cache_dir = find_cache(first->cache_dir);
 	if (!ret->cache_dir)
 		return usage(xstrdup("cannot find a home directory for the cache; set --cache"));
-	r = read_config(first, ret);
+	r = settings_read(first, base, ret, &e);
 	if (r < 0)
-		return r;
-	settings = ret->config != NULL;
+		return usage(xstrdup(e.msg));
+	settings = ret->config || base;
 	r = parse_words(w, ret);
 	if (r == 0 && settings)
 		settle_together(first, ret);
@@ -623,13 +601,18 @@ static int parse_both(struct words *w, struct exec_opts *first, struct exec_opts
 
 int exec_opts_parse(int argc, char **argv, struct exec_opts *ret)
 {
+	return exec_opts_parse_in(argc, argv, NULL, ret);
+}
+
+int exec_opts_parse_in(int argc, char **argv, const struct exec_base *base, struct exec_opts *ret)
+{
 	struct words w = {.argc = argc, .argv = argv};
 	struct exec_opts first, o;
 	int r;
 
 	exec_opts_init(&first);
 	exec_opts_init(&o);
-	r = parse_both(&w, &first, &o);
+	r = parse_both(&w, base, &first, &o);
 	if (r == 0) {
 		/* --cache as found, absolute; --config as read */
 		free(o.cache_dir);

@@ -36,6 +36,16 @@ int value_size(uint64_t *at, const char *value, char **ret_why) must_check;
 void strlist_add(struct strlist *l, char *s); /* takes s */
 void strlist_free(struct strlist *l);	      /* what is in it; it is empty then */
 
+/*
+ * settings.c: all that files say of the step that words->argv is. names that sections may mean: the one given, or how the
+ * program and the step are called. -errno: mlfs.conf cannot be read or is wrong.
+ */
+int settings_read(const struct exec_opts *words, const struct exec_base *base,
+		  struct exec_opts *ret, struct err *e) must_check;
+/* Do settings in such a file of a tree hold for a user: could nobody else have written them than he, root, or the owner of the
+ * mount? */
+bool settings_file_holds(const struct stat *st, uid_t owner, uid_t user);
+
 /* Where the settings of mlfs.conf go. Those of other commands are only checked. */
 struct word_table;
 struct config_to {
@@ -50,6 +60,9 @@ struct config_to {
  */
 int config_apply(const char *path, const char *const *names, const struct config_to *to,
 		 struct err *e) must_check;
+/* The same with what was read of it: n bytes and a NUL, which are changed. */
+int config_apply_text(const char *path, char *text, size_t n, const char *const *names,
+		      const struct config_to *to, struct err *e) must_check;
 
 /* Of the bytes that a step key is the hash of (step.c makes them, step_told.c reads them): whatever changes them must change
  * this, or old results would answer new questions. */

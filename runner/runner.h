@@ -51,6 +51,14 @@ struct exec_opts {
 /* Parse `mlfs exec` words (argv[0] is "exec"). 0: go on; > 0: exit status + 1 of a finished request (--help
  * printed: 1); < 0: usage error, already reported on stderr in one line; the caller exits EXIT_MLFS. */
 int exec_opts_parse(int argc, char **argv, struct exec_opts *ret);
+/* What holds for a step besides, since it was executed in a persistent mount: over mlfs.conf, under the words. */
+struct exec_base {
+	char *cache;		 /* or NULL */
+	struct strlist settings; /* "name=value" */
+	struct strlist files;	 /* of settings, the outermost first */
+	uid_t owner;		 /* whose files hold, beside root's and one's own */
+};
+int exec_opts_parse_in(int argc, char **argv, const struct exec_base *base, struct exec_opts *ret);
 void exec_opts_free(struct exec_opts *o);
 /* The cache directory: as given (--cache; may be NULL), or by the environment; absolute, malloc'ed. NULL: there is no home. */
 char *find_cache(const char *given);
@@ -299,6 +307,8 @@ void watch_free(struct watch *w);
 
 /* ---- commands ---- */
 int cmd_exec(int argc, char **argv);
+/* The same; base: what holds besides the words, or NULL. */
+int exec_in(int argc, char **argv, const struct exec_base *base);
 int cmd_log(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_completion(int argc, char **argv);

@@ -198,6 +198,8 @@ ssize_t read_full(int fd, void *p, size_t n) must_check; /* less than n only at 
 ssize_t pread_full(int fd, void *p, size_t n, off_t off) must_check;
 /* The whole file, NUL-terminated beyond *ret_n. Caller frees. */
 int read_file(const char *path, char **ret, size_t *ret_n, struct err *e) must_check;
+/* The same of what is open already; path: what to call it. */
+int read_opened(int fd, const char *path, char **ret, size_t *ret_n, struct err *e) must_check;
 int mkdir_p(const char *path, mode_t mode, struct err *e) must_check;
 
 /* ---- log; the only global state besides the runner's signal flag ---- */

@@ -111,20 +111,23 @@ static int slurp(int fd, size_t hint, char **ret, size_t *ret_n)
 	return 0;
 }
 
-int read_file(const char *path, char **ret, size_t *ret_n, struct err *e)
+int read_opened(int fd, const char *path, char **ret, size_t *ret_n, struct err *e)
 {
-	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
 	int r;
 
-	if (fd < 0)
-		return err_set(e, errno, "cannot open %s", path);
 	if (fstat(fd, &st) < 0)
 		return err_set(e, errno, "cannot look at %s", path);
 	r = slurp(fd, st.st_size > 0 ? (size_t)st.st_size : 4095, ret, ret_n);
-	if (r < 0)
-		return err_set(e, r, "cannot read %s", path);
-	return 0;
+	return r < 0 ? err_set(e, r, "cannot read %s", path) : 0;
+}
+
+int read_file(const char *path, char **ret, size_t *ret_n, struct err *e)
+{
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? err_set(e, errno, "cannot open %s", path)
+		      : read_opened(fd, path, ret, ret_n, e);
 }
 
 static int mkdir_one(const char *path, mode_t mode, struct err *e)

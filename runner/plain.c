@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* plain.c - running the command as if mlfs were not there; see plain.h. */
+#include "plain.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int plain_cannot_run(const char *name, int code)
+{
+	struct stat st;
+
+	if (code == EACCES && strchr(name, '/') && stat(name, &st) == 0 && S_ISDIR(st.st_mode))
+		code = EISDIR;
+	if (code == ENOENT && !strchr(name, '/'))
+		log_warn("cannot run %s: command not found", name);
+	else
+		log_warn("cannot run %s: %s", name, strerror(code));
+	return code == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+}
+
+static pid_t plain_child;
+
+static void pass_signal(int sig, siginfo_t *si, void *context)
+{
+	(void)context;
+	if (si->si_code != SI_KERNEL && plain_child > 0)
+		kill(plain_child, sig);
+}
+
+static int wait_child(pid_t child)
+{
+	int status;
+
+	for (;;) {
+		if (waitpid(child, &status, WUNTRACED) < 0) {
+			if (errno != EINTR)
+				return EXIT_MLFS;
+			continue;
+		}
+		if (WIFEXITED(status))
+			return WEXITSTATUS(status);
+		if (WIFSIGNALED(status))
+			return 128 + WTERMSIG(status);
+		raise(SIGSTOP);
+		kill(child, SIGCONT);
+	}
+}
+
+int plain_wait(pid_t child, const sigset_t *mask)
+{
+	static const int passed[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM,   SIGUSR1,
+				     SIGUSR2, SIGALRM, SIGTSTP, SIGVTALRM, SIGPROF};
+	struct sigaction sa = {.sa_sigaction = pass_signal, .sa_flags = SA_SIGINFO | SA_RESTART},
+			 old;
+
+	plain_child = child;
+	for (size_t k = 0; k < sizeof(passed) / sizeof(*passed); k++)
+		if (sigaction(passed[k], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			sigaction(passed[k], &sa, NULL);
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	return wait_child(child);
+}
+
+int plain_exec(const struct plain *p)
+{
+	sigprocmask(SIG_SETMASK, &p->mask, NULL);
+	execvp(p->argv[0], p->argv);
+	return plain_cannot_run(p->argv[0], errno);
+}
+
+int plain_run(const struct plain *p)
+{
+	struct err e = {0};
+	bool fed = p->in && stdin_holds(p->in);
+	auto_close int in = fed ? stdin_child_fd(p->in, &e) : -1;
+	pid_t child;
+
+	if (fed && in < 0) {
+		log_warn("%s", e.msg);
+		return EXIT_MLFS;
+	}
+	child = fork();
+	if (child < 0) {
+		log_warn("cannot fork: %s", strerror(errno));
+		return EXIT_MLFS;
+	}
+	if (child == 0) {
+		if (fed)
+			dup2(in, STDIN_FILENO);
+		_exit(plain_exec(p));
+	}
+	base_close(&in);
+	if (fed && stdin_start(p->in, &e) < 0)
+		log_warn("%s", e.msg);
+	return plain_wait(child, &p->mask);
+}

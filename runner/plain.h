@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* plain.h - private to runner/: running the command as if mlfs were not there. */
+#ifndef MLFS_PLAIN_H
+#define MLFS_PLAIN_H
+
+#include <signal.h>
+
+#include "runner.h"
+
+struct plain {
+	char *const *argv;
+	sigset_t mask; /* that the command is to have */
+	/* The lookup may have taken bytes that the command is to have first; or NULL. */
+	struct stdin_src *in;
+};
+/* The command takes the place of this process. When it cannot: said, and the exit status. */
+int plain_exec(const struct plain *p);
+/* As a child, because something is to be done meanwhile or after it: its exit status, 128+N for signal N. */
+int plain_run(const struct plain *p);
+/* Stand for a child towards whoever started this process: signals are passed on (those of the terminal reach it by themselves),
+ * it stops when that stops. The exit status. */
+int plain_wait(pid_t child, const sigset_t *mask);
+/* 127 or 126, with the message, when a command could not be executed. */
+int plain_cannot_run(const char *name, int code);
+
+#endif
