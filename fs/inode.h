@@ -48,8 +48,10 @@ struct inode {
 	unsigned lslot; /* lfd >= 0: where it is in `looked` */
 	struct dentry *names;
 	struct trace_path *last_trace; /* of its last name, once that is gone */
-	struct listing *listing;       /* of a directory that is being listed; listing.c */
-	struct inode *next;	       /* hash chain */
+	/* Of where it was when the step began, once it has been moved away from there while it had other names. */
+	struct trace_path *spilled;
+	struct listing *listing; /* of a directory that is being listed; listing.c */
+	struct inode *next;	 /* hash chain */
 	struct inode *lru_prev, *lru_next;
 };
 

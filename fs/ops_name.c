@@ -149,25 +149,36 @@ static void reply_entry(fuse_req_t req, struct fs *fs, const struct fuse_entry_p
 		inode_forget(&fs->inodes, inode_of(fs, e->ino), 1);
 }
 
+static void spoil_spilled(struct fs *fs, const struct trace_path *p)
+{
+	trace_spoil(fs->trace,
+		    "%s had other hard links and was moved or changed before it was replaced",
+		    p->path);
+}
+
 /* A name of a file that the step has changed under another one: what it was before is known from there. */
 static void note_other_name(struct fs *fs, const struct at *a, const struct stat *st)
 {
 	struct inode *i = inode_find(&fs->inodes, st);
+	bool written = i && i->spilled && i->spilled->written;
 
-	if (i && !i->names && i->last_trace && i->last_trace->spilled)
-		trace_spoil(
-			fs->trace,
-			"%s had other hard links and was moved or changed before it was replaced",
-			i->last_trace->path);
+	if (i && !i->names && i->spilled)
+		spoil_spilled(fs, i->spilled);
+	else if (i && !i->names && i->last_trace && i->last_trace->spilled &&
+		 i->last_trace->st.st_nlink > 1)
+		spoil_spilled(fs, i->last_trace);
 	for (struct dentry *d = i ? i->names : NULL; d; d = d->next_of_inode) {
 		const struct trace_path *p = dentry_trace(fs, d);
 
+		written |= p && p->written;
 		if (!p || !p->changed || p->renewed || p->err || p->st.st_ino != st->st_ino ||
 		    p->st.st_dev != st->st_dev)
 			continue;
 		trace_same_file(trace_at(fs, a), p);
 		return;
 	}
+	if (i && i->spilled && written)
+		spoil_spilled(fs, i->spilled);
 }
 
 /* Not the step's doing: its attributes are asked for when they are. */
@@ -240,7 +251,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	at = now_ns();
 	if (fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = errno;
-	else if (S_ISREG(st.st_mode) && st.st_nlink > 1)
+	else if (S_ISREG(st.st_mode)) /* the other names may be gone by now */
 		note_other_name(fs, &a, &st);
 	trace_looked(fs->trace, trace_at(fs, &a), &st, err, at);
 	if (!err) {
@@ -466,14 +477,13 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int
 	auto_at struct at a = {.dirfd = AT_FDCWD};
 	struct dentry *d = dentry_find(&fs->inodes, dir, name);
 	struct trace_path *p;
-	bool own, renewed, mtime_set;
+	struct trace_path was = {0};
 	int r = at_child(&fs->inodes, dir, name, &a);
 
 	if (r == 0) {
 		p = trace_at(fs, &a);
-		own = p && p->replaced;
-		renewed = p && p->renewed;
-		mtime_set = p && p->mtime_set;
+		if (p)
+			was = *p;
 		if (flags & AT_REMOVEDIR) /* whether it is empty */
 			note_listing(fs, &a);
 		if (d)
@@ -482,11 +492,7 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int
 			trace_change(fs->trace, p, CHANGE_REMOVE);
 		if (unlinkat(a.dirfd, a.name, flags) < 0) {
 			r = -errno;
-			if (!own)
-				trace_kept(p);
-			if (p)
-				p->renewed = renewed;
-			trace_mtime_set(p, mtime_set);
+			trace_stayed(p, &was);
 		}
 	}
 	if (r == 0 && d)

@@ -36,6 +36,21 @@ static void each_below(struct fs *fs, const char *path, const char *to,
 	strv_free(list, n);
 }
 
+/* What was at p when the step began is being moved. Its other names will tell of what becomes of it. */
+static void note_spilled(struct fs *fs, struct trace_path *p)
+{
+	struct stat st;
+	struct inode *i;
+
+	if (!p || !p->spilled || p->renewed || p->err || !S_ISREG(p->st.st_mode) ||
+	    p->st.st_nlink < 2)
+		return;
+	st = stat_again(&p->st);
+	i = inode_find(&fs->inodes, &st);
+	if (i)
+		i->spilled = p;
+}
+
 static void leave_one(struct fs *fs, const char *path, const char *to)
 {
 	struct at a = {.dirfd = AT_FDCWD, .name = path, .full = (char *)path, .len = strlen(path)};
@@ -52,6 +67,7 @@ static void leave_one(struct fs *fs, const char *path, const char *to)
 		trace_latest_check(fs->trace, p, &st, err);
 	}
 	trace_change(fs->trace, p, CHANGE_MOVE);
+	note_spilled(fs, p);
 	trace_latest_unknown(p);
 	if (p) {
 		p->mtime_moved = p->mtime_set;
@@ -107,10 +123,13 @@ static void note_rename(struct fs *fs, struct dentry *from, struct dentry *to, c
 		part_from_name(fs, from, CHANGE_MOVE);
 	else
 		trace_change(fs->trace, p, CHANGE_MOVE);
+	note_spilled(fs, p);
 	if (to)
 		part_from_name(fs, to, exchange ? CHANGE_MOVE : arrival(q, a->full));
 	else
 		trace_change(fs->trace, q, exchange ? CHANGE_MOVE : arrival(q, a->full));
+	if (exchange)
+		note_spilled(fs, q);
 	if (q)
 		q->own_listed = true;
 	if (exchange) {
@@ -171,22 +190,6 @@ static int refuse_rename(struct fs *fs, const struct inode *olddir, const struct
 	return n ? -ENOTEMPTY : 0;
 }
 
-/* What was known of the two names of a rename before it. */
-struct names {
-	bool own, p_renewed, q_renewed;
-};
-
-/* It failed. */
-static void stayed(struct trace_path *p, struct trace_path *q, const struct names *was)
-{
-	if (!was->own)
-		trace_kept(q);
-	if (p)
-		p->renewed = was->p_renewed;
-	if (q)
-		q->renewed = was->q_renewed;
-}
-
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
 		      const char *newname, unsigned flags)
 {
@@ -194,7 +197,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	struct inode *olddir = inode_of(fs, parent), *newdir = inode_of(fs, newparent);
 	auto_at struct at a = {.dirfd = AT_FDCWD}, b = {.dirfd = AT_FDCWD};
 	struct trace_path *p, *q;
-	struct names was;
+	struct trace_path p_was = {0}, q_was = {0};
 	int r = at_child(&fs->inodes, olddir, name, &a);
 
 	if (r == 0)
@@ -204,9 +207,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	if (r == 0) {
 		p = trace_at(fs, &a);
 		q = trace_at(fs, &b);
-		was = (struct names){.own = q && q->replaced,
-				     .p_renewed = p && p->renewed,
-				     .q_renewed = q && q->renewed};
+		if (p)
+			p_was = *p;
+		if (q)
+			q_was = *q;
 		note_rename(fs, dentry_find(&fs->inodes, olddir, name),
 			    dentry_find(&fs->inodes, newdir, newname), &a, &b, flags);
 		if (flags & RENAME_WHITEOUT) /* which is a new file */
@@ -214,8 +218,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		if (syscall(SYS_renameat2, a.dirfd, a.name, b.dirfd, b.name, flags) < 0)
 			r = -errno;
 		ids_resume(fs);
-		if (r < 0)
-			stayed(p, q, &was);
+		if (r < 0) {
+			trace_stayed(p, &p_was);
+			trace_stayed(q, &q_was);
+		}
 	}
 	if (r == 0) {
 		bool time = p && p->mtime_set;

@@ -540,6 +540,18 @@ void trace_kept(struct trace_path *p)
 		p->unhashable = true;
 }
 
+void trace_stayed(struct trace_path *p, const struct trace_path *was)
+{
+	if (!p)
+		return;
+	if (!was->replaced)
+		trace_kept(p);
+	p->replaced = was->replaced;
+	p->renewed = was->renewed;
+	p->mtime_set = was->mtime_set;
+	p->xattr_set = was->xattr_set;
+}
+
 void trace_latest(struct trace_path *p, const struct stat *st, int err)
 {
 	if (!p->latest)

@@ -465,23 +465,51 @@ static int by_file(const void *a, const void *b)
 	return x->place < y->place ? -1 : 1;
 }
 
-/* Each with the one before it among the names of the file. */
+static bool in_files(const struct named *v, size_t n, const struct trace_path *p)
+{
+	size_t lo = 0;
+
+	while (n) {
+		const struct named *m = &v[lo + n / 2];
+
+		if (m->dev == p->st.st_dev && m->ino == p->st.st_ino)
+			return true;
+		if (m->dev < p->st.st_dev || (m->dev == p->st.st_dev && m->ino < p->st.st_ino)) {
+			lo += n / 2 + 1;
+			n -= n / 2 + 1;
+		} else {
+			n /= 2;
+		}
+	}
+	return false;
+}
+
+/* Each with the one before it among the names of the file. One that was looked at when the step had taken the others
+ * away had no other any more: so these are looked for by the file. */
 void capture_same(struct work *w)
 {
 	auto_free struct named *v = xcalloc(w->set.n + 1, sizeof(*v));
 	struct result *r = w->r;
 	size_t n = 0;
 
-	for (size_t i = 0, k = 0; i < w->set.n; i++, k++) {
-		const struct trace_path *p;
+	for (int others = 1; others >= 0; others--) {
+		size_t known = n;
 
-		while (strcmp(w->v[k]->path, w->set.v[i].path) != 0)
-			k++;
-		p = w->v[k];
-		if (was_there(p) && S_ISREG(p->st.st_mode) && p->st.st_nlink > 1)
-			v[n++] = (struct named){p->st.st_dev, p->st.st_ino, (uint32_t)i};
+		for (size_t i = 0, k = 0; i < w->set.n; i++, k++) {
+			const struct trace_path *p;
+
+			while (strcmp(w->v[k]->path, w->set.v[i].path) != 0)
+				k++;
+			p = w->v[k];
+			if (was_there(p) && S_ISREG(p->st.st_mode) &&
+			    (others ? p->st.st_nlink > 1
+				    : p->st.st_nlink == 1 && in_files(v, known, p)))
+				v[n++] = (struct named){p->st.st_dev, p->st.st_ino, (uint32_t)i};
+		}
+		if (n == 0)
+			break;
+		qsort(v, n, sizeof(*v), by_file);
 	}
-	qsort(v, n, sizeof(*v), by_file);
 	r->same = xcalloc(n + 1, sizeof(*r->same));
 	for (size_t i = 1; i < n; i++)
 		if (v[i].dev == v[i - 1].dev && v[i].ino == v[i - 1].ino)

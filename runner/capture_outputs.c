@@ -136,7 +136,10 @@ static int capture_left(struct work *w, const struct trace_path *p, const struct
 		return capture_link(w, p->path, o);
 	case S_IFIFO:
 		o->now.type = OUT_FIFO;
-		return 0;
+		/* Two would come back where one was. */
+		return st->st_nlink == 1
+			       ? 0
+			       : capture_refuse(w, "%s is a fifo with other hard links", p->path);
 	default:
 		return capture_refuse(w, "a special file was left behind: %s", p->path);
 	}

@@ -275,7 +275,8 @@ class Case:
             mates = [q for q in rec.before if group and q != p and rec.before[q].group == group and
                      bare(tree.get(q)) == bare(rec.before[q])]
             if mates:
-                join(tree, p, mates[0])
+                # Own outputs are taken for what they were as well.
+                join(tree, p, min(mates, key=lambda q: q not in self.notes_of(rec).own))
 
     def goes_along(self, p, world, got, conf):
         """What is ignored has what is not for another name, and stays that: that one is judged."""
@@ -452,11 +453,8 @@ class Case:
         if (same or could) and not asked and not elsewhere:
             return 'missed' if same else 'could', f'{rep["reason"]} (stored: {rep["stored"]})'
         if not rep['stored'] and not asked and '--read-only' not in event['options']:
-            # Nobody else is there. (Known: of a file that the step itself changed under another name, and that is not
-            # stored for it, this may be said.)
-            known = 'could not be digested' in str(rep['reason']) and any(e.group for e in world.values())
-            return 'accused' if 'another process' in str(rep['reason']) and not blind and not known else 'unstored', \
-                str(rep['reason'])
+            # Nobody else is there.
+            return 'accused' if 'another process' in str(rep['reason']) and not blind else 'unstored', str(rep['reason'])
         return rep['result'], ''
 
     # ---- all of it ----
@@ -536,18 +534,22 @@ def changed_at(top, tree):
 
 
 def part_links(top):
-    """Symbolic links that are names of one are parted before a run: worlds do not know of such (tree.py)."""
+    """All but files that are names of one are parted before a run: worlds do not know of such (tree.py)."""
     for at, dirs, files in os.walk(top):
         if not os.access(at, os.W_OK | os.X_OK):
             continue
         then = os.lstat(at)
         for path in (os.path.join(at, x) for x in dirs + files):
             st = os.lstat(path)
-            if not stat.S_ISLNK(st.st_mode) or st.st_nlink < 2:
+            if stat.S_ISREG(st.st_mode) or stat.S_ISDIR(st.st_mode) or st.st_nlink < 2:
                 continue
-            to = os.readlink(path)
+            to = stat.S_ISLNK(st.st_mode) and os.readlink(path)
             os.unlink(path)
-            os.symlink(to, path)
+            if to:
+                os.symlink(to, path)
+            else:
+                os.mknod(path, st.st_mode)
+                os.chmod(path, stat.S_IMODE(st.st_mode))
             os.chown(path, st.st_uid, st.st_gid, follow_symlinks=False)
             os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns), follow_symlinks=False)
             os.utime(at, ns=(then.st_atime_ns, then.st_mtime_ns))

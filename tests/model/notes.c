@@ -155,9 +155,29 @@ static void walk(const char *path, void (*fn)(const char *path, char what), char
 		closedir(d);
 }
 
-static void as_inode(const char *path, char what)
+/* Where what walk comes by now lies, and lay before. */
+static char moved_to[PATH_MAX], moved_from[PATH_MAX];
+
+/* Under its earlier name as well: what a file with several names was known by counts. */
+static void as_moved(const char *path, char what)
 {
-	note_path(what, path);
+	char before[2 * PATH_MAX];
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return;
+	snprintf(before, sizeof(before), "%s%s", moved_from, path + strlen(moved_to));
+	put(what, st.st_ino, path);
+	put(what, st.st_ino, before);
+}
+
+void note_moved(const char *from, const char *to)
+{
+	int code = errno;
+
+	if (log_fd >= 0 && canonical(from, moved_from) && canonical(to, moved_to))
+		walk(moved_to, as_moved, 'C');
+	errno = code;
 }
 
 static void as_name(const char *path, char what)
@@ -165,14 +185,6 @@ static void as_name(const char *path, char what)
 	(void)what;
 	note_name('N', path);
 	note_name('L', path); /* it moved with all that is in it */
-}
-
-void note_tree(char what, const char *path)
-{
-	int code = errno;
-
-	walk(path, as_inode, what);
-	errno = code;
 }
 
 void note_names(const char *path)

@@ -357,13 +357,22 @@ static int op_fread(char **w)
 	return read_fd(*slot_of(w[1]), atoi(w[2]), (size_t)atoi(w[3]), false);
 }
 
+/* What is in the file goes on; in one that has no name any more nowhere. */
+static void note_kept(int fd)
+{
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink)
+		note_fd('C', fd);
+}
+
 static int op_fwrite(char **w)
 {
 	int fd = *slot_of(w[1]);
 	struct stat st;
 
 	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size)
-		note_fd('C', fd);
+		note_kept(fd);
 	return (int)pwrite(fd, w[3], strlen(w[3]), atoi(w[2]));
 }
 
@@ -371,8 +380,10 @@ static int op_ftrunc(char **w)
 {
 	int fd = *slot_of(w[1]);
 
-	if (fd >= 0)
-		note_fd(atoi(w[2]) ? 'C' : 'T', fd);
+	if (atoi(w[2]))
+		note_kept(fd);
+	else if (fd >= 0)
+		note_fd('T', fd);
 	return ftruncate(fd, atoi(w[2]));
 }
 
@@ -380,8 +391,7 @@ static int op_fchmod(char **w)
 {
 	int fd = *slot_of(w[1]);
 
-	if (fd >= 0)
-		note_fd('C', fd);
+	note_kept(fd);
 	return fchmod(fd, (mode_t)strtoul(w[2], NULL, 8));
 }
 

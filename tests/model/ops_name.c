@@ -31,10 +31,10 @@ static int do_rename(const char *a, const char *b, unsigned flags)
 	}
 	if (syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, flags) < 0)
 		return -1;
-	note_tree('C', b);
+	note_moved(a, b);
 	note_names(b);
 	if (flags & RENAME_EXCHANGE) {
-		note_tree('C', a);
+		note_moved(b, a);
 		note_names(a);
 	} else if (there) {
 		note('R', &to, b);
@@ -174,10 +174,19 @@ static int op_chown(char **w)
 	return lchown(w[1], (uid_t)atoi(w[2]), (gid_t)atoi(w[2]));
 }
 
+/* Only of files and directories a named attribute tells more than that something is there. */
+static void note_xattr(char what, const char *path)
+{
+	struct stat st;
+
+	note_name('P', path);
+	if (lstat(path, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
+		note_path(what, path);
+}
+
 static int op_setx(char **w)
 {
-	note_name('P', w[1]);
-	note_path(!strcmp(w[0], "rmx") ? 'D' : 'C', w[1]);
+	note_xattr(!strcmp(w[0], "rmx") ? 'D' : 'C', w[1]);
 	return !strcmp(w[0], "rmx") ? lremovexattr(w[1], w[2])
 				    : lsetxattr(w[1], w[2], w[3], strlen(w[3]), 0);
 }
@@ -188,8 +197,9 @@ static int op_getx(char **w)
 	ssize_t n = !strcmp(w[0], "listx") ? llistxattr(w[1], buf, sizeof(buf))
 					   : lgetxattr(w[1], w[2], buf, sizeof(buf));
 
-	note_name('P', w[1]);
-	note_path('D', w[1]); /* they are what they were, even when the bytes are gone */
+	note_xattr('D', w[1]); /* they are what they were, even when the bytes are gone */
+	if (!strcmp(w[0], "listx"))
+		note_path('D', w[1]);
 	if (n < 0)
 		return -1;
 	/* The order of a list is nobody's promise; the kernel puts names of its own in. */

@@ -34,9 +34,9 @@ void note(char what, const struct stat *st, const char *path);
 void note_path(char what, const char *path);	 /* of what stands there, a link itself */
 void note_followed(char what, const char *path); /* of where it leads to */
 void note_fd(char what, int fd);
-void note_tree(char what, const char *path); /* and all below it */
-void note_name(char what, const char *path); /* N, L, P */
-void note_names(const char *path);	     /* N and L of all below it */
+void note_moved(const char *from, const char *to); /* C of all that has been moved there */
+void note_name(char what, const char *path);	   /* N, L, P */
+void note_names(const char *path);		   /* N and L of all below it */
 
 /* ---- ops_*.c: the operations ---- */
 
