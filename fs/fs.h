@@ -139,4 +139,46 @@ const char *trace_spoiled(const struct trace *t);
 /* Digests computed, for idx_digest_put. */
 const struct idx_digest *trace_new_digests(const struct trace *t, size_t *ret_n);
 
+/* ---- the persistent mount (mount.c): a tree shown as it is, to everybody, with no trace ---- */
+
+struct fs_mount;
+
+/* Somebody opens a file to execute it, or asks or tells something. Borrowed for the call. */
+struct fs_request {
+	const char *path; /* of the file, from the root of the mount: "bin/train"; "": the root */
+	int fd;		  /* the file, O_PATH */
+	pid_t pid;	  /* of the thread that asks; 0: not in this process' namespace */
+	uid_t uid;
+	gid_t gid;
+};
+
+/* The callbacks are called by several threads at once, and may take their time: others are served meanwhile. Each may be NULL. */
+struct fs_mount_options {
+	int root;	  /* the tree: a directory, O_PATH will do; taken by fs_mount_new */
+	bool posix_acl;	  /* the mount is of the initial user namespace */
+	bool passthrough; /* CAP_SYS_ADMIN: let the kernel read and write files itself, if it can */
+	/* Before a regular file is executed: the bytes to serve instead of it for this time (malloc'ed; *ret_size of them), or NULL:
+	 * the file itself. Everybody else reads the file. */
+	char *(*intercept)(void *arg, const struct fs_request *q, const struct stat *st,
+			   size_t *ret_size);
+	/* The answer (malloc'ed) to a question, an extended attribute that begins with FS_ASK_PREFIX; NULL: there is none. */
+	char *(*answer)(void *arg, const struct fs_request *q, const char *question);
+	/* Such an attribute is set: 0, or -errno. The kernel lets nobody set one of a file that he may not write. */
+	int (*told)(void *arg, const struct fs_request *q, const char *name, const void *value,
+		    size_t size);
+	void *arg;
+};
+/* A question that the mount answers itself: what the kernel was told of names and attributes is forgotten, since the tree was
+ * changed past the mount. */
+#define FS_ASK_REFRESH "user.mlfs.refresh"
+
+int fs_mount_new(const struct fs_mount_options *o, struct fs_mount **ret, struct err *e) must_check;
+/* Serve the mount behind the /dev/fuse descriptor until it is unmounted. Takes ownership of fuse_fd. */
+int fs_mount_serve(struct fs_mount *m, int fuse_fd, struct err *e) must_check;
+/* Any thread, while fs_mount_serve runs: what FS_ASK_REFRESH does; not from a callback. */
+void fs_mount_refresh(struct fs_mount *m);
+/* Any thread: "LOOKUP=12 … total=15", and how many files the kernel knows. */
+void fs_mount_counts(struct fs_mount *m, struct buf *out, size_t *ret_nodes);
+void fs_mount_free(struct fs_mount *m);
+
 #endif

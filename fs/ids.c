@@ -44,13 +44,18 @@ void ids_init(struct fs *fs)
 
 /* The number below, as long as the file is on the root's file system; others get their device mixed in above the
  * bits that file systems use, the same way every time. */
-ino_t ids_ino(const struct fs *fs, dev_t dev, ino_t ino)
+ino_t ino_shown(dev_t root, dev_t dev, ino_t ino)
 {
 	uint64_t h = (uint64_t)dev * 0x9e3779b97f4a7c15u;
 
-	if (dev == fs->inodes.root.dev || ino >> 48)
+	if (dev == root || ino >> 48)
 		return ino;
 	return ino | ((h >> 48) | 1) << 48;
+}
+
+ino_t ids_ino(const struct fs *fs, dev_t dev, ino_t ino)
+{
+	return ino_shown(fs->inodes.root.dev, dev, ino);
 }
 
 static bool in_groups(const struct fs *fs, gid_t gid)

@@ -214,7 +214,7 @@ struct trace *fs_trace(struct fs *fs)
 	return fs->trace;
 }
 
-void fs_request_counts(const struct fs *fs, struct buf *out)
+void counts_told(const uint64_t counts[MAX_OPCODES], struct buf *out)
 {
 	static const char *const names[MAX_OPCODES] = {
 		[1] = "LOOKUP",	       [2] = "FORGET",	   [3] = "GETATTR",
@@ -235,15 +235,20 @@ void fs_request_counts(const struct fs *fs, struct buf *out)
 	uint64_t total = 0;
 
 	for (int k = 0; k < MAX_OPCODES; k++) {
-		if (!fs->counts[k])
+		if (!counts[k])
 			continue;
-		total += fs->counts[k];
+		total += counts[k];
 		if (names[k])
-			buf_addf(out, "%s=%llu ", names[k], (unsigned long long)fs->counts[k]);
+			buf_addf(out, "%s=%llu ", names[k], (unsigned long long)counts[k]);
 		else
-			buf_addf(out, "OP%d=%llu ", k, (unsigned long long)fs->counts[k]);
+			buf_addf(out, "OP%d=%llu ", k, (unsigned long long)counts[k]);
 	}
 	buf_addf(out, "total=%llu", (unsigned long long)total);
+}
+
+void fs_request_counts(const struct fs *fs, struct buf *out)
+{
+	counts_told(fs->counts, out);
 }
 
 void fs_free(struct fs *fs)

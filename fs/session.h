@@ -14,8 +14,7 @@
 #include "inode.h"
 #include "trace.h"
 
-#define MAX_OPCODES 64
-#define IO_MAX	    (1u << 20) /* most bytes of one READ or WRITE */
+#define IO_MAX (1u << 20) /* most bytes of one READ or WRITE */
 
 /* Names and attributes are good for this long, so that waiting loops see what others do. */
 #define TIMEOUT_S	 1.0

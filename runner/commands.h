@@ -16,6 +16,6 @@ extern const size_t n_commands;
 
 /* The words of each command but exec: in its cmd_*.c. */
 extern const struct word_table completion_words, log_words, doctor_words, fsck_words, show_words,
-	stats_words, gc_words, forget_words, explain_words, lineage_words;
+	stats_words, gc_words, forget_words, explain_words, lineage_words, mount_words;
 
 #endif

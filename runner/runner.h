@@ -319,5 +319,6 @@ int cmd_fsck(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_lineage(int argc, char **argv);
+int cmd_mount(int argc, char **argv);
 
 #endif

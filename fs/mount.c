@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mount.c - the session of a persistent mount: features, threads, counting.
+ *
+ * One thread at a time waits for requests, and handles what it gets if that is quick: so a single user is served by one thread,
+ * whose processor has all that is needed at hand. Before it begins with something that may take long it lets another wait.
+ */
+#include "mount.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define THREADS_MAX 64
+
+static _Thread_local struct worker *worker;
+
+struct worker *mount_worker(void)
+{
+	return worker;
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *c)
+{
+	struct fs_mount *m = userdata;
+	/* With the writeback cache each close drops the attributes, and writes by others would be lost. Without KILLPRIV the
+	 * kernel removes set-user-id bits itself. */
+	const unsigned unwanted = FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
+				  FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_WRITEBACK_CACHE |
+				  FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS |
+				  FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_SPLICE_READ;
+	unsigned wanted = FUSE_CAP_DONT_MASK | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_READ |
+			  FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_ASYNC_DIO |
+			  FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_IOCTL_DIR;
+
+	if (m->o.posix_acl)
+		wanted |= FUSE_CAP_POSIX_ACL;
+	c->want = (c->want & ~unwanted) | (wanted & c->capable);
+	c->max_write = MOUNT_IO_MAX;
+	c->max_background = 64;
+	c->congestion_threshold = 48;
+	c->time_gran = 1;
+}
+
+int fs_mount_new(const struct fs_mount_options *o, struct fs_mount **ret, struct err *e)
+{
+	struct fs_mount *m = xcalloc(1, sizeof(*m));
+	struct statfs sf;
+	int r;
+
+	m->o = *o;
+	m->stacked = fstatfs(o->root, &sf) == 0 && sf.f_type == OVERLAYFS_SUPER_MAGIC;
+	pthread_mutex_init(&m->turn, NULL);
+	pthread_cond_init(&m->turn_free, NULL);
+	for (int k = 0; k < OPENING_LOCKS; k++)
+		pthread_mutex_init(&m->opening[k], NULL);
+	caller_init(m);
+	r = nodes_init(&m->nodes, o->root, e);
+	if (r < 0) {
+		fs_mount_free(m);
+		return r;
+	}
+	*ret = m;
+	return 0;
+}
+
+/* ---- threads ---- */
+
+static void *work(void *arg);
+
+/* Under `turn`. */
+static void start_one(struct fs_mount *m)
+{
+	pthread_attr_t a;
+	pthread_t t;
+
+	pthread_attr_init(&a);
+	(void)pthread_attr_setstacksize(&a, 256 << 10); /* else: the usual size */
+	(void)pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
+	if (pthread_create(&t, &a, work, m) == 0)
+		m->threads++; /* else: those that there are have to do */
+	pthread_attr_destroy(&a);
+}
+
+static void take_turn(struct worker *w)
+{
+	struct fs_mount *m = w->m;
+
+	if (w->has_turn)
+		return;
+	pthread_mutex_lock(&m->turn);
+	m->waiting++;
+	while (m->turn_taken)
+		pthread_cond_wait(&m->turn_free, &m->turn);
+	m->waiting--;
+	m->turn_taken = w->has_turn = true;
+	pthread_mutex_unlock(&m->turn);
+}
+
+static void give_turn(struct worker *w)
+{
+	struct fs_mount *m = w->m;
+
+	if (!w->has_turn)
+		return;
+	pthread_mutex_lock(&m->turn);
+	m->turn_taken = w->has_turn = false;
+	if (!m->waiting && m->threads < THREADS_MAX && !m->ended)
+		start_one(m);
+	pthread_cond_signal(&m->turn_free);
+	pthread_mutex_unlock(&m->turn);
+}
+
+void mount_let_others(void)
+{
+	if (worker)
+		give_turn(worker);
+}
+
+/* May it wait for a disk, a lock, somebody else? */
+static bool is_slow(const struct fuse_buf *b)
+{
+	struct fuse_in_header h;
+
+	if (b->size < sizeof(h) || (b->flags & FUSE_BUF_IS_FD))
+		return true;
+	memcpy(&h, b->mem, sizeof(h));
+	switch (h.opcode) {
+	case FUSE_INIT:
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_LOOKUP:
+	case FUSE_GETATTR:
+	case FUSE_READLINK:
+	case FUSE_OPEN:
+	case FUSE_OPENDIR:
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+	case FUSE_READDIR:
+	case FUSE_GETXATTR:
+	case FUSE_INTERRUPT:
+	case FUSE_MKDIR:
+	case FUSE_CREATE:
+	case FUSE_SYMLINK:
+	case FUSE_SETATTR:
+		return false;
+	}
+	return true;
+}
+
+static void serve(struct worker *w)
+{
+	struct fs_mount *m = w->m;
+	struct fuse_buf b = {.mem = NULL};
+	int r;
+
+	for (;;) {
+		take_turn(w);
+		r = atomic_load(&m->ended) ? 0 : fuse_session_receive_buf(m->se, &b);
+		if (r == -EINTR || r == -EAGAIN)
+			continue;
+		if (r <= 0)
+			break;
+		if (is_slow(&b))
+			give_turn(w);
+		mount_handle(w, &b);
+	}
+	if (r < 0 && r != -ENODEV)
+		log_debug("cannot read FUSE requests: %s", strerror(-r));
+	free(b.mem);
+	atomic_store(&m->ended, true);
+}
+
+static void *work(void *arg)
+{
+	struct fs_mount *m = arg;
+	struct worker w = {.m = m};
+	void *io;
+
+	worker = &w;
+	w.umask = umask(022);
+	/* A umask of its own. */
+	if (unshare(CLONE_FS) < 0)
+		log_debug("cannot have a umask a thread: %s", strerror(errno));
+	umask(w.umask);
+	if (posix_memalign(&io, (size_t)sysconf(_SC_PAGESIZE), MOUNT_IO_MAX) != 0)
+		no_memory();
+	w.io = io;
+	serve(&w);
+	free(w.io);
+	give_turn(&w);
+	pthread_mutex_lock(&m->turn);
+	m->threads--;
+	pthread_cond_broadcast(&m->turn_free);
+	pthread_mutex_unlock(&m->turn);
+	return NULL;
+}
+
+static void run_threads(struct fs_mount *m)
+{
+	pthread_mutex_lock(&m->turn);
+	start_one(m);
+	while (m->threads)
+		pthread_cond_wait(&m->turn_free, &m->turn);
+	pthread_mutex_unlock(&m->turn);
+}
+
+/* ---- the session ---- */
+
+static ssize_t read_request(int fd, void *buf, size_t n, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, n);
+}
+
+static ssize_t send_spliced(int in, off_t *off_in, int out, off_t *off_out, size_t n,
+			    unsigned flags, void *userdata)
+{
+	(void)userdata;
+	return splice(in, off_in, out, off_out, n, flags);
+}
+
+int fs_mount_serve(struct fs_mount *m, int fuse_fd, struct err *e)
+{
+	char *argv[] = {(char *)"mlfs", NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	struct fuse_lowlevel_ops ops = {.init = op_init};
+	const struct fuse_custom_io io = {
+		.writev = mount_writev, .read = read_request, .splice_send = send_spliced};
+	int r;
+
+	mount_name_ops(&ops);
+	mount_attr_ops(&ops);
+	mount_file_ops(&ops);
+	mount_dir_ops(&ops);
+	m->se = fuse_session_new(&args, &ops, sizeof(ops), m);
+	fuse_opt_free_args(&args);
+	if (!m->se) {
+		close(fuse_fd);
+		return err_text(e, EINVAL, "cannot make a FUSE session");
+	}
+	r = fuse_session_custom_io(m->se, &io, fuse_fd);
+	if (r != 0) {
+		fuse_session_destroy(m->se);
+		m->se = NULL;
+		close(fuse_fd);
+		return err_set(e, -r, "libfuse does not take the mount's descriptor");
+	}
+	run_threads(m);
+	fuse_session_destroy(m->se); /* closes the descriptor */
+	m->se = NULL;
+	return 0;
+}
+
+void fs_mount_counts(struct fs_mount *m, struct buf *out, size_t *ret_nodes)
+{
+	uint64_t counts[MOUNT_OPCODES];
+
+	for (int k = 0; k < MOUNT_OPCODES; k++)
+		counts[k] = atomic_load_explicit(&m->counts[k], memory_order_relaxed);
+	counts_told(counts, out);
+	pthread_mutex_lock(&m->nodes.lock);
+	*ret_nodes = m->nodes.n;
+	pthread_mutex_unlock(&m->nodes.lock);
+}
+
+void fs_mount_free(struct fs_mount *m)
+{
+	if (!m)
+		return;
+	nodes_free(&m->nodes);
+	free(m);
+}

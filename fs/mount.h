@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mount.h - private to fs/: the server of a persistent mount. See "The persistent mount" in docs/design.md.
+ *
+ * Several threads serve it. What they share is the table of nodes, under one lock that is never held over a system call that
+ * could wait. Files are reached by descriptors, never by paths that somebody could change under a server with more rights
+ * than he has.
+ */
+#ifndef MLFS_MOUNT_H
+#define MLFS_MOUNT_H
+
+#define FUSE_USE_VERSION 314
+#include <fuse3/fuse_lowlevel.h>
+#include <linux/capability.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "trace.h"
+
+#define MOUNT_IO_MAX  (1u << 20) /* most bytes of one READ or WRITE */
+/* Names and attributes are good for this long: what others change in the tree is seen within it. */
+#define MOUNT_VALID_S 1.0
+#define MOUNT_OPCODES MAX_OPCODES
+#define OPENING_LOCKS 64
+
+/* A file that the kernel knows. */
+struct node {
+	dev_t dev;
+	ino_t ino;
+	int64_t born;	   /* time of birth, ns: tells a file from a later one of the same number */
+	mode_t type;	   /* S_IFMT bits */
+	uint64_t nlookup;  /* references the kernel holds */
+	unsigned held;	   /* handlers that use it: neither freed nor its descriptor closed */
+	unsigned children; /* nodes whose parent this is */
+	int fd;		   /* O_PATH; -1: closed, to be opened again by its name */
+	/* The name it was found by last; both NULL for the root, and when that name was removed: then fd stays open. */
+	struct node *parent;
+	char *name;
+	struct node *next;	    /* hash chain */
+	struct node *newer, *older; /* ring of those whose descriptor may be closed */
+	_Atomic int64_t told;	    /* mono_ns of when the kernel was last told of it */
+	/* Of regular files, under the opening lock: how the kernel has them open (file.c), */
+	unsigned cached, passed;
+	int backing; /* and the kernel's name of the file behind it, when passed */
+	/* ... and what it was when it was opened last: while that stays, what is in the page cache holds. */
+	struct stat_kept seen;
+};
+
+struct nodes {
+	pthread_mutex_t lock;
+	struct node **table;
+	size_t n, mask;
+	struct node root, ring;
+	size_t n_fds, max_fds; /* in the ring */
+};
+
+struct locker;
+
+struct fs_mount {
+	struct fs_mount_options o;
+	struct nodes nodes;
+	struct fuse_session *se;
+	pthread_mutex_t opening[OPENING_LOCKS]; /* of a node's cached, passed, backing, seen */
+	/* What this process is: a caller that is the same needs no change. */
+	uid_t uid;
+	gid_t gid;
+	struct __user_cap_data_struct caps[2];
+	bool init_pending, killpriv_v2, passthrough; /* mount_protocol.c */
+	bool stacked;				     /* the tree lies on an overlay */
+	_Atomic bool ended;
+	/* serving: one thread waits for requests, the others for their turn */
+	pthread_mutex_t turn;
+	pthread_cond_t turn_free;
+	bool turn_taken;
+	unsigned threads, waiting;
+	_Atomic uint64_t counts[MOUNT_OPCODES];
+	struct locker *locker;
+};
+
+/* A thread's own. */
+struct worker {
+	struct fs_mount *m;
+	char *io; /* MOUNT_IO_MAX bytes, at the start of a page */
+	mode_t umask;
+	bool assumed; /* as_caller */
+	bool has_turn;
+	bool kill_suid; /* the request in hand takes set-id bits away */
+	int backing;	/* > 0: the reply to an open names this file to the kernel */
+};
+/* The worker that runs this. */
+struct worker *mount_worker(void);
+/* The request in hand may take long, or wait for what other requests do. */
+void mount_let_others(void);
+
+static inline struct fs_mount *mount_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+static inline struct node *node_of(struct fs_mount *m, fuse_ino_t n)
+{
+	return n == FUSE_ROOT_ID ? &m->nodes.root : (struct node *)(uintptr_t)n;
+}
+static inline fuse_ino_t node_id(const struct fs_mount *m, const struct node *n)
+{
+	return n == &m->nodes.root ? FUSE_ROOT_ID : (uintptr_t)n;
+}
+
+/* ---- mount_nodes.c ---- */
+int nodes_init(struct nodes *t, int root, struct err *e) must_check; /* takes root */
+void nodes_free(struct nodes *t);
+/* The node of the file that is open as fd (O_PATH; taken) and that name in parent stands for; a reference more for the kernel. */
+struct node *node_looked_up(struct nodes *t, struct node *parent, const char *name, int fd,
+			    const struct statx *x);
+/* The kernel dropped n references. */
+void node_forget(struct nodes *t, struct node *n, uint64_t count);
+/* Its descriptor, borrowed until node_release; -errno (then it is not held): -ESTALE, it is not there any more. */
+int node_hold(struct nodes *t, struct node *n) must_check;
+void node_release(struct nodes *t, struct node *n);
+/* The node of the file that st describes, held with its descriptor open, or NULL: the kernel does not know it. */
+struct node *node_find(struct nodes *t, int dirfd, const char *name);
+/* It goes by another name now; name NULL: by none. */
+void node_renamed(struct nodes *t, struct node *n, struct node *parent, const char *name);
+bool node_is_named(struct nodes *t, const struct node *n, const struct node *parent,
+		   const char *name);
+/* Its path from the root, without a slash before it. Caller frees; NULL: it has none. */
+char *node_path(struct nodes *t, struct node *n);
+/* The kernel is about to be told its attributes. */
+void node_told(struct node *n);
+/* Close descriptors of nodes that can be had again. False: there were none. */
+bool nodes_shrink(struct nodes *t);
+
+struct held {
+	struct nodes *t;
+	struct node *n;
+	int fd; /* or -errno */
+};
+static inline struct held hold(struct fs_mount *m, fuse_ino_t ino)
+{
+	struct held h = {.t = &m->nodes, .n = node_of(m, ino)};
+
+	h.fd = node_hold(h.t, h.n);
+	return h;
+}
+static inline void held_release(struct held *h)
+{
+	if (h->fd >= 0)
+		node_release(h->t, h->n);
+}
+#define auto_held __attribute__((cleanup(held_release)))
+
+/* "/proc/self/fd/N" */
+struct proc_path {
+	char s[32];
+};
+static inline struct proc_path proc_path(int fd)
+{
+	struct proc_path p;
+
+	snprintf(p.s, sizeof(p.s), "/proc/self/fd/%d", fd);
+	return p;
+}
+void stat_of(const struct fs_mount *m, const struct statx *x, struct stat *ret);
+/* What the kernel is told of an open file: 0 or -errno. */
+int stat_shown(const struct fs_mount *m, int fd, struct stat *ret) must_check;
+int statx_fd(int fd, struct statx *ret) must_check;
+
+/* ---- mount_caller.c ---- */
+/* Until own_rights this thread makes files as the caller would: owner, group, umask. */
+void as_caller(struct worker *w, const struct fuse_ctx *c);
+void own_rights(struct worker *w);
+/* Set-id bits of the file open as fd (O_PATH will do) go, as the kernel has it for a caller without the right to keep them. */
+void kill_suid(fuse_req_t req, int fd);
+bool caller_capable(const struct fuse_ctx *c, int cap);
+bool caller_in_group(fuse_req_t req, gid_t gid);
+void caller_init(struct fs_mount *m);
+
+/* ---- mount_protocol.c ---- */
+void mount_handle(struct worker *w, const struct fuse_buf *b);
+ssize_t mount_writev(int fd, struct iovec *iov, int count, void *userdata);
+void mount_notify(struct fs_mount *m, int code, const void *body, size_t size, const char *name,
+		  size_t name_size);
+
+/* ---- the handlers ---- */
+void mount_name_ops(struct fuse_lowlevel_ops *o);
+void mount_attr_ops(struct fuse_lowlevel_ops *o);
+void mount_file_ops(struct fuse_lowlevel_ops *o);
+void mount_dir_ops(struct fuse_lowlevel_ops *o);
+/* The reply that name in parent is the file open as fd (taken). */
+struct node *mount_entry(struct fs_mount *m, struct node *parent, const char *name, int fd,
+			 struct fuse_entry_param *ret, int *ret_err);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mount_fresh.c - make the kernel look anew at the tree of a persistent mount, which was changed past the mount.
+ *
+ * All that it was told lately expires: it asks again for what it still wants, and drops the pages of files that have changed.
+ */
+#include "mount.h"
+
+#include <linux/fuse.h>
+#include <string.h>
+
+#ifndef FUSE_EXPIRE_ONLY
+#define FUSE_EXPIRE_ONLY (1 << 0)
+#endif
+#define TOLD_NS ((int64_t)(MOUNT_VALID_S * 1.1e9))
+
+/* A name that the kernel was told of, or that there is nothing of that name (node 0). */
+struct telling {
+	uint64_t parent, node;
+	char *name;
+};
+
+static void add_node(struct fs_mount *m, struct node *n, int64_t since, struct telling **v,
+		     size_t *count)
+{
+	if (atomic_load_explicit(&n->told, memory_order_relaxed) < since)
+		return;
+	if (!(*count & (*count - 1)))
+		*v = xrealloc(*v, (*count ? *count * 2 : 1) * sizeof(**v));
+	(*v)[(*count)++] = (struct telling){.parent = n->parent ? node_id(m, n->parent) : 0,
+					    .node = node_id(m, n),
+					    .name = n->name ? xstrdup(n->name) : NULL};
+}
+
+static void expire(struct fs_mount *m, const struct telling *t)
+{
+	struct fuse_notify_inval_entry_out name = {.parent = t->parent, .flags = FUSE_EXPIRE_ONLY};
+	struct fuse_notify_inval_inode_out node = {.ino = t->node, .off = -1};
+
+	if (t->name) {
+		name.namelen = (uint32_t)strlen(t->name);
+		mount_notify(m, FUSE_NOTIFY_INVAL_ENTRY, &name, sizeof(name), t->name,
+			     name.namelen + 1);
+	}
+	if (t->node)
+		mount_notify(m, FUSE_NOTIFY_INVAL_INODE, &node, sizeof(node), NULL, 0);
+}
+
+void fs_mount_refresh(struct fs_mount *m)
+{
+	int64_t since = mono_ns() - TOLD_NS;
+	struct telling *v = NULL;
+	size_t count = 0;
+
+	pthread_mutex_lock(&m->nodes.lock);
+	for (size_t k = 0; k <= m->nodes.mask; k++)
+		for (struct node *n = m->nodes.table[k]; n; n = n->next)
+			add_node(m, n, since, &v, &count);
+	pthread_mutex_unlock(&m->nodes.lock);
+	for (size_t k = 0; k < count; k++) {
+		expire(m, &v[k]);
+		free(v[k].name);
+	}
+	free(v);
+}

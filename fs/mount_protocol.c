@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mount_protocol.c - where a persistent mount speaks the FUSE protocol past libfuse 3.14: FUSE_HANDLE_KILLPRIV_V2 (see protocol.c),
+ * FUSE_TMPFILE, and FUSE_PASSTHROUGH (Linux 6.9): the kernel reads, writes and maps the file behind an open one itself.
+ *
+ * Source: linux/fuse.h, Documentation/filesystems/fuse-passthrough.rst.
+ */
+#include "mount.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef FUSE_HANDLE_KILLPRIV_V2
+#define FUSE_HANDLE_KILLPRIV_V2 (1 << 28)
+#endif
+#ifndef FUSE_INIT_EXT
+#define FUSE_INIT_EXT (1 << 30)
+#endif
+#ifndef FATTR_KILL_SUIDGID
+#define FATTR_KILL_SUIDGID (1 << 11)
+#endif
+#ifndef FUSE_WRITE_KILL_SUIDGID
+#define FUSE_WRITE_KILL_SUIDGID (1 << 2)
+#endif
+#define OPCODE_TMPFILE	  51
+#define FLAG2_PASSTHROUGH (1u << 5) /* FUSE_PASSTHROUGH, 1 << 37 */
+#define OPEN_PASSTHROUGH  (1u << 7) /* FOPEN_PASSTHROUGH */
+
+/* As Linux 6.9 has it: 7.36's flags2, and what the next word means since. */
+struct init_out {
+	uint32_t major, minor, max_readahead, flags;
+	uint16_t max_background, congestion_threshold;
+	uint32_t max_write, time_gran;
+	uint16_t max_pages, map_alignment;
+	uint32_t flags2, max_stack_depth;
+};
+struct open_out {
+	uint64_t fh;
+	uint32_t open_flags;
+	int32_t backing;
+};
+
+/* Where byte `at` of the reply's body begins, when n bytes of it are in one piece. */
+static void *body_at(struct iovec *iov, int count, size_t at, size_t n)
+{
+	at += sizeof(struct fuse_out_header);
+	for (int k = 0; k < count; k++) {
+		if (at < iov[k].iov_len)
+			return at + n <= iov[k].iov_len ? (char *)iov[k].iov_base + at : NULL;
+		at -= iov[k].iov_len;
+	}
+	return NULL;
+}
+
+static void patch_init(struct fs_mount *m, struct iovec *iov, int count)
+{
+	void *p = body_at(iov, count, 0, sizeof(struct init_out));
+	struct init_out out;
+
+	if (!p) {
+		m->passthrough = m->killpriv_v2 = false;
+		return;
+	}
+	memcpy(&out, p, sizeof(out));
+	if (m->killpriv_v2)
+		out.flags |= FUSE_HANDLE_KILLPRIV_V2;
+	if (m->passthrough) {
+		out.flags |= FUSE_INIT_EXT;
+		out.flags2 |= FLAG2_PASSTHROUGH;
+		/* One more than the file systems below have already; an overlay over the mount needs one as well, of two. */
+		out.max_stack_depth = m->stacked ? 2 : 1;
+	}
+	memcpy(p, &out, sizeof(out));
+}
+
+/* An open reply ends with struct open_out, in its last piece. */
+static void patch_open(struct worker *w, struct iovec *iov, int count)
+{
+	struct iovec *last = &iov[count - 1];
+	struct open_out out;
+	char *p;
+
+	if (last->iov_len < sizeof(out))
+		return; /* an error */
+	p = (char *)last->iov_base + last->iov_len - sizeof(out);
+	memcpy(&out, p, sizeof(out));
+	out.open_flags = (out.open_flags & ~(uint32_t)FOPEN_KEEP_CACHE) | OPEN_PASSTHROUGH;
+	out.backing = w->backing;
+	memcpy(p, &out, sizeof(out));
+}
+
+ssize_t mount_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct fs_mount *m = userdata;
+	struct worker *w = mount_worker();
+
+	if (m->init_pending) {
+		m->init_pending = false;
+		patch_init(m, iov, count);
+	} else if (w && w->backing > 0) {
+		patch_open(w, iov, count);
+	}
+	return writev(fd, iov, count);
+}
+
+static void note_init(struct fs_mount *m, const char *body, size_t size)
+{
+	struct fuse_init_in in = {0};
+	struct {
+		uint32_t major, minor, max_readahead, flags, flags2;
+	} ext = {0};
+
+	memcpy(&in, body, size < sizeof(in) ? size : sizeof(in));
+	memcpy(&ext, body, size < sizeof(ext) ? size : sizeof(ext));
+	m->killpriv_v2 = in.flags & FUSE_HANDLE_KILLPRIV_V2;
+	m->passthrough =
+		m->o.passthrough && (in.flags & FUSE_INIT_EXT) && (ext.flags2 & FLAG2_PASSTHROUGH);
+	m->init_pending = true;
+}
+
+/* Are set-id bits to go with this write or truncation? libfuse does not tell. */
+static bool kills_suid(const struct fuse_in_header *h, const void *body, size_t size)
+{
+	struct fuse_setattr_in attr;
+	struct fuse_write_in w;
+
+	if (h->opcode == FUSE_SETATTR && size >= sizeof(attr)) {
+		memcpy(&attr, body, sizeof(attr));
+		return attr.valid & FATTR_KILL_SUIDGID;
+	}
+	if (h->opcode == FUSE_WRITE && size >= sizeof(w)) {
+		memcpy(&w, body, sizeof(w));
+		return w.write_flags & FUSE_WRITE_KILL_SUIDGID;
+	}
+	return false;
+}
+
+void mount_handle(struct worker *w, const struct fuse_buf *b)
+{
+	const char *body = (const char *)b->mem + sizeof(struct fuse_in_header);
+	size_t size = b->size - sizeof(struct fuse_in_header);
+	struct fs_mount *m = w->m;
+	struct fuse_in_header h;
+
+	if ((b->flags & FUSE_BUF_IS_FD) || b->size < sizeof(h)) {
+		fuse_session_process_buf(m->se, b);
+		return;
+	}
+	memcpy(&h, b->mem, sizeof(h));
+	atomic_fetch_add_explicit(&m->counts[h.opcode < MOUNT_OPCODES ? h.opcode : 0], 1,
+				  memory_order_relaxed);
+	w->kill_suid = m->killpriv_v2 && kills_suid(&h, body, size);
+	w->backing = 0;
+	if (h.opcode == FUSE_INIT)
+		note_init(m, body, size);
+	fuse_session_process_buf(m->se, b);
+}
+
+void mount_notify(struct fs_mount *m, int code, const void *body, size_t size, const char *name,
+		  size_t name_size)
+{
+	struct fuse_out_header h = {.len = (uint32_t)(sizeof(h) + size + name_size), .error = code};
+	struct iovec v[3] = {{&h, sizeof(h)}, {(void *)body, size}, {(void *)name, name_size}};
+
+	if (writev(fuse_session_fd(m->se), v, name ? 3 : 2) < 0 && errno != ENOENT)
+		log_debug("cannot notify the kernel: %s", strerror(errno));
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * passthrough.c - how the kernel has a file of a persistent mount open: through the server and its own page cache, or, where
+ * FUSE_PASSTHROUGH is there (Linux 6.9, root), reading, writing and mapping the file below itself.
+ *
+ * The kernel wants one way for all who have a file open at a time, and one number for the file behind it. So the first open
+ * decides, and whoever comes while it lasts follows. What the server believes to be open the kernel may have closed already, but
+ * never the other way round.
+ */
+#include <errno.h>
+#include <linux/fuse.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "mount_file.h"
+
+/* Linux 6.9's linux/fuse.h */
+struct backing_map {
+	int32_t fd;
+	uint32_t flags;
+	uint64_t padding;
+};
+#define BACKING_OPEN  _IOW(FUSE_DEV_IOC_MAGIC, 1, struct backing_map)
+#define BACKING_CLOSE _IOW(FUSE_DEV_IOC_MAGIC, 2, uint32_t)
+
+/* A change within this time may leave the same times behind as what was there (a clock tick; 2 s where times are coarse). */
+#define RACY_NS INT64_C(2000000000)
+
+static pthread_mutex_t *lock_of(struct fs_mount *m, const struct node *n)
+{
+	return &m->opening[(n->ino ^ n->ino >> 8) % OPENING_LOCKS];
+}
+
+/* Is the file as it was when it was opened last? Then what the kernel has of its bytes is what is there. */
+static bool unchanged(struct node *n, int fd)
+{
+	const struct stat_kept was = n->seen;
+	struct stat st;
+	int64_t now = now_ns();
+
+	if (fstat(fd, &st) < 0) {
+		n->seen.st_mode = 0;
+		return false;
+	}
+	n->seen = stat_keep(&st);
+	if (timespec_ns(st.st_mtim) + RACY_NS > now || timespec_ns(st.st_ctim) + RACY_NS > now)
+		n->seen.st_mode = 0; /* it may change once more and look the same */
+	return was.st_mode && was.st_size == st.st_size &&
+	       timespec_ns(was.st_mtim) == timespec_ns(st.st_mtim) &&
+	       timespec_ns(was.st_ctim) == timespec_ns(st.st_ctim);
+}
+
+static int backing_open(struct fs_mount *m, int fd)
+{
+	struct backing_map map = {.fd = fd};
+	int id = ioctl(fuse_session_fd(m->se), BACKING_OPEN, &map);
+
+	if (id > 0)
+		return id;
+	log_debug("no passthrough: %s", strerror(errno));
+	if (errno == EPERM || errno == ENOTTY || errno == ELOOP)
+		m->passthrough = false; /* nor will there be any */
+	return 0;
+}
+
+static void backing_close(struct fs_mount *m, int id)
+{
+	uint32_t v = (uint32_t)id;
+
+	if (ioctl(fuse_session_fd(m->se), BACKING_CLOSE, &v) < 0)
+		log_debug("cannot close the file behind an open one: %s", strerror(errno));
+}
+
+int passthrough_open(struct fs_mount *m, struct node *n, struct open_file *f,
+		     struct fuse_file_info *fi)
+{
+	pthread_mutex_t *lock = lock_of(m, n);
+	int id = 0;
+
+	pthread_mutex_lock(lock);
+	if (!n->cached && !n->passed && m->passthrough)
+		n->backing = backing_open(m, f->fd);
+	f->counted = true;
+	if (!n->cached && n->backing) {
+		f->passed = true;
+		n->passed++;
+		id = n->backing;
+		n->seen.st_mode = 0; /* what the kernel's page cache has goes without saying */
+	} else {
+		n->cached++;
+		fi->keep_cache = unchanged(n, f->fd);
+	}
+	pthread_mutex_unlock(lock);
+	return id;
+}
+
+void passthrough_close(struct fs_mount *m, struct node *n, struct open_file *f)
+{
+	pthread_mutex_t *lock = lock_of(m, n);
+
+	if (!f->counted)
+		return;
+	pthread_mutex_lock(lock);
+	f->counted = false;
+	if (!f->passed)
+		n->cached--;
+	else if (!--n->passed) {
+		backing_close(m, n->backing);
+		n->backing = 0;
+	}
+	pthread_mutex_unlock(lock);
+}

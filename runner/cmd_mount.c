@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/* cmd_mount.c - `mlfs mount SRC MNT`: the words, and the life of the process that serves a persistent mount. */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "daemon.h"
+#include "mount.h"
+#include "mountinfo.h"
+#include "options.h"
+#include "view.h"
+
+#define M(member) offsetof(struct mount_opts, member)
+
+static char *bad_generic(const char *text)
+{
+	struct mount_opts o = {0};
+	char *why = NULL;
+
+	(void)!mount_generic(&o, text, &why); /* why says it */
+	strlist_free(&o.steps);
+	strlist_free(&o.not_steps);
+	strlist_free(&o.settings);
+	free(o.q.cache);
+	return why;
+}
+
+static const struct word_def mount_defs[] = {
+	{"options", 'o', WORD_LIST, M(generic), "OPTS", "options as of mount(8), a comma between",
+	 .check = bad_generic},
+	{"step", 0, WORD_LIST, M(steps), "GLOB", "programs that are steps, below SRC"},
+	{"no-step", 0, WORD_LIST, M(not_steps), "GLOB", "programs that are none all the same"},
+	{"foreground", 'f', WORD_FLAG, M(foreground), NULL, "do not go to the background"},
+	{"allow-other", 0, WORD_FLAG, M(allow_other), NULL, "let other users in (root: always)"},
+};
+
+const struct word_table mount_words = {
+	.command = "mount",
+	.usage = "[OPTIONS] SRC MNT",
+	.what = "Show the directory SRC at MNT, as it is and for everybody, until it is unmounted.\n"
+		"Programs in it that are steps are run as by `mlfs exec`.\n",
+	.status = "Exit status: 0 mounted (-f: unmounted again); 1 it cannot be; 2 wrong usage.\n",
+	.v = mount_defs,
+	.n = sizeof(mount_defs) / sizeof(*mount_defs),
+	.size = sizeof(struct mount_opts),
+	.arg = "SRC and MNT",
+	.min_args = 2,
+	.max_args = 2,
+	.no_config = true,
+};
+
+/* ---- generic options ---- */
+
+/* What mount(8) and fstab say to others than the file system, and what is so in any case. */
+static bool is_ignored(const char *name)
+{
+	static const char *const names[] = {"defaults",
+					    "rw",
+					    "exec",
+					    "suid",
+					    "dev",
+					    "atime",
+					    "async",
+					    "auto",
+					    "noauto",
+					    "user",
+					    "nouser",
+					    "users",
+					    "group",
+					    "owner",
+					    "_netdev",
+					    "nofail",
+					    "relatime",
+					    "norelatime",
+					    "strictatime",
+					    "diratime",
+					    "nodiratime",
+					    "nolazytime",
+					    "lazytime",
+					    "silent",
+					    "loud",
+					    "nomand",
+					    "mand",
+					    "iversion",
+					    "noiversion",
+					    "nosymfollow",
+					    "default_permissions",
+					    "nonempty"};
+
+	if (strncmp(name, "x-", 2) == 0 || strncmp(name, "X-", 2) == 0 ||
+	    strncmp(name, "comment=", 8) == 0 || strncmp(name, "fsname=", 7) == 0 ||
+	    strncmp(name, "subtype=", 8) == 0)
+		return true;
+	for (size_t k = 0; k < sizeof(names) / sizeof(*names); k++)
+		if (strcmp(name, names[k]) == 0)
+			return true;
+	return false;
+}
+
+static bool *flag_of(struct mount_opts *o, const char *name, bool *ret_on)
+{
+	const struct {
+		const char *on, *off;
+		bool *at;
+	} flags[] = {{"ro", "rw", &o->ro},
+		     {"noexec", "exec", &o->noexec},
+		     {"nosuid", "suid", &o->nosuid},
+		     {"nodev", "dev", &o->nodev},
+		     {"noatime", "atime", &o->noatime},
+		     {"allow_other", NULL, &o->allow_other}};
+
+	for (size_t k = 0; k < sizeof(flags) / sizeof(*flags); k++) {
+		*ret_on = strcmp(name, flags[k].on) == 0;
+		if (*ret_on || (flags[k].off && strcmp(name, flags[k].off) == 0))
+			return flags[k].at;
+	}
+	return NULL;
+}
+
+static void add_patterns(struct strlist *l, const char *text)
+{
+	for (size_t n; *text; text += n + (text[n] == ':')) {
+		n = strcspn(text, ":");
+		if (n)
+			strlist_add(l, xstrndup(text, n));
+	}
+}
+
+static int set_value(struct mount_opts *o, const char *name, const char *value, char **ret_why)
+{
+	struct exec_opts step;
+	int r;
+
+	if (strcmp(name, "step") == 0 || strcmp(name, "no-step") == 0) {
+		add_patterns(name[0] == 's' ? &o->steps : &o->not_steps, value);
+		return 0;
+	}
+	if (strcmp(name, "cache") == 0) {
+		free(o->q.cache);
+		o->q.cache = xstrdup(value);
+		return 0;
+	}
+	exec_opts_init(&step);
+	r = option_set(&step, name, value, ret_why);
+	exec_opts_free(&step);
+	if (r == 0)
+		strlist_add(&o->settings, xasprintf("%s=%s", name, value));
+	return r;
+}
+
+static int generic_one(struct mount_opts *o, char *text, char **ret_why)
+{
+	char *value = strchr(text, '=');
+	bool on, *flag = flag_of(o, text, &on);
+	int r;
+
+	if (flag) {
+		*flag = on;
+		/* As mount(8): what a user may mount is not to be trusted. */
+		return 0;
+	}
+	if (!*text || is_ignored(text)) {
+		if (strcmp(text, "user") == 0 || strcmp(text, "users") == 0)
+			o->noexec = o->nosuid = o->nodev = true;
+		if (strcmp(text, "owner") == 0 || strcmp(text, "group") == 0)
+			o->nosuid = o->nodev = true;
+		return 0;
+	}
+	if (value)
+		*value++ = '\0';
+	r = set_value(o, text, value ? value : "yes", ret_why);
+	if (r == -ENOENT)
+		*ret_why = xasprintf("there is no option '%s'", text);
+	return r < 0 ? -EINVAL : 0;
+}
+
+int mount_generic(struct mount_opts *o, const char *text, char **ret_why)
+{
+	auto_free char *copy = xstrdup(text);
+	char *rest = copy, *one;
+	int r = 0;
+
+	while (r == 0 && (one = strsep(&rest, ",")))
+		r = generic_one(o, one, ret_why);
+	return r;
+}
+
+/* ---- places ---- */
+
+static bool is_dead_mount(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 && errno == ENOTCONN;
+}
+
+/* Absolute, without links but for the last part: that may be a mount whose server was killed. */
+static char *place(const char *path)
+{
+	auto_free char *copy = xstrdup(path);
+	char *slash, *real = realpath(path, NULL);
+	auto_free char *dir = NULL;
+	size_t n = strlen(copy);
+
+	if (real || errno != ENOTCONN)
+		return real;
+	while (n > 1 && copy[n - 1] == '/')
+		copy[--n] = '\0';
+	slash = strrchr(copy, '/');
+	if (slash)
+		*slash = '\0';
+	dir = realpath(slash == copy ? "/" : slash ? copy : ".", NULL);
+	return dir ? xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", slash ? slash + 1 : copy)
+		   : NULL;
+}
+
+/* A server that was killed left it. Of ours only: others may come back. */
+static void clear_dead(const char *mnt)
+{
+	auto_mountinfos struct mountinfos all = {0};
+	const char *type = NULL;
+	struct err e = {0};
+
+	mountinfo_read(&all);
+	for (size_t k = 0; k < all.n; k++)
+		if (strcmp(all.v[k].path, mnt) == 0)
+			type = all.v[k].type;
+	if (type && strcmp(type, "fuse.mlfs") == 0 && mount_detach(mnt, true, &e) < 0)
+		log_debug("%s", e.msg); /* mounting there tells */
+}
+
+static int find_places(struct mount_opts *o, struct err *e)
+{
+	const char *src = o->q.args.v[0], *mnt = o->q.args.v[1];
+
+	o->mnt = place(mnt);
+	if (o->mnt && is_dead_mount(o->mnt))
+		clear_dead(o->mnt);
+	if (!o->mnt)
+		return err_set(e, errno, "cannot mount on %s", mnt);
+	o->src = realpath(src, NULL);
+	return o->src ? 0 : err_set(e, errno, "cannot open %s", src);
+}
+
+/* ---- serving ---- */
+
+struct serving {
+	struct mount_opts *o;
+	struct fs_mount *fs;
+};
+
+/* Whoever is in it goes on until he is done, and so does this process. */
+static void stop(void *arg, int times)
+{
+	struct serving *s = arg;
+	struct err e = {0};
+
+	(void)times;
+	if (mount_detach(s->o->mnt, false, &e) < 0 && mount_detach(s->o->mnt, true, &e) < 0)
+		log_debug("%s", e.msg); /* it is gone already */
+}
+
+/* Open files are ours to use up to the hard limit. */
+static void raise_limits(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+		l.rlim_cur = l.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
+{
+	struct fs_mount_options fo = {.posix_acl = view_user_ids() == VIEW_ALL_IDS,
+				      .passthrough = view_kind() == VIEW_ROOT};
+	struct serving s = {.o = o};
+	const struct daemon_handlers h = {.stop = stop, .arg = &s};
+	int fd, r;
+
+	raise_limits();
+	fo.root = mount_source(o, e);
+	if (fo.root < 0)
+		return fo.root;
+	r = fs_mount_new(&fo, &s.fs, e);
+	if (r < 0)
+		return r;
+	fd = mount_attach(o, fo.root, e);
+	r = fd < 0 ? fd : daemon_signals(d, &h, e);
+	if (r == 0) {
+		daemon_ready(d);
+		r = fs_mount_serve(s.fs, fd, e);
+	}
+	fs_mount_free(s.fs);
+	return r;
+}
+
+static int run(struct mount_opts *o)
+{
+	struct daemon d;
+	struct err e = {0};
+	struct stat st;
+	int status, r = find_places(o, &e);
+
+	if (r == 0)
+		r = daemon_begin(&d, o->foreground, &status, &e);
+	if (r > 0 && status == EXIT_SUCCESS && stat(o->mnt, &st) < 0) {
+		log_warn("cannot look into %s: %s", o->mnt, strerror(errno));
+		status = EXIT_FAILURE;
+	}
+	if (r > 0)
+		return status;
+	if (r == 0)
+		r = serve(o, &d, &e);
+	if (r < 0)
+		log_warn("%s", e.msg);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static void apply_generic(struct mount_opts *o)
+{
+	char *why = NULL;
+
+	for (size_t k = 0; k < o->generic.n; k++)
+		(void)!mount_generic(o, o->generic.v[k], &why); /* it was looked at before */
+}
+
+int cmd_mount(int argc, char **argv)
+{
+	struct mount_opts o = {0};
+	int status, r = words_parse(&mount_words, argc, argv, &o);
+
+	if (r == 0)
+		apply_generic(&o);
+	status = r < 0 ? EXIT_USAGE : r > 0 ? EXIT_SUCCESS : run(&o);
+	words_free(&mount_words, &o);
+	strlist_free(&o.settings);
+	free(o.src);
+	free(o.mnt);
+	return printed_status(status);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* mount.h - private to runner/: what a persistent mount is told on its command line. */
+#ifndef MLFS_RUNNER_MOUNT_H
+#define MLFS_RUNNER_MOUNT_H
+
+#include "../fs/fs.h"
+#include "words.h"
+
+struct mount_opts {
+	struct query q;	 /* --cache as given, -v, …; q.args: SRC MNT */
+	char *src, *mnt; /* absolute, without links */
+	bool foreground;
+	bool allow_other, ro, noexec, nosuid, nodev, noatime;
+	struct strlist generic;	  /* -o, as given */
+	struct strlist steps;	  /* --step, -o step=A:B: patterns, relative to SRC */
+	struct strlist not_steps; /* --no-step */
+	struct strlist settings;  /* "name=value", as in mlfs.conf, of all steps */
+};
+
+/* `-o` options, a comma between them, into o. 0, or -EINVAL: *ret_why (caller frees) says what is wrong. */
+int mount_generic(struct mount_opts *o, const char *text, char **ret_why) must_check;
+/* The flags of mount(2) that they come to. */
+unsigned long mount_flags(const struct mount_opts *o);
+
+/*
+ * mount_attach.c: the tree to show: SRC as it is now, with all that is mounted in it, whatever is mounted over it or in it later (root), or
+ * SRC itself. A descriptor.
+ */
+int mount_source(const struct mount_opts *o, struct err *e) must_check;
+/* Mount the file server at o->mnt: the descriptor to serve. As an ordinary user by fusermount3. */
+int mount_attach(const struct mount_opts *o, int source, struct err *e) must_check;
+/* Take it away: as umount(8); lazy: at once, whoever uses it goes on until he is done. */
+int mount_detach(const char *mnt, bool lazy, struct err *e) must_check;
+
+#endif
