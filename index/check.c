@@ -25,6 +25,10 @@ struct walk {
 	uint8_t *seen;	     /* a bit a page: reached, or free */
 	uint64_t last_freed; /* the greatest transaction that the free list has pages of */
 	struct err *e;
+	void (*pages)(void *arg, uint64_t done,
+		      uint64_t all); /* as check_walk's, and its argument */
+	void *arg;
+	uint64_t n_read;
 };
 
 static int damaged(struct err *e, const char *what, uint64_t page)
@@ -147,6 +151,8 @@ static int read_page(struct walk *w, uint64_t no, uint8_t *buf)
 
 	if (r < 0)
 		return r;
+	if (w->pages)
+		w->pages(w->arg, ++w->n_read, w->last_page + 1);
 	n = pread_full(w->fd, buf, w->page_size, (off_t)(no * w->page_size));
 	if (n < 0)
 		return err_set(w->e, (int)n, "cannot read data.mdb");
@@ -337,10 +343,12 @@ static bool is_its_own(const struct walk *w, const struct meta *m)
 }
 
 /* One look at the tree as it was at m. */
-static int walk_snapshot(int fd, const struct meta *m, struct err *e)
+static int walk_snapshot(int fd, const struct meta *m,
+			 void (*pages)(void *arg, uint64_t done, uint64_t all), void *arg,
+			 struct err *e)
 {
 	auto_free uint8_t *seen = calloc(1, m->last_page / 8 + 1);
-	struct walk w = {fd, m->free.pad, m->last_page, seen, 0, e};
+	struct walk w = {fd, m->free.pad, m->last_page, seen, 0, e, pages, arg, 0};
 	int r;
 
 	if (!seen)
@@ -353,7 +361,8 @@ static int walk_snapshot(int fd, const struct meta *m, struct err *e)
 	return r;
 }
 
-int check_walk(int data_fd, struct err *e)
+int check_walk(int data_fd, void (*pages)(void *arg, uint64_t done, uint64_t all), void *arg,
+	       struct err *e)
 {
 	struct meta m, after;
 	int r;
@@ -364,11 +373,11 @@ int check_walk(int data_fd, struct err *e)
 		r = read_metas_settled(data_fd, &m, e);
 		if (r < 0)
 			return r;
-		r = walk_snapshot(data_fd, &m, e);
+		r = walk_snapshot(data_fd, &m, pages, arg, e);
 		if (r != -EUCLEAN)
 			return r;
 		if (read_metas_settled(data_fd, &after, e) == 0 && after.txnid == m.txnid)
-			return walk_snapshot(data_fd, &m, e);
+			return walk_snapshot(data_fd, &m, pages, arg, e);
 	}
 	return 0; /* someone writes all the time, so LMDB is well */
 }
@@ -460,7 +469,7 @@ int check_data(int index_fd, bool may_write, uint64_t *ret_bytes, struct err *e)
 	if (stamp_vouches(index_fd, &st, m.txnid) &&
 	    (uint64_t)st.st_size / m.free.pad > m.last_page)
 		return 0;
-	r = check_walk(fd, e);
+	r = check_walk(fd, NULL, NULL, e);
 	if (r == 0 && may_write)
 		check_stamp(index_fd, m.txnid);
 	return r;

@@ -21,7 +21,8 @@ int check_data(int index_fd, bool may_write, uint64_t *ret_bytes, struct err *e)
 void check_stamp(int index_fd, uint64_t txnid);
 /* Is the file that check_stamp writes whole (or not there)? */
 bool check_stamp_whole(int dirfd_);
-/* Walk every tree. */
-int check_walk(int data_fd, struct err *e) must_check;
+/* Walk every tree. pages: told of each page that was read, so many in all; may be NULL. */
+int check_walk(int data_fd, void (*pages)(void *arg, uint64_t done, uint64_t all), void *arg,
+	       struct err *e) must_check;
 
 #endif

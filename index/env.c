@@ -241,6 +241,11 @@ void kv_end(struct kv *k)
 		reader_stop(t);
 }
 
+uint64_t kv_snapshot(struct kv_txn *t)
+{
+	return mdb_txn_id(t->txn);
+}
+
 void kv_pause(struct kv *k)
 {
 	struct kv_txn *t = pthread_getspecific(k->mine);

@@ -51,6 +51,9 @@ void kv_close(struct kv *k);
 int kv_begin(struct kv *k, struct kv_txn **ret, struct err *e) must_check;
 void kv_end(struct kv *k);
 
+/* Which of the index's states the view is of: two with one number see the same. */
+uint64_t kv_snapshot(struct kv_txn *t);
+
 /* Give up this thread's view, as before waiting for a lock whose holder may be growing the map;
  * take it again. */
 void kv_pause(struct kv *k);

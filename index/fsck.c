@@ -21,6 +21,33 @@
 #include "rebuild.h"
 #include "salvage.h"
 
+#define TELL_NS	   100000000 /* at least between two tellings */
+#define PAGE_ABOUT 4096
+
+unsigned fsck_threads(const struct fsck *f, size_t n)
+{
+	long processors = f->o->threads ? (long)f->o->threads : sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (processors < 1)
+		processors = 1;
+	if (processors > FSCK_MAX_THREADS)
+		processors = FSCK_MAX_THREADS;
+	return (size_t)processors < n ? (unsigned)processors : (unsigned)n;
+}
+
+void fsck_tell(struct fsck *f, const char *what, uint64_t done, uint64_t all)
+{
+	int64_t now;
+
+	if (!f->o->progress)
+		return;
+	now = mono_ns();
+	if (now - f->told_ns < TELL_NS)
+		return;
+	f->told_ns = now;
+	f->o->progress(f->o->arg, what, done < all ? done : all, all);
+}
+
 struct problem *fsck_note(struct fsck *f, bool broken, enum mend mend, const char *what,
 			  const char *name, const char *detail)
 {
@@ -103,6 +130,12 @@ static int check_version(struct fsck *f)
 
 /* ---- the index as a file ---- */
 
+static void tell_pages(void *arg, uint64_t done, uint64_t all)
+{
+	if (done % 256 == 0) /* else asking for the time is what takes time */
+		fsck_tell(arg, "pages", done * PAGE_ABOUT, all * PAGE_ABOUT);
+}
+
 static int check_pages(struct fsck *f)
 {
 	auto_close int fd = openat(f->dirfd, "index/data.mdb", O_RDONLY | O_CLOEXEC);
@@ -116,7 +149,9 @@ static int check_pages(struct fsck *f)
 		return 0;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(f->e, errno, "cannot open %s/index/data.mdb", f->dir);
-	r = st.st_size ? check_walk(fd, &why) : 0;
+	/* All of it will be read, in the order of the trees, which is none on a disk. Only advice. */
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
+	r = st.st_size ? check_walk(fd, tell_pages, f, &why) : 0;
 	f->damaged = r == -EUCLEAN;
 	if (r < 0 && r != -EUCLEAN) {
 		*f->e = why;

@@ -103,6 +103,7 @@ struct fsck {
 	struct buf refs;	    /* struct counted, each record of TAB_REF */
 	struct buf doomed;	    /* keys of TAB_DOOMED */
 	struct tally tally;
+	int64_t told_ns; /* when progress was told last */
 };
 
 /* Grow a vector for one more. */
@@ -118,6 +119,24 @@ struct fsck {
 struct problem *fsck_note(struct fsck *f, bool broken, enum mend mend, const char *what,
 			  const char *name, const char *detail);
 
+/* How many threads for n things. */
+#define FSCK_MAX_THREADS 16
+unsigned fsck_threads(const struct fsck *f, size_t n);
+/* By the thread that called idx_fsck, as often as it likes. */
+void fsck_tell(struct fsck *f, const char *what, uint64_t done, uint64_t all);
+
+/* fsck_parts.c: all records of the tables, by several threads. look: as kv_each's callback, with the place. What it notes in
+ * at->f is all in f in the end, in the order of tables and keys. */
+struct fsck_at {
+	struct fsck *f; /* what one thread finds */
+	struct kv_txn *t;
+	enum tab tab;
+};
+int fsck_each_record(struct fsck *f, struct kv_txn *t,
+		     int (*look)(struct fsck_at *at, struct kv_val key,
+				 struct kv_val v)) must_check;
+/* fsck_records.c: is a record found by its key, in a tree that is in order? */
+bool fsck_is_found(struct kv_txn *t, enum tab tab, struct kv_val key, struct kv_val v);
 /* fsck_records.c: could this be a key of that table? A page of one may have come into the tree of another. */
 bool fsck_fits(enum tab tab, struct kv_val key);
 /* All that is in LMDB; then what refers to what. Needs f->x. */

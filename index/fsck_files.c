@@ -14,8 +14,7 @@
 #include "fsck.h"
 #include "runs.h"
 
-#define PROGRESS_NS 100000000
-#define MAX_THREADS 16
+#define WAIT_NS 100000000 /* between two looks at how far the threads are */
 
 /* ---- names in a directory ---- */
 
@@ -157,20 +156,16 @@ static void *read_some(void *arg)
 
 static void watch_progress(struct reading *r, uint64_t all)
 {
-	const struct fsck_options *o = r->f->o;
-
 	(void)pthread_mutex_lock(&r->mu);
 	while (r->done < r->n) {
 		uint64_t bytes = r->bytes;
 		struct timespec t;
 
-		if (o->progress) {
-			(void)pthread_mutex_unlock(&r->mu);
-			o->progress(o->arg, bytes, all);
-			(void)pthread_mutex_lock(&r->mu);
-		}
+		(void)pthread_mutex_unlock(&r->mu);
+		fsck_tell(r->f, "objects", bytes, all);
+		(void)pthread_mutex_lock(&r->mu);
 		(void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail */
-		t.tv_nsec += PROGRESS_NS;
+		t.tv_nsec += WAIT_NS;
 		t.tv_sec += t.tv_nsec / 1000000000;
 		t.tv_nsec %= 1000000000;
 		while (r->done < r->n &&
@@ -180,23 +175,12 @@ static void watch_progress(struct reading *r, uint64_t all)
 	(void)pthread_mutex_unlock(&r->mu);
 }
 
-static unsigned n_threads(const struct fsck *f, size_t n)
-{
-	long processors = f->o->threads ? (long)f->o->threads : sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (processors < 1)
-		processors = 1;
-	if (processors > MAX_THREADS)
-		processors = MAX_THREADS;
-	return (size_t)processors < n ? (unsigned)processors : (unsigned)n;
-}
-
 /* Those from `first` on. */
 static void read_objects(struct fsck *f, size_t first)
 {
 	struct reading r = {.f = f, .v = f->objects + first, .n = f->n_objects - first};
-	pthread_t threads[MAX_THREADS];
-	unsigned n = n_threads(f, r.n), started = 0;
+	pthread_t threads[FSCK_MAX_THREADS];
+	unsigned n = fsck_threads(f, r.n), started = 0;
 	uint64_t all = 0;
 
 	for (size_t i = 0; i < r.n; i++)

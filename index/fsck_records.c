@@ -39,12 +39,6 @@ bool fsck_fits(enum tab tab, struct kv_val key)
 	return tab < TAB_COUNT && (key.n == key_sizes[tab] || (tab == TAB_REF && key.n == FP_SIZE));
 }
 
-struct at { /* where in the tables we are */
-	struct fsck *f;
-	struct kv_txn *t;
-	enum tab tab;
-};
-
 static struct problem *note_record(struct fsck *f, bool broken, enum tab tab, struct kv_val key,
 				   uint64_t guard, const char *detail)
 {
@@ -207,11 +201,16 @@ static const char *look_at(struct fsck *f, enum tab tab, struct kv_val key, stru
 	return NULL;
 }
 
-static int look(void *arg, struct kv_val key, struct kv_val v)
+bool fsck_is_found(struct kv_txn *t, enum tab tab, struct kv_val key, struct kv_val v)
 {
-	const struct at *at = arg;
-	const char *wrong;
 	struct kv_val again;
+
+	return kv_get(t, tab, key.p, key.n, &again, NULL) > 0 && again.p == v.p;
+}
+
+static int look(struct fsck_at *at, struct kv_val key, struct kv_val v)
+{
+	const char *wrong;
 
 	if (!v.p || !fsck_fits(at->tab, key)) {
 		/* Its key, too, may be another than it was: then it cannot be deleted by it. */
@@ -220,7 +219,7 @@ static int look(void *arg, struct kv_val key, struct kv_val v)
 		return 0;
 	}
 	/* In a tree that is out of order a record is there, and is not found. */
-	if (kv_get(at->t, at->tab, key.p, key.n, &again, NULL) <= 0 || again.p != v.p) {
+	if (!fsck_is_found(at->t, at->tab, key, v)) {
 		note_record(at->f, true, at->tab, key, 0, "it is not found by its key")->mend =
 			MEND_INDEX;
 		at->f->disordered = true;
@@ -244,11 +243,8 @@ int fsck_records(struct fsck *f)
 				"it has not the tables that it should have");
 		f->disordered = true;
 	}
-	for (int tab = 0; r == 0 && tab < TAB_COUNT; tab++) {
-		struct at at = {f, t, (enum tab)tab};
-
-		r = kv_each(t, (enum tab)tab, NULL, 0, look, &at, f->e);
-	}
+	if (r == 0)
+		r = fsck_each_record(f, t, look);
 	kv_end(f->x->kv);
 	f->n->results = f->n_results;
 	f->n->path_sets = f->n_sets;

@@ -5,11 +5,14 @@
 
 #include "fsck.h"
 
+static const char wrong_numbers[] = "its numbers of references are not those of its results";
+
 /* References to one thing. */
 struct counted {
 	uint8_t key[32]; /* a struct fp is followed by zeros */
 	uint64_t nkey;
 	uint64_t count, size;
+	uint64_t found; /* so many results do refer to it */
 };
 
 const char *fsck_look_at_refs(struct fsck *f, enum tab tab, struct kv_val key, struct kv_val v)
@@ -59,44 +62,49 @@ static int by_lru(const void *a, const void *b)
 	return memcmp(a, b, LRU_KEY_SIZE);
 }
 
-static void expect(struct buf *b, const void *key, size_t nkey, uint64_t size)
+/* NULL, or what is wrong. */
+static const char *expect(struct fsck *f, const void *key, size_t nkey, uint64_t size)
 {
-	struct counted n = {.nkey = nkey, .count = 1, .size = size};
+	struct counted *have = (struct counted *)(void *)f->refs.data, *n;
+	struct counted want = {.nkey = nkey};
 
-	memcpy(n.key, key, nkey);
-	buf_add(b, &n, sizeof(n));
+	memcpy(want.key, key, nkey);
+	n = have ? bsearch(&want, have, f->refs.len / sizeof(*have), sizeof(*have), by_key) : NULL;
+	if (!n)
+		return "numbers of references are missing";
+	n->found++;
+	/* Of other things than objects the size is not that of what is wanted. */
+	return nkey == sizeof(struct oid) && n->size != size ? wrong_numbers : NULL;
 }
 
-/* What there should be, sorted, each key once. */
-static size_t all_expected(const struct fsck *f, struct buf *b)
+static const char *expect_each(struct fsck *f, const struct buf *keys)
 {
-	struct counted *v;
-	size_t n = 0, all;
+	const char *wrong = NULL;
 
-	for (size_t i = 0; i < f->n_wanted; i++)
+	for (size_t i = 0; !wrong && i < keys->len; i += sizeof(struct fp))
+		wrong = expect(f, keys->data + i, sizeof(struct fp), 0);
+	return wrong;
+}
+
+static const char *expect_all(struct fsck *f)
+{
+	const char *wrong = NULL;
+
+	for (size_t i = 0; !wrong && i < f->n_wanted; i++)
 		if (f->wanted[i].size)
-			expect(b, f->wanted[i].oid.b, sizeof(struct oid), f->wanted[i].size);
-	for (size_t i = 0; i < f->n_results; i++) {
+			wrong = expect(f, f->wanted[i].oid.b, sizeof(struct oid),
+				       f->wanted[i].size);
+	for (size_t i = 0; !wrong && i < f->n_results; i++) {
 		const struct judged *j = &f->results[i];
 		struct fp pair = refs_pair(&j->step_key, &j->path_set);
 
-		expect(b, pair.b, sizeof(pair.b), 0);
-		expect(b, j->path_set.b, sizeof(j->path_set.b), 0);
+		wrong = expect(f, pair.b, sizeof(pair.b), 0);
+		if (!wrong)
+			wrong = expect(f, j->path_set.b, sizeof(j->path_set.b), 0);
 	}
-	for (size_t i = 0; i < f->steps.len; i += sizeof(struct fp))
-		expect(b, f->steps.data + i, sizeof(struct fp), 0);
-	for (size_t i = 0; i < f->listings.len; i += sizeof(struct fp))
-		expect(b, f->listings.data + i, sizeof(struct fp), 0);
-	all = b->len / sizeof(*v);
-	v = (struct counted *)(void *)b->data;
-	if (all)
-		qsort(v, all, sizeof(*v), by_key);
-	for (size_t i = 0; i < all; i++)
-		if (n && by_key(&v[n - 1], &v[i]) == 0)
-			v[n - 1].count++;
-		else
-			v[n++] = v[i];
-	return n;
+	if (!wrong)
+		wrong = expect_each(f, &f->steps);
+	return wrong ? wrong : expect_each(f, &f->listings);
 }
 
 static void add_sum(struct tally *y, const struct counted *n)
@@ -110,26 +118,21 @@ static void add_sum(struct tally *y, const struct counted *n)
 }
 
 /* Those that nothing refers to are as they are found; each is to be in TAB_DOOMED. NULL, or what is wrong. */
-static const char *compare(const struct fsck *f, const struct counted *want, size_t n_want)
+static const char *compare(struct fsck *f)
 {
 	const struct counted *have = (const struct counted *)(const void *)f->refs.data;
-	size_t n_have = f->refs.len / sizeof(*have), k = 0, n_doomed = 0;
+	size_t n_have = f->refs.len / sizeof(*have), n_doomed = 0;
+	const char *wrong = expect_all(f);
 	struct tally y = {0};
 
-	for (size_t i = 0; i < n_have; i++) {
+	for (size_t i = 0; !wrong && i < n_have; i++) {
 		add_sum(&y, &have[i]);
-		if (!have[i].count) {
-			n_doomed++;
-			continue;
-		}
-		if (k == n_want || by_key(&have[i], &want[k]) != 0 ||
-		    have[i].count != want[k].count ||
-		    (have[i].nkey == sizeof(struct oid) && have[i].size != want[k].size))
-			return "its numbers of references are not those of its results";
-		k++;
+		n_doomed += !have[i].count;
+		if (have[i].count != have[i].found)
+			wrong = wrong_numbers;
 	}
-	if (k != n_want)
-		return "numbers of references are missing";
+	if (wrong)
+		return wrong;
 	if (n_doomed != f->doomed.len / DOOMED_KEY_SIZE)
 		return "the list of objects to be removed is not right";
 	for (size_t i = 0; i < f->n_results; i++)
@@ -143,11 +146,21 @@ static const char *compare(const struct fsck *f, const struct counted *want, siz
 	return NULL;
 }
 
+/* What comes from the tables is in order already. */
+static void sort(void *v, size_t n, size_t size, int (*cmp)(const void *a, const void *b))
+{
+	const uint8_t *p = v;
+
+	for (size_t i = 1; i < n; i++)
+		if (cmp(p + (i - 1) * size, p + i * size) > 0) {
+			qsort(v, n, size, cmp);
+			return;
+		}
+}
+
 void fsck_refs(struct fsck *f)
 {
-	auto_buf struct buf b = {0};
 	const char *wrong;
-	size_t n;
 
 	if (f->x->version < IDX_SCHEMA || f->disordered)
 		return;
@@ -156,13 +169,9 @@ void fsck_refs(struct fsck *f)
 		    (f->problems[i].tab == TAB_RESULT || f->problems[i].tab == TAB_PATH_SET) &&
 		    f->problems[i].mend == MEND_RECORD)
 			return;
-	if (f->used_lru.len)
-		qsort(f->used_lru.data, f->used_lru.len / LRU_KEY_SIZE, LRU_KEY_SIZE, by_lru);
-	if (f->refs.len)
-		qsort(f->refs.data, f->refs.len / sizeof(struct counted), sizeof(struct counted),
-		      by_key);
-	n = all_expected(f, &b);
-	wrong = compare(f, (const struct counted *)(const void *)b.data, n);
+	sort(f->used_lru.data, f->used_lru.len / LRU_KEY_SIZE, LRU_KEY_SIZE, by_lru);
+	sort(f->refs.data, f->refs.len / sizeof(struct counted), sizeof(struct counted), by_key);
+	wrong = compare(f);
 	if (wrong)
 		(void)fsck_note(f, true, MEND_REFS, "index", "index/data.mdb", wrong);
 }

@@ -638,11 +638,12 @@ struct fsck_counts {
 };
 struct fsck_options {
 	bool repair;
-	unsigned threads; /* that read objects; 0: one a processor */
+	unsigned threads; /* that read; 0: one a processor */
 	/* Called by the thread that called idx_fsck, for each thing found, when its fate is known. */
 	void (*found)(void *arg, const struct fsck_found *f);
-	/* Now and then: bytes of objects read, of all. May be NULL. */
-	void (*progress)(void *arg, uint64_t done, uint64_t all);
+	/* Now and then, by that thread: bytes of this kind read ("pages", "records", "objects"), of about so many. May
+	 * be NULL. */
+	void (*progress)(void *arg, const char *what, uint64_t done, uint64_t all);
 	void *arg;
 };
 /*

@@ -46,12 +46,12 @@ struct print {
 	struct json problems;
 };
 
-static void progress(void *arg, uint64_t done, uint64_t all)
+static void progress(void *arg, const char *what, uint64_t done, uint64_t all)
 {
 	struct print *p = arg;
 	char a[32], b[32];
 
-	fprintf(stderr, "\rmlfs: %s of %s read\033[K", human_size(done, a, sizeof(a)),
+	fprintf(stderr, "\rmlfs: %s: %s of %s\033[K", what, human_size(done, a, sizeof(a)),
 		human_size(all, b, sizeof(b)));
 	(void)fflush(stderr); /* it is only for looking at */
 	p->bar = true;

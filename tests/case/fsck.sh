@@ -58,6 +58,21 @@ assert r["clean"] is True and r["results"] == 3 and r["objects"] >= 6 and r["run
 assert r["problems"] == [] and r["broken"] == 0, r' "$IO/out"
 cp -a "$MLFS_CACHE" good
 
+say "progress is for a terminal"
+grep -q ' of ' "$IO/err" && fail "progress in a file: $(cat "$IO/err")"
+$python -I -c '
+import os, pty, re, sys
+said = b""
+def read(fd):
+    global said
+    data = os.read(fd, 4096)
+    said += data
+    return data
+status = pty.spawn(sys.argv[1:], read)
+assert status == 0, status
+assert re.search(rb"mlfs: records: [0-9.]+ [KM]?B of [0-9.]+ KB", said), said
+assert said.rstrip().endswith(b": clean"), said' mlfs fsck >"$IO/out"
+
 restore()
 {
 	rm -rf "$MLFS_CACHE"

@@ -294,10 +294,12 @@ static void tell(void *arg, const struct fsck_found *f)
 		 f->mended ? "; mended" : "");
 }
 
+static unsigned threads = 1;
+
 static uint64_t broken(bool repair, uint64_t *ret_unmended)
 {
 	uint64_t n = 0;
-	struct fsck_options o = {.repair = repair, .threads = 1, .found = tell};
+	struct fsck_options o = {.repair = repair, .threads = threads, .found = tell};
 	struct fsck_counts c;
 	int r = (told[0] = 0, idx_fsck(cache, &o, &c, &the_err));
 
@@ -500,6 +502,32 @@ static void test_transaction(void **state)
 	copy_tree(good, cache);
 }
 
+/* Several threads find what one finds, each thing once. */
+static void test_threads(void **state)
+{
+	off_t size = size_of("index/data.mdb");
+	unsigned records = 0;
+
+	(void)state;
+	/* In the middle of pages: values, or keys. */
+	for (off_t at = 2 * 4096 + 3000; at < size; at += 4096 / 2 + 13) {
+		char first[sizeof(told)];
+		uint64_t one, four;
+
+		flip("index/data.mdb", at, 1);
+		one = broken(false, NULL);
+		memcpy(first, told, sizeof(first));
+		threads = 4;
+		four = broken(false, NULL);
+		threads = 1;
+		assert_int_equal(one, four);
+		assert_string_equal(first, told);
+		records += strstr(told, "it is damaged") || strstr(told, "not found by its key");
+		flip("index/data.mdb", at, 1);
+	}
+	assert_true(records > 5);
+}
+
 static void test_object(void **state)
 {
 	char digits[65], name[80];
@@ -644,11 +672,12 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_data),	   cmocka_unit_test(test_table_names),
-		cmocka_unit_test(test_page_flags), cmocka_unit_test(test_transaction),
-		cmocka_unit_test(test_object),	   cmocka_unit_test(test_small_files),
-		cmocka_unit_test(test_stamps),	   cmocka_unit_test(test_lock_file),
-		cmocka_unit_test(test_silent),	   cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_data),	    cmocka_unit_test(test_table_names),
+		cmocka_unit_test(test_page_flags),  cmocka_unit_test(test_transaction),
+		cmocka_unit_test(test_threads),	    cmocka_unit_test(test_object),
+		cmocka_unit_test(test_small_files), cmocka_unit_test(test_stamps),
+		cmocka_unit_test(test_lock_file),   cmocka_unit_test(test_silent),
+		cmocka_unit_test(test_rows),
 	};
 
 	char *memory = private_mount("tmpfs"); /* nothing has to reach a disk */

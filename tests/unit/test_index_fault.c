@@ -261,7 +261,7 @@ static void check_left(unsigned round, int done, const uint8_t *small, const uin
 
 		assert_int_equal(fstat(fd, &st), 0);
 		if (st.st_size)
-			assert_ok(check_walk(fd, &the_err));
+			assert_ok(check_walk(fd, NULL, NULL, &the_err));
 		close(fd);
 	}
 	if (access(cas, F_OK) == 0) /* else killed early */
