@@ -258,7 +258,9 @@ class Case:
         for p in notes.own - notes.made:
             group = rec.before[p].group
             mates = [q for q in rec.before if group and rec.before[q].group == group]
-            if p in tree and mates and all(q in notes.own and q in tree and bare(tree[q]) == bare(rec.before[q]) for q in mates):
+            if p not in tree or not mates or (tree[p].group and len({q in tree and tree[q].group for q in mates}) == 1):
+                continue
+            if all(q in notes.own and q in tree and bare(tree[q]) == bare(rec.before[q]) for q in mates):
                 tree[p] = tree[p]._replace(group=group)
         return tree, aside
 

@@ -313,18 +313,20 @@ static int op_tmpfile(char **w)
 	return r;
 }
 
-/* Where data begins differs by file system; whether there is some does not. */
+/* Where data begins differs by file system; whether there is some does not. Of small files copies of a world may hold zeros
+ * where there was a hole (tree.py). */
 static int op_hole(char **w)
 {
 	int fd = open(w[1], O_RDONLY | OPEN_FLAGS), r;
+	struct stat st;
 
 	note_name('P', w[1]);
 	if (fd < 0)
 		return -1;
 	note_fd('C', fd);
-	r = (int)lseek(fd, 0, SEEK_DATA);
+	r = lseek(fd, 0, SEEK_DATA) < 0 && fstat(fd, &st) == 0 && st.st_size >= 1 << 20 ? -1 : 0;
 	close(fd);
-	return r < 0 ? -1 : 0;
+	return r;
 }
 
 /* ---- files that stay open ---- */
