@@ -156,8 +156,17 @@ static void spoil_spilled(struct fs *fs, const struct trace_path *p)
 		    p->path);
 }
 
+static bool is_known(const struct fs *fs, const struct inode *dir, const char *name,
+		     const struct inode *i)
+{
+	const struct dentry *d = dentry_find(&fs->inodes, dir, name);
+
+	return d && d->inode == i;
+}
+
 /* A name of a file that the step has changed under another one: what it was before is known from there. */
-static void note_other_name(struct fs *fs, const struct at *a, const struct stat *st)
+static void note_other_name(struct fs *fs, const struct inode *dir, const char *name,
+			    const struct at *a, const struct stat *st)
 {
 	struct inode *i = inode_find(&fs->inodes, st);
 	bool written = i && i->spilled && i->spilled->written;
@@ -179,6 +188,10 @@ static void note_other_name(struct fs *fs, const struct at *a, const struct stat
 	}
 	if (i && i->spilled && written)
 		spoil_spilled(fs, i->spilled);
+	else if (written && !is_known(fs, dir, name, i))
+		trace_spoil(fs->trace,
+			    "%s was changed under other names, not all of which are recorded",
+			    a->full);
 }
 
 /* Not the step's doing: its attributes are asked for when they are. */
@@ -252,7 +265,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = errno;
 	else if (S_ISREG(st.st_mode)) /* the other names may be gone by now */
-		note_other_name(fs, &a, &st);
+		note_other_name(fs, dir, name, &a, &st);
 	trace_looked(fs->trace, trace_at(fs, &a), &st, err, at);
 	if (!err) {
 		i = make_entry(fs, dir, name, &a, &st, &e);
