@@ -304,18 +304,43 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	fuse_reply_none(req);
 }
 
-/* A new name: where it will be, with the change noted; made as the caller until ids_resume. 0 or -errno. */
-static int begin_create(fuse_req_t req, fuse_ino_t parent, const char *name, struct at *ret)
+/* A new name: where it will be, and what was known of it. */
+struct making {
+	struct at at;
+	struct trace_path *p, was;
+};
+
+static void making_free(struct making *m)
+{
+	at_free(&m->at);
+}
+#define auto_making __attribute__((cleanup(making_free)))
+
+/* With the change noted; made as the caller until ids_resume. 0 or -errno. */
+static int begin_create(fuse_req_t req, fuse_ino_t parent, const char *name, struct making *ret)
 {
 	struct fs *fs = fs_of(req);
-	int r = at_child(&fs->inodes, inode_of(fs, parent), name, ret);
+	int r;
 
+	ret->p = NULL;
+	ret->at = (struct at){.dirfd = AT_FDCWD};
+	r = at_child(&fs->inodes, inode_of(fs, parent), name, &ret->at);
 	if (r < 0)
 		return r;
-	trace_change(fs->trace, trace_at(fs, ret), CHANGE_CREATE);
+	ret->p = trace_at(fs, &ret->at);
+	if (ret->p)
+		ret->was = *ret->p;
+	trace_change(fs->trace, ret->p, CHANGE_CREATE);
 	ids_umask(fs, fuse_req_ctx(req));
 	ids_assume(fs, fuse_req_ctx(req));
 	return 0;
+}
+
+/* It failed: what there is, or is not, is as it was. */
+static void not_created(fuse_req_t req, const struct making *m, int err)
+{
+	trace_not_made(m->p, &m->was);
+	fuse_reply_err(req, err);
 }
 
 /* Made: tell the kernel. */
@@ -335,69 +360,70 @@ static void end_create(fuse_req_t req, fuse_ino_t parent, const char *name, cons
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	auto_at struct at a = {.dirfd = AT_FDCWD};
-	int r = begin_create(req, parent, name, &a);
+	auto_making struct making m;
+	int r = begin_create(req, parent, name, &m);
 
-	if (r == 0 && mkdirat(a.dirfd, a.name, mode) < 0)
+	if (r == 0 && mkdirat(m.at.dirfd, m.at.name, mode) < 0)
 		r = -errno;
 	ids_resume(fs_of(req));
 	if (r < 0)
-		fuse_reply_err(req, -r);
+		not_created(req, &m, -r);
 	else
-		end_create(req, parent, name, &a);
+		end_create(req, parent, name, &m.at);
 }
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-	auto_at struct at a = {.dirfd = AT_FDCWD};
-	int r = begin_create(req, parent, name, &a);
+	auto_making struct making m;
+	int r = begin_create(req, parent, name, &m);
 
-	if (r == 0 && mknodat(a.dirfd, a.name, mode, rdev) < 0)
+	if (r == 0 && mknodat(m.at.dirfd, m.at.name, mode, rdev) < 0)
 		r = -errno;
 	ids_resume(fs_of(req));
 	if (r < 0)
-		fuse_reply_err(req, -r);
+		not_created(req, &m, -r);
 	else
-		end_create(req, parent, name, &a);
+		end_create(req, parent, name, &m.at);
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	auto_at struct at a = {.dirfd = AT_FDCWD};
-	int r = begin_create(req, parent, name, &a);
+	auto_making struct making m;
+	int r = begin_create(req, parent, name, &m);
 
-	if (r == 0 && symlinkat(target, a.dirfd, a.name) < 0)
+	if (r == 0 && symlinkat(target, m.at.dirfd, m.at.name) < 0)
 		r = -errno;
 	ids_resume(fs_of(req));
 	if (r < 0)
-		fuse_reply_err(req, -r);
+		not_created(req, &m, -r);
 	else
-		end_create(req, parent, name, &a);
+		end_create(req, parent, name, &m.at);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
-	auto_at struct at a = {.dirfd = AT_FDCWD}, from = {.dirfd = AT_FDCWD};
+	auto_at struct at from = {.dirfd = AT_FDCWD};
+	auto_making struct making m;
 	char proc[32];
 	const char *path = NULL;
-	int r = begin_create(req, newparent, newname, &a);
+	int r = begin_create(req, newparent, newname, &m);
 
 	ids_resume(fs); /* a link is nobody's */
 	if (r == 0)
 		r = inode_path(&fs->inodes, i, &from, proc, &path);
 	if (r == 0) {
 		note_link(fs, i);
-		if (linkat(AT_FDCWD, path, a.dirfd, a.name, path == proc ? AT_SYMLINK_FOLLOW : 0) <
-		    0)
+		if (linkat(AT_FDCWD, path, m.at.dirfd, m.at.name,
+			   path == proc ? AT_SYMLINK_FOLLOW : 0) < 0)
 			r = -errno;
 	}
 	if (r < 0) {
-		fuse_reply_err(req, -r);
+		not_created(req, &m, -r);
 	} else {
-		trace_mtime_set(trace_at(fs, &a), i->mtime_set);
-		end_create(req, newparent, newname, &a);
+		trace_mtime_set(m.p, i->mtime_set);
+		end_create(req, newparent, newname, &m.at);
 	}
 }
 
@@ -422,27 +448,28 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		      struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	auto_at struct at a = {.dirfd = AT_FDCWD};
+	auto_making struct making m;
 	struct fuse_entry_param e;
 	struct inode *i;
 	struct stat st;
 	bool existed = false;
-	int fd, r = begin_create(req, parent, name, &a);
+	int fd, r = begin_create(req, parent, name, &m);
 
-	fd = r < 0 ? r : open_new(&a, mode, fi->flags, &existed);
+	fd = r < 0 ? r : open_new(&m.at, mode, fi->flags, &existed);
 	ids_resume(fs);
 	if (fd < 0) {
-		fuse_reply_err(req, -fd);
+		not_created(req, &m, -fd);
 		return;
 	}
 	if (existed)
-		trace_spoil(fs->trace, "%s was made by another process while the step ran", a.full);
+		trace_spoil(fs->trace, "%s was made by another process while the step ran",
+			    m.at.full);
 	if (fstat(fd, &st) < 0) {
 		fuse_reply_err(req, errno);
 		close(fd);
 		return;
 	}
-	i = make_entry(fs, inode_of(fs, parent), name, &a, &st, &e);
+	i = make_entry(fs, inode_of(fs, parent), name, &m.at, &st, &e);
 	if ((fi->flags & O_ACCMODE) == O_RDONLY)
 		close(fd);
 	else

@@ -220,7 +220,11 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		ids_resume(fs);
 		if (r < 0) {
 			trace_stayed(p, &p_was);
-			trace_stayed(q, &q_was);
+			trace_not_made(q, &q_was);
+			/* What was to come to be below the new name is noted as the step's own. */
+			if (is_dir(dentry_find(&fs->inodes, olddir, name)))
+				trace_spoil(fs->trace, "the directory %s could not be renamed: %s",
+					    a.full, strerror(-r));
 		}
 	}
 	if (r == 0) {

@@ -552,6 +552,21 @@ void trace_stayed(struct trace_path *p, const struct trace_path *was)
 	p->xattr_set = was->xattr_set;
 }
 
+void trace_not_made(struct trace_path *p, const struct trace_path *was)
+{
+	if (!p || was->changed) {
+		trace_stayed(p, was);
+		return;
+	}
+	/* Not by the step: that nothing is there is an input. */
+	if (p->err == ENOENT) {
+		p->obs |= OBS_ABSENT;
+		p->changed = p->replaced = p->renewed = p->spilled = false;
+		return;
+	}
+	trace_stayed(p, was);
+}
+
 void trace_latest(struct trace_path *p, const struct stat *st, int err)
 {
 	if (!p->latest)

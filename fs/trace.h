@@ -54,7 +54,9 @@ void trace_change(struct trace *t, struct trace_path *p, enum change c);
 void trace_same_file(struct trace_path *p, const struct trace_path *q);
 /* A change that was announced failed, and the step knows it: all of what was and still is there is an input. */
 void trace_kept(struct trace_path *p);
-/* ... of a name that was to go, or another file was to get; `was` is p as it was before that was announced. */
+/* A name that was announced (CHANGE_CREATE) could not be made; `was` is p as it was before that. */
+void trace_not_made(struct trace_path *p, const struct trace_path *was);
+/* As trace_kept, of a name that was to go, or another file was to get; `was` is p as it was before that was announced. */
 void trace_stayed(struct trace_path *p, const struct trace_path *was);
 void trace_mtime_set(struct trace_path *p, bool set);
 /* The step's change is done, and has left this (err ENOENT: nothing). Unknown: what is there is not compared. */

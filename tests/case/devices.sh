@@ -55,3 +55,11 @@ END
 sh ops >native
 step -- sh ops
 diff native "$IO/out" || fail "other results in the view (>)"
+
+say "a name that could not be made is not one that the step made and removed: what another step makes there stays"
+miss -- sh -c 'ln plain/f one/new 2>/dev/null || echo no'
+miss -- sh -c 'echo new >one/new'
+miss -- sh -c 'ln plain/f one/new 2>/dev/null || echo no'
+same "$(cat one/new)" new
+rm one/new
+hit -- sh -c 'ln plain/f one/new 2>/dev/null || echo no'
