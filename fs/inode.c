@@ -452,11 +452,43 @@ static int any_fd(const struct inode *i)
 	return i->pfd >= 0 ? i->pfd : i->rfd >= 0 ? i->rfd : i->wfd;
 }
 
+static void name_to_end(struct inode *i)
+{
+	struct dentry *first = i->names, **end = &i->names;
+
+	i->names = first->next_of_inode;
+	first->next_of_inode = NULL;
+	while (*end)
+		end = &(*end)->next_of_inode;
+	*end = first;
+}
+
+/* Of several names one may lie in a directory that we may not search any more: the first is to be one by which the
+ * file is found. */
+static void choose_name(struct inodes *t, struct inode *i)
+{
+	const struct dentry *first = i->names;
+	struct stat st;
+
+	if (!first || !first->next_of_inode)
+		return;
+	do {
+		auto_at struct at a = {.dirfd = AT_FDCWD};
+
+		if (at_inode(t, i, &a) == 0 &&
+		    fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is(i, &st))
+			return;
+		name_to_end(i);
+	} while (i->names != first);
+}
+
 int inode_stat(struct inodes *t, struct inode *i, struct stat *ret)
 {
 	auto_at struct at a = {.dirfd = AT_FDCWD};
-	int r = at_inode(t, i, &a);
+	int r;
 
+	choose_name(t, i);
+	r = at_inode(t, i, &a);
 	if (r == 0 && fstatat(a.dirfd, a.name, ret, AT_SYMLINK_NOFOLLOW) == 0 && is(i, ret))
 		return 0;
 	if (any_fd(i) >= 0)
@@ -467,8 +499,10 @@ int inode_stat(struct inodes *t, struct inode *i, struct stat *ret)
 int inode_path(struct inodes *t, struct inode *i, struct at *ret, char proc[32],
 	       const char **ret_path)
 {
-	int r = at_inode(t, i, ret);
+	int r;
 
+	choose_name(t, i);
+	r = at_inode(t, i, ret);
 	if (r == 0 && ret->dirfd == AT_FDCWD) {
 		*ret_path = ret->full;
 		return 0;
@@ -492,8 +526,10 @@ static int reopen(struct inodes *t, struct inode *i, int flags)
 	auto_at struct at a = {.dirfd = AT_FDCWD};
 	struct stat st;
 	char proc[32];
-	int fd = -1, held, r = at_inode(t, i, &a);
+	int fd = -1, held, r;
 
+	choose_name(t, i);
+	r = at_inode(t, i, &a);
 	flags |= O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 	if (r == 0) {
 		fd = openat(a.dirfd, a.name, flags | O_NOFOLLOW);
