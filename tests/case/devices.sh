@@ -63,3 +63,7 @@ miss -- sh -c 'ln plain/f one/new 2>/dev/null || echo no'
 same "$(cat one/new)" new
 rm one/new
 hit -- sh -c 'ln plain/f one/new 2>/dev/null || echo no'
+
+say "a directory that could not be renamed"
+not_stored '*could not be renamed*' -- sh -c 'mv -T one three 2>/dev/null || echo no'
+printed no
