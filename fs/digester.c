@@ -18,8 +18,6 @@
 #define LOOK_NS 2000000 /* the thread looks for work this often ... */
 #define LOOKS	10	/* ... and sleeps after so many looks in vain */
 
-#define MAX_DIGESTS 8192 /* kept until the end; more are remembered at once */
-
 struct queue {
 	struct trace_path *head, **tail;
 };
@@ -33,8 +31,6 @@ struct digester {
 	struct queue urgent, idle;
 	bool stop, started, busy;
 	bool asleep; /* the thread waits for wake, not for the next look */
-	struct idx_digest *digests;
-	size_t n_digests, cap;
 };
 
 static void queue_add(struct queue *q, struct trace_path *p)
@@ -103,19 +99,15 @@ static void hash_one(struct digester *h, struct trace_path *p)
 	r = idx_below(h->idx, p->path, false, &below);
 	if (r >= 0)
 		r = h->idx && idx_digest_get(h->idx, &below, &d.fp) == 1 ? 0 : digest(p, &d);
-	d.st.st_dev = below.st_dev;
-	d.st.st_ino = below.st_ino;
+	if (r > 0 && h->idx) {
+		d.st.st_dev = below.st_dev;
+		d.st.st_ino = below.st_ino;
+		idx_digest_add(h->idx, &d);
+	}
 	pthread_mutex_lock(&h->lock);
 	if (r >= 0)
 		p->fp = d.fp;
 	p->hash_state = r >= 0 ? HASH_DONE : HASH_FAILED;
-	if (r > 0) {
-		if (h->n_digests == h->cap) {
-			h->cap = h->cap ? h->cap * 2 : 256; /* see keep_digests */
-			h->digests = xrealloc(h->digests, h->cap * sizeof(*h->digests));
-		}
-		h->digests[h->n_digests++] = d;
-	}
 	pthread_cond_broadcast(&h->done);
 }
 
@@ -145,21 +137,6 @@ static void wait_for_work(struct digester *h, unsigned *idle_looks)
 				     &t); /* what is there is seen by the caller */
 }
 
-/* So many would take memory that the step may want. With the lock held, which is let go while they are written. */
-static void keep_digests(struct digester *h)
-{
-	auto_free struct idx_digest *d = take(h->digests);
-	size_t n = h->n_digests;
-	struct err e = {0};
-
-	h->n_digests = h->cap = 0;
-	pthread_mutex_unlock(&h->lock);
-	if (h->idx && idx_digest_put(h->idx, d, n, &e) < 0)
-		log_debug("digests are not remembered: %s",
-			  e.msg); /* they are computed again next time */
-	pthread_mutex_lock(&h->lock);
-}
-
 static void *run(void *arg)
 {
 	struct digester *h = arg;
@@ -181,8 +158,6 @@ static void *run(void *arg)
 		h->busy = true;
 		if (p->hash_state == HASH_QUEUED)
 			hash_one(h, p);
-		if (h->n_digests >= MAX_DIGESTS)
-			keep_digests(h);
 	}
 	pthread_mutex_unlock(&h->lock);
 	return NULL;
@@ -200,7 +175,7 @@ struct digester *digester_new(struct idx *idx)
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->wake, NULL);
 	pthread_cond_init(&h->done, NULL);
-	sigfillset(&all);
+	signals_all(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&h->thread, NULL, run, h);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -253,12 +228,6 @@ void digester_drain(struct digester *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
-const struct idx_digest *digester_digests(struct digester *h, size_t *ret_n)
-{
-	*ret_n = h->n_digests;
-	return h->digests;
-}
-
 void digester_free(struct digester *h)
 {
 	if (!h)
@@ -273,6 +242,5 @@ void digester_free(struct digester *h)
 	pthread_mutex_destroy(&h->lock);
 	pthread_cond_destroy(&h->wake);
 	pthread_cond_destroy(&h->done);
-	free(h->digests);
 	free(h);
 }

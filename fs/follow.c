@@ -113,7 +113,7 @@ static bool start(struct follower *f)
 
 	if (f->started)
 		return true;
-	sigfillset(&all);
+	signals_all(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	f->started = pthread_create(&f->thread, NULL, run, f) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -136,8 +136,6 @@ const char *trace_listing_differs(const struct trace *t, const struct trace_path
 				  char *const *list, size_t n);
 /* Why a result must not be stored, or NULL. */
 const char *trace_spoiled(const struct trace *t);
-/* Digests computed, for idx_digest_put. */
-const struct idx_digest *trace_new_digests(const struct trace *t, size_t *ret_n);
 
 /* ---- the persistent mount (mount.c): a tree shown as it is, to everybody, with no trace ---- */
 

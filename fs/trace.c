@@ -645,8 +645,3 @@ int trace_digest(struct trace *t, struct trace_path *p, struct fp *ret)
 	*ret = p->fp;
 	return 0;
 }
-
-const struct idx_digest *trace_new_digests(const struct trace *t, size_t *ret_n)
-{
-	return digester_digests(t->digester, ret_n);
-}

@@ -84,7 +84,6 @@ void digester_add(struct digester *h, struct trace_path *p, bool urgent);
 /* Make sure p is HASH_DONE or HASH_FAILED on return: waits for the thread, or hashes here. */
 void digester_finish(struct digester *h, struct trace_path *p);
 void digester_drain(struct digester *h);
-const struct idx_digest *digester_digests(struct digester *h, size_t *ret_n);
 void digester_free(struct digester *h);
 
 #endif

@@ -409,6 +409,11 @@ void check_stamp(int index_fd, uint64_t txnid)
 		log_debug("cannot write the index's stamp"); /* costs a walk at the next opening */
 }
 
+void check_distrust(int index_fd)
+{
+	(void)unlinkat(index_fd, STAMP_NAME, 0); /* there may be none */
+}
+
 bool check_stamp_whole(int dirfd_)
 {
 	auto_close int fd = openat(dirfd_, "index/" STAMP_NAME, O_RDONLY | O_CLOEXEC);
@@ -420,20 +425,44 @@ bool check_stamp_whole(int dirfd_)
 		cur_u64(&c) == xxh64_of(b, STAMP_SIZE - 8));
 }
 
+/* False: there is none, or it is damaged. */
+static bool read_stamp(int index_fd, uint8_t ret[STAMP_SIZE], uint64_t *ret_txnid)
+{
+	auto_close int fd = openat(index_fd, STAMP_NAME, O_RDONLY | O_CLOEXEC);
+	struct cur c = {ret, ret + STAMP_SIZE, false};
+
+	if (fd < 0 || pread_full(fd, ret, STAMP_SIZE, 0) != STAMP_SIZE)
+		return false;
+	*ret_txnid = cur_u64(&c);
+	c.p = ret + STAMP_SIZE - 8;
+	return cur_u64(&c) == xxh64_of(ret, STAMP_SIZE - 8);
+}
+
+bool check_went_back(int index_fd, uint64_t *ret_was, uint64_t *ret_is)
+{
+	auto_close int data = openat(index_fd, "data.mdb", O_RDONLY | O_CLOEXEC);
+	uint8_t was[STAMP_SIZE];
+	struct cur c = {was + 8, was + STAMP_SIZE, false};
+	struct meta m;
+	struct err e;
+	struct stat st;
+
+	/* The stamp first: what is written meanwhile comes after it. */
+	if (data < 0 || fstat(data, &st) < 0 || !read_stamp(index_fd, was, ret_was) ||
+	    read_metas_settled(data, &m, &e) < 0)
+		return false;
+	*ret_is = m.txnid;
+	return cur_u64(&c) == st.st_ino && *ret_is < *ret_was; /* else it is of another file */
+}
+
 /* Does the stamp vouch for the file as it is? Newer transactions are LMDB's own work. */
 static bool stamp_vouches(int index_fd, const struct stat *st, uint64_t txnid)
 {
-	auto_close int fd = openat(index_fd, STAMP_NAME, O_RDONLY | O_CLOEXEC);
 	auto_buf struct buf now = {0};
 	uint8_t was[STAMP_SIZE];
-	struct cur c = {was, was + sizeof(was), false};
 	uint64_t was_txnid;
 
-	if (fd < 0 || pread_full(fd, was, sizeof(was), 0) != (ssize_t)sizeof(was))
-		return false;
-	was_txnid = cur_u64(&c);
-	c.p = was + STAMP_SIZE - 8;
-	if (cur_u64(&c) != xxh64_of(was, STAMP_SIZE - 8))
+	if (!read_stamp(index_fd, was, &was_txnid))
 		return false;
 	stamp_of(st, txnid, &now);
 	if (memcmp(was + 8, now.data + 8, 8) != 0)

@@ -26,8 +26,8 @@
 
 #define COARSE_NS   INT64_C(2000000000)
 #define FINE_NS	    INT64_C(20000000)
-#define MAX_PENDING 8192u
-#define BUCKETS	    4096u
+#define MAX_PENDING 8192u      /* are written */
+#define MAX_HELD    (1u << 20) /* more are computed again another time */
 #define MAX_DEVICES 32u
 #define KEY_SIZE    16
 #define VALUE_SIZE  48
@@ -44,13 +44,19 @@ struct device {
 	enum times times;
 };
 
-/* Gathered digests, found by hash chains of positions + 1. */
+/* A digest not yet written; times in ns. */
+struct pending {
+	uint64_t dev, ino, size;
+	int64_t mtime, ctime, hashed_at;
+	struct fp fp;
+};
+/* Gathered ones, found by hash chains of positions + 1; as many buckets as there is room for digests. */
 struct digests {
 	pthread_mutex_t mu;
 	atomic_uint n;
-	struct idx_digest *v; /* MAX_PENDING, once there is one */
-	uint16_t *next;
-	uint16_t bucket[BUCKETS];
+	unsigned cap; /* a power of two, or 0 */
+	struct pending *v;
+	uint32_t *next, *bucket;
 	struct device devices[MAX_DEVICES];
 	unsigned n_devices;
 };
@@ -70,6 +76,7 @@ void digests_free(struct digests *d)
 	(void)pthread_mutex_destroy(&d->mu);
 	free(d->v);
 	free(d->next);
+	free(d->bucket);
 	free(d);
 }
 
@@ -177,31 +184,39 @@ static bool may_remember(struct idx *x, const struct idx_digest *d)
 
 /* ---- bytes ---- */
 
+static struct pending pending_of(const struct stat *st)
+{
+	return (struct pending){.dev = st->st_dev,
+				.ino = st->st_ino,
+				.size = (uint64_t)st->st_size,
+				.mtime = timespec_ns(st->st_mtim),
+				.ctime = timespec_ns(st->st_ctim)};
+}
+
 /* Big-endian, so that files made together lie together. */
-static void key_of(const struct stat *st, uint8_t key[KEY_SIZE])
+static void key_of(const struct pending *d, uint8_t key[KEY_SIZE])
 {
 	for (unsigned i = 0; i < 8; i++) {
-		key[i] = (uint8_t)((uint64_t)st->st_dev >> (56 - 8 * i));
-		key[8 + i] = (uint8_t)((uint64_t)st->st_ino >> (56 - 8 * i));
+		key[i] = (uint8_t)(d->dev >> (56 - 8 * i));
+		key[8 + i] = (uint8_t)(d->ino >> (56 - 8 * i));
 	}
 }
 
-static void value_of(const struct idx_digest *d, struct buf *out)
+static void value_of(const struct pending *d, struct buf *out)
 {
-	buf_u64(out, (uint64_t)d->st.st_size);
-	buf_u64(out, (uint64_t)timespec_ns(d->st.st_mtim));
-	buf_u64(out, (uint64_t)timespec_ns(d->st.st_ctim));
+	buf_u64(out, d->size);
+	buf_u64(out, (uint64_t)d->mtime);
+	buf_u64(out, (uint64_t)d->ctime);
 	buf_u64(out, (uint64_t)d->hashed_at);
 	buf_add(out, d->fp.b, sizeof(d->fp.b));
 }
 
-static bool value_matches(struct kv_val v, const struct stat *st, struct fp *ret)
+static bool value_matches(struct kv_val v, const struct pending *d, struct fp *ret)
 {
 	struct cur c = {v.p, (const uint8_t *)v.p + v.n, false};
 
-	if (v.n != VALUE_SIZE || cur_u64(&c) != (uint64_t)st->st_size ||
-	    cur_u64(&c) != (uint64_t)timespec_ns(st->st_mtim) ||
-	    cur_u64(&c) != (uint64_t)timespec_ns(st->st_ctim))
+	if (v.n != VALUE_SIZE || cur_u64(&c) != d->size || cur_u64(&c) != (uint64_t)d->mtime ||
+	    cur_u64(&c) != (uint64_t)d->ctime)
 		return false;
 	(void)cur_u64(&c); /* hashed_at, for gc */
 	memcpy(ret->b, c.p, sizeof(ret->b));
@@ -217,58 +232,75 @@ static bool same_file(const struct stat *a, const struct stat *b)
 
 /* ---- gathered ones ---- */
 
-static uint16_t *bucket_of(struct digests *d, const struct stat *st)
+static uint32_t *bucket_of(struct digests *d, const struct pending *p)
 {
-	uint64_t h =
-		((uint64_t)st->st_ino ^ (uint64_t)st->st_dev << 32) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = (p->ino ^ p->dev << 32) * UINT64_C(0x9e3779b97f4a7c15);
 
-	return &d->bucket[h >> 52];
+	return &d->bucket[h >> 32 & (d->cap - 1)];
 }
 
-static bool pending_get(struct digests *d, const struct stat *st, struct fp *ret)
+static bool pending_get(struct digests *d, const struct pending *p, struct fp *ret)
 {
 	bool found = false;
 
 	if (atomic_load(&d->n) == 0)
 		return false;
 	(void)pthread_mutex_lock(&d->mu);
-	for (unsigned i = *bucket_of(d, st); i && !found; i = d->next[i - 1])
-		if (same_file(&d->v[i - 1].st, st)) {
-			*ret = d->v[i - 1].fp;
-			found = true;
-		}
+	for (uint32_t i = d->cap ? *bucket_of(d, p) : 0; i && !found; i = d->next[i - 1]) {
+		const struct pending *k = &d->v[i - 1];
+
+		found = k->dev == p->dev && k->ino == p->ino && k->size == p->size &&
+			k->mtime == p->mtime && k->ctime == p->ctime;
+		if (found)
+			*ret = k->fp;
+	}
 	(void)pthread_mutex_unlock(&d->mu);
 	return found;
 }
 
-/* True when there is enough for a transaction. */
-static bool pending_add(struct digests *d, const struct idx_digest *new)
+static void link_one(struct digests *d, uint32_t i)
 {
-	uint16_t *bucket;
+	uint32_t *bucket = bucket_of(d, &d->v[i]);
+
+	d->next[i] = *bucket;
+	*bucket = i + 1;
+}
+
+static void grow(struct digests *d, uint32_t n)
+{
+	d->cap = d->cap ? d->cap * 2 : 256;
+	d->v = xrealloc(d->v, d->cap * sizeof(*d->v));
+	d->next = xrealloc(d->next, d->cap * sizeof(*d->next));
+	free(d->bucket);
+	d->bucket = xcalloc(d->cap, sizeof(*d->bucket));
+	for (uint32_t i = 0; i < n; i++)
+		link_one(d, i);
+}
+
+/* How many there are now. */
+static unsigned pending_add(struct digests *d, const struct idx_digest *new)
+{
 	unsigned n;
 
 	(void)pthread_mutex_lock(&d->mu);
-	if (!d->v) {
-		d->v = xcalloc(MAX_PENDING, sizeof(*d->v));
-		d->next = xcalloc(MAX_PENDING, sizeof(*d->next));
-	}
 	n = atomic_load(&d->n);
-	if (n < MAX_PENDING) { /* when full and not to be written: computed again another time */
-		bucket = bucket_of(d, &new->st);
-		d->v[n] = *new;
-		d->next[n] = *bucket;
-		*bucket = (uint16_t)++n;
-		atomic_store(&d->n, n);
+	if (n == d->cap && n < MAX_HELD)
+		grow(d, n);
+	if (n < d->cap) {
+		d->v[n] = pending_of(&new->st);
+		d->v[n].hashed_at = new->hashed_at;
+		d->v[n].fp = new->fp;
+		link_one(d, n);
+		atomic_store(&d->n, ++n);
 	}
 	(void)pthread_mutex_unlock(&d->mu);
-	return n == MAX_PENDING;
+	return n;
 }
 
 /* ---- LMDB ---- */
 
 struct batch {
-	struct idx *x;
-	const struct idx_digest *v;
+	const struct pending *v;
 	size_t n;
 };
 
@@ -280,47 +312,51 @@ static int put_batch(void *arg, struct kv_txn *t, struct err *e)
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < b->n; i++) {
-		if (!may_remember(b->x, &b->v[i]))
-			continue;
 		value.len = 0;
-		key_of(&b->v[i].st, key);
+		key_of(&b->v[i], key);
 		value_of(&b->v[i], &value);
 		r = kv_put(t, TAB_DIGEST, key, sizeof(key), value.data, value.len, e);
 	}
 	return r;
 }
 
-int idx_digest_put(struct idx *x, const struct idx_digest *d, size_t n, struct err *e)
-{
-	struct batch b = {x, d, n};
-	bool any = false;
-
-	for (size_t i = 0; i < n && !any; i++)
-		any = may_remember(x, &d[i]);
-	if (!any || x->read_only)
-		return 0; /* no transaction for nothing */
-	return kv_write(x->kv, put_batch, &b, e);
-}
-
 int digests_flush(struct idx *x, struct err *e)
 {
 	struct digests *d = x->digests;
-	auto_free struct idx_digest *v = NULL;
-	auto_free uint16_t *next = NULL;
-	size_t n;
+	auto_free struct pending *v = NULL;
+	struct batch b;
 
 	(void)pthread_mutex_lock(&d->mu);
-	n = atomic_load(&d->n);
-	v = take(d->v);
-	next = take(d->next);
+	b.n = atomic_load(&d->n);
+	b.v = v = take(d->v);
+	free(take(d->next));
+	free(take(d->bucket));
+	d->cap = 0;
 	atomic_store(&d->n, 0);
-	memset(d->bucket, 0, sizeof(d->bucket));
 	(void)pthread_mutex_unlock(&d->mu);
-	return n ? idx_digest_put(x, v, n, e) : 0;
+	return b.n && !x->read_only ? kv_write(x->kv, put_batch, &b, e) : 0;
+}
+
+void idx_digest_add(struct idx *x, const struct idx_digest *d)
+{
+	struct err e;
+
+	if (!x->read_only && may_remember(x, d) && pending_add(x->digests, d) >= MAX_PENDING &&
+	    !atomic_load(&x->held) && digests_flush(x, &e) < 0)
+		log_debug("%s", e.msg); /* they will be computed again */
+}
+
+int idx_digest_put(struct idx *x, const struct idx_digest *d, size_t n, struct err *e)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!x->read_only && may_remember(x, &d[i]))
+			(void)pending_add(x->digests, &d[i]); /* all are written below */
+	return atomic_load(&x->held) ? 0 : digests_flush(x, e);
 }
 
 int idx_digest_get(struct idx *x, const struct stat *st, struct fp *ret)
 {
+	const struct pending d = pending_of(st);
 	uint8_t key[KEY_SIZE];
 	struct kv_txn *t;
 	struct kv_val v;
@@ -328,12 +364,12 @@ int idx_digest_get(struct idx *x, const struct stat *st, struct fp *ret)
 
 	if (!S_ISREG(st->st_mode))
 		return 0;
-	if (pending_get(x->digests, st, ret))
+	if (pending_get(x->digests, &d, ret))
 		return 1;
 	if (kv_begin(x->kv, &t, NULL) < 0)
 		return 0; /* trouble with the index costs the hashing, nothing else */
-	key_of(st, key);
-	found = kv_get(t, TAB_DIGEST, key, sizeof(key), &v, NULL) > 0 && value_matches(v, st, ret);
+	key_of(&d, key);
+	found = kv_get(t, TAB_DIGEST, key, sizeof(key), &v, NULL) > 0 && value_matches(v, &d, ret);
 	kv_end(x->kv);
 	return found;
 }
@@ -369,7 +405,6 @@ int idx_digest_file(struct idx *x, const char *path, const struct stat *st, stru
 {
 	struct stat below = *st;
 	struct idx_digest d;
-	struct err e;
 	bool writer = false;
 	int r = idx_below(x, path, true, &below);
 
@@ -384,8 +419,6 @@ int idx_digest_file(struct idx *x, const char *path, const struct stat *st, stru
 	if (writer)
 		return 1;
 	d.st = below;
-	if (!x->read_only && may_remember(x, &d) && pending_add(x->digests, &d) &&
-	    digests_flush(x, &e) < 0)
-		log_debug("%s", e.msg); /* they will be computed again */
+	idx_digest_add(x, &d);
 	return 0;
 }

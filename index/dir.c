@@ -8,6 +8,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "idx.h"
 #include "objects.h"
 #include "refs.h"
@@ -288,7 +289,7 @@ static int open_dir(struct idx *x, struct err *e)
 	return settle_version(x, e);
 }
 
-static int open_as(const char *dir, bool read_only, bool held, struct idx **ret, struct err *e)
+static int open_as(const char *dir, unsigned how, struct idx **ret, struct err *e)
 {
 	struct idx *x = xcalloc(1, sizeof(*x));
 	auto_free char *index_dir = xasprintf("%s/index", dir);
@@ -297,20 +298,21 @@ static int open_as(const char *dir, bool read_only, bool held, struct idx **ret,
 
 	x->dir = xstrdup(dir);
 	x->dirfd = -1;
-	x->read_only = read_only;
+	x->read_only = how & KV_READ_ONLY;
+	x->how = how;
 	x->objects = objects_new();
 	x->digests = digests_new();
 	x->in_view = idx_ask_view(IDX_KEYS_XATTR, keys, sizeof(keys)) != -ENODATA;
 	r = open_dir(x, e);
 	if (r == 0)
-		r = kv_open(index_dir, read_only, held, &x->kv, e);
-	if (r == 0 && x->version < IDX_SCHEMA && !read_only)
+		r = kv_open(index_dir, how, &x->kv, e);
+	if (r == 0 && x->version < IDX_SCHEMA && !x->read_only)
 		r = upgrade(x, e);
 	if (r < 0) {
 		idx_close(x);
 		return r;
 	}
-	if (!read_only)
+	if (!x->read_only)
 		remove_stale_temps(x);
 	*ret = x;
 	return 0;
@@ -318,12 +320,35 @@ static int open_as(const char *dir, bool read_only, bool held, struct idx **ret,
 
 int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e)
 {
-	return open_as(dir, read_only, false, ret, e);
+	return open_as(dir, read_only ? KV_READ_ONLY : 0, ret, e);
 }
 
 int idx_open_held(const char *dir, struct idx **ret, struct err *e)
 {
-	return open_as(dir, false, true, ret, e);
+	return open_as(dir, KV_HELD, ret, e);
+}
+
+int idx_open_for_job(const char *dir, bool apart, struct idx **ret, struct err *e)
+{
+	int r = open_as(dir, apart ? KV_APART : KV_QUIET, ret, e);
+
+	if (r == 0)
+		atomic_store(&(*ret)->held, !apart);
+	return r;
+}
+
+void idx_release(struct idx *x)
+{
+	atomic_store(&x->held, false);
+}
+
+void idx_distrust(const char *dir)
+{
+	auto_free char *index_dir = xasprintf("%s/index", dir);
+	auto_close int fd = open(index_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		check_distrust(fd);
 }
 
 void idx_close(struct idx *x)

@@ -6,19 +6,27 @@
  * fdatasync) and leaves the meta page to the next one, so a power cut may undo the last transaction
  * and can damage nothing. MDB_NOSYNC could (the meta page may reach the disk before what it points
  * to), so what happens on every hit is kept out of LMDB instead: see uses.c and runs.c.
+ *
+ * LMDB believes its pages. Where they are not as it wrote them (and check.c had no reason to look), it may go
+ * anywhere: faults of reading are caught (trap.h), and nothing is read from the environment any more. A write transaction
+ * has pages on the heap and the lock of all writers, so there the process ends: the lock is robust, nothing was committed.
+ * Who must not end makes them in a process apart.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <stdatomic.h>
 
 #include "check.h"
 #include "env.h"
+#include "trap.h"
 
 #ifndef MAP_MIN			  /* tests choose a small one */
 #define MAP_MIN ((size_t)1 << 30) /* address space only: the file grows by what is written */
@@ -55,8 +63,10 @@ struct kv {
 	int dirfd;
 	MDB_env *env;
 	MDB_dbi dbi[TAB_COUNT];
-	bool read_only;
+	unsigned how;	    /* enum kv_how */
+	atomic_bool broken; /* a fault: nothing is read from it any more */
 	atomic_bool wrote;
+	char *last_words;
 	pthread_rwlock_t map;
 	pthread_key_t mine; /* the calling thread's read view */
 	pthread_mutex_t mu; /* guards `readers` */
@@ -68,13 +78,6 @@ struct kv {
 static int code_of(int rc)
 {
 	switch (rc) {
-	case MDB_CORRUPTED:
-	case MDB_PAGE_NOTFOUND:
-	case MDB_INVALID:
-	case MDB_INCOMPATIBLE:
-	case MDB_CURSOR_FULL:
-	case MDB_BAD_DBI:
-		return EUCLEAN;
 	case MDB_VERSION_MISMATCH:
 		return ENOTSUP;
 	case MDB_MAP_FULL:
@@ -83,8 +86,12 @@ static int code_of(int rc)
 		return EUSERS;
 	case MDB_TXN_FULL:
 		return EFBIG;
-	default:
-		return rc > 0 ? rc : EIO;
+	case MDB_BAD_RSLOT:
+	case MDB_TLS_FULL:
+	case MDB_MAP_RESIZED: /* who sees it adopts the size; not so often */
+		return EIO;
+	default: /* LMDB's others say that something cannot be */
+		return rc > 0 ? rc : EUCLEAN;
 	}
 }
 
@@ -93,6 +100,7 @@ static int fail(const struct kv *k, int rc, const char *what, struct err *e)
 {
 	switch (code_of(rc)) {
 	case EUCLEAN:
+		check_distrust(k->dirfd); /* the next one is told more */
 		return err_text(
 			e, EUCLEAN,
 			"cannot %s the index %s: it is damaged (%s); remove %s or run `mlfs fsck "
@@ -105,9 +113,44 @@ static int fail(const struct kv *k, int rc, const char *what, struct err *e)
 	case EUSERS:
 		return err_text(e, EUSERS, "cannot %s the index %s: more than %d readers use it",
 				what, k->dir, MAX_READERS);
+	case EIO: /* the disk's, or LMDB's of pages that have no good length */
+		check_distrust(k->dirfd);
+		/* fall through */
 	default:
 		return err_set(e, code_of(rc), "cannot %s the index %s", what, k->dir);
 	}
+}
+
+/* ---- damage that LMDB does not see ---- */
+
+/* fn reads the map. Its LMDB code, or the one for damage. */
+static int reading(struct kv *k, int (*fn)(void *arg), void *arg)
+{
+	int rc = atomic_load(&k->broken) ? MDB_CORRUPTED : trap_run(fn, arg, MDB_PANIC);
+
+	if (rc == MDB_PANIC || rc == MDB_PAGE_NOTFOUND) {
+		atomic_store(&k->broken, true);
+		rc = MDB_CORRUPTED;
+	}
+	return rc;
+}
+
+/* In a signal handler, perhaps. */
+static void die(void *arg)
+{
+	struct kv *k = arg;
+
+	check_distrust(k->dirfd);
+	if (!(k->how & KV_QUIET))
+		(void)!write(STDERR_FILENO, k->last_words, strlen(k->last_words));
+	_exit(KV_DIED);
+}
+
+static void on_assert(MDB_env *env, const char *what)
+{
+	(void)env;
+	(void)what;
+	trap_spring(); /* else LMDB says it and aborts */
 }
 
 /* ---- the map's size ---- */
@@ -180,6 +223,14 @@ static struct kv_txn *reader_new(struct kv *k)
 	return NULL;
 }
 
+static int begin_in(void *arg)
+{
+	struct kv_txn *t = arg;
+
+	return t->txn ? mdb_txn_renew(t->txn)
+		      : mdb_txn_begin(t->kv->env, NULL, MDB_RDONLY, &t->txn);
+}
+
 /* Take a snapshot; the reader's slot and its buffers are kept from one view to the next. */
 static int reader_start(struct kv_txn *t)
 {
@@ -188,8 +239,7 @@ static int reader_start(struct kv_txn *t)
 
 	for (int tries = 0; tries < MAX_TRIES; tries++) {
 		(void)pthread_rwlock_rdlock(&k->map); /* fails for misuse only */
-		rc = t->txn ? mdb_txn_renew(t->txn)
-			    : mdb_txn_begin(k->env, NULL, MDB_RDONLY, &t->txn);
+		rc = reading(k, begin_in, t);
 		t->live = rc == 0;
 		if (t->live)
 			return 0;
@@ -325,13 +375,26 @@ bool kv_tables_whole(struct kv_txn *t)
 	return rc == MDB_NOTFOUND && (known | LATER_TABLES) == (1u << TAB_COUNT) - 1;
 }
 
+struct stat_of {
+	struct kv_txn *t;
+	enum tab tab;
+	MDB_stat st;
+};
+
+static int stat_in(void *arg)
+{
+	struct stat_of *s = arg;
+
+	if (s->t->kv->dbi[s->tab] == NO_DBI)
+		return 0;
+	return mdb_stat(s->t->txn, s->t->kv->dbi[s->tab], &s->st);
+}
+
 uint64_t kv_count(struct kv_txn *t, enum tab tab)
 {
-	MDB_stat st;
+	struct stat_of s = {.t = t, .tab = tab};
 
-	if (t->kv->dbi[tab] == NO_DBI || mdb_stat(t->txn, t->kv->dbi[tab], &st) != 0)
-		return 0;
-	return st.ms_entries;
+	return reading(t->kv, stat_in, &s) == 0 ? s.st.ms_entries : 0;
 }
 
 static MDB_val val_of(const void *p, size_t n)
@@ -339,20 +402,36 @@ static MDB_val val_of(const void *p, size_t n)
 	return (MDB_val){.mv_size = n, .mv_data = (void *)(uintptr_t)p}; /* LMDB only reads it */
 }
 
+struct get {
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	MDB_val key;
+	struct kv_val *ret;
+	bool whole;
+};
+
+static int get_in(void *arg)
+{
+	struct get *g = arg;
+	MDB_val v;
+	int rc = mdb_get(g->txn, g->dbi, &g->key, &v);
+
+	g->whole = rc == 0 && unguard(&g->key, &v, g->ret);
+	return rc;
+}
+
 int kv_get(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, struct kv_val *ret,
 	   struct err *e)
 {
-	MDB_val k = val_of(key, nkey), v;
+	struct get g = {t->txn, t->kv->dbi[tab], val_of(key, nkey), ret, false};
 	int rc;
 
-	if (t->kv->dbi[tab] == NO_DBI)
+	if (g.dbi == NO_DBI)
 		return 0;
-	rc = mdb_get(t->txn, t->kv->dbi[tab], &k, &v);
+	rc = reading(t->kv, get_in, &g);
 	if (rc == MDB_NOTFOUND)
 		return 0;
-	if (rc)
-		return fail(t->kv, rc, "read", e);
-	return unguard(&k, &v, ret);
+	return rc ? fail(t->kv, rc, "read", e) : g.whole;
 }
 
 int kv_put(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, const void *p, size_t n,
@@ -389,28 +468,44 @@ int kv_del(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, struct 
 	return 1;
 }
 
+struct step { /* of a walk through a table */
+	MDB_cursor *c;
+	MDB_cursor_op op;
+	MDB_val key;
+	struct kv_val value; /* p NULL: damaged */
+};
+
+static int step_in(void *arg)
+{
+	struct step *s = arg;
+	MDB_val v;
+	int rc = mdb_cursor_get(s->c, &s->key, &v, s->op);
+
+	s->op = MDB_NEXT;
+	s->value = (struct kv_val){NULL, 0};
+	if (rc == 0)
+		(void)unguard(&s->key, &v, &s->value); /* the callback sees NULL */
+	return rc;
+}
+
 int kv_each(struct kv_txn *t, enum tab tab, const void *start, size_t nstart,
 	    int (*fn)(void *arg, struct kv_val key, struct kv_val value), void *arg, struct err *e)
 {
-	MDB_val k = val_of(start, nstart), v;
-	MDB_cursor *c;
+	struct step s = {.key = val_of(start, nstart), .op = nstart ? MDB_SET_RANGE : MDB_FIRST};
 	int rc, r = 0;
 
 	if (t->kv->dbi[tab] == NO_DBI)
 		return 0;
-	rc = mdb_cursor_open(t->txn, t->kv->dbi[tab], &c);
+	rc = mdb_cursor_open(t->txn, t->kv->dbi[tab], &s.c);
 	if (rc)
 		return fail(t->kv, rc, "read", e);
-	rc = mdb_cursor_get(c, &k, &v, nstart ? MDB_SET_RANGE : MDB_FIRST);
+	rc = reading(t->kv, step_in, &s);
 	while (rc == 0 && r == 0) {
-		struct kv_val value = {NULL, 0};
-
-		(void)unguard(&k, &v, &value); /* the callback sees NULL */
-		r = fn(arg, (struct kv_val){k.mv_data, k.mv_size}, value);
+		r = fn(arg, (struct kv_val){s.key.mv_data, s.key.mv_size}, s.value);
 		if (r == 0)
-			rc = mdb_cursor_get(c, &k, &v, MDB_NEXT);
+			rc = reading(t->kv, step_in, &s);
 	}
-	mdb_cursor_close(c);
+	mdb_cursor_close(s.c);
 	if (rc && rc != MDB_NOTFOUND)
 		return fail(t->kv, rc, "read", e);
 	return r;
@@ -430,13 +525,14 @@ int kv_clear(struct kv_txn *t, enum tab tab, struct err *e)
 
 int kv_size(struct kv_txn *t, enum tab tab, uint64_t *ret_n, uint64_t *ret_bytes, struct err *e)
 {
-	MDB_stat st = {0};
-	int rc = t->kv->dbi[tab] == NO_DBI ? 0 : mdb_stat(t->txn, t->kv->dbi[tab], &st);
+	struct stat_of s = {.t = t, .tab = tab};
+	int rc = reading(t->kv, stat_in, &s);
 
 	if (rc)
 		return fail(t->kv, rc, "read", e);
-	*ret_n = st.ms_entries;
-	*ret_bytes = (st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * st.ms_psize;
+	*ret_n = s.st.ms_entries;
+	*ret_bytes = (s.st.ms_branch_pages + s.st.ms_leaf_pages + s.st.ms_overflow_pages) *
+		     s.st.ms_psize;
 	return 0;
 }
 
@@ -476,8 +572,11 @@ bool kv_others(struct kv *k)
 
 int kv_copy(struct kv *k, const char *dir, struct err *e)
 {
-	int rc = mdb_env_copy2(k->env, dir, MDB_CP_COMPACT);
+	int rc;
 
+	trap_last(die, k);
+	rc = mdb_env_copy2(k->env, dir, MDB_CP_COMPACT);
+	trap_last(NULL, NULL);
 	return rc ? fail(k, rc, "copy", e) : 0;
 }
 
@@ -532,16 +631,90 @@ static int write_growing(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, st
 	}
 }
 
+struct answer { /* of a process apart */
+	int r;
+	struct err e;
+};
+
+static void write_for(const char *dir, int (*fn)(void *arg, struct kv_txn *t, struct err *e),
+		      void *arg, int to) __attribute__((noreturn));
+static void write_for(const char *dir, int (*fn)(void *arg, struct kv_txn *t, struct err *e),
+		      void *arg, int to)
+{
+	struct answer a = {0};
+	struct kv *own;
+	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	if (nowhere >= 0) /* what libc says of a ruined heap; the parent says it better */
+		(void)dup2(nowhere, STDERR_FILENO);
+	/* LMDB's environment is that of the process that opened it. */
+	a.r = kv_open(dir, KV_QUIET, &own, &a.e);
+	if (a.r == 0) {
+		a.r = kv_write(own, fn, arg, &a.e);
+		kv_close(own);
+	}
+	(void)!write(to, &a, sizeof(a)); /* a short one is none */
+	_exit(0);
+}
+
+static bool died_of_it(pid_t pid)
+{
+	int status = 0;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return true; /* SIGCHLD is ignored: nobody knows */
+	return WIFEXITED(status) || WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGBUS ||
+	       WTERMSIG(status) == SIGABRT;
+}
+
+static int write_apart(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e),
+		       void *arg, struct err *e)
+{
+	struct answer a;
+	int pair[2];
+	ssize_t n;
+	pid_t pid;
+
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return err_set(e, errno, "cannot make a pipe");
+	pid = fork();
+	if (pid == 0)
+		write_for(k->dir, fn, arg, pair[1]);
+	close(pair[1]);
+	n = pid < 0 ? -errno : read_full(pair[0], &a, sizeof(a));
+	close(pair[0]);
+	if (pid < 0)
+		return err_set(e, (int)n, "cannot fork");
+	if (n != sizeof(a) && !died_of_it(pid))
+		return err_text(e, EINTR, "cannot write the index %s: who wrote it was killed",
+				k->dir);
+	if (n != sizeof(a))
+		return fail(k, MDB_CORRUPTED, "write", e);
+	(void)died_of_it(pid); /* only to wait for it */
+	if (a.r < 0 && e)
+		*e = a.e;
+	return a.r;
+}
+
 int kv_write(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e), void *arg,
 	     struct err *e)
 {
 	int r;
 
-	if (k->read_only)
+	if (k->how & KV_READ_ONLY)
 		return err_text(e, EROFS, "cannot write the index %s: it was opened to read only",
 				k->dir);
+	if (atomic_load(&k->broken))
+		return fail(k, MDB_CORRUPTED, "write", e);
 	kv_pause(k); /* else growing the map would wait for ourselves */
-	r = write_growing(k, fn, arg, e);
+	if (k->how & KV_APART) {
+		r = write_apart(k, fn, arg, e);
+	} else {
+		trap_last(die, k);
+		r = write_growing(k, fn, arg, e);
+		trap_last(NULL, NULL);
+	}
 	kv_resume(k);
 	return r;
 }
@@ -555,9 +728,16 @@ static int close_on_exec(MDB_env *env)
 	return rc ? rc : fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? errno : 0;
 }
 
+static int open_in(void *arg)
+{
+	struct kv *k = arg;
+	unsigned flags = MDB_NOTLS | MDB_NOMETASYNC | (k->how & KV_READ_ONLY ? MDB_RDONLY : 0);
+
+	return mdb_env_open(k->env, k->dir, flags, 0600);
+}
+
 static int create_env(struct kv *k, size_t map)
 {
-	unsigned flags = MDB_NOTLS | MDB_NOMETASYNC | (k->read_only ? MDB_RDONLY : 0);
 	int rc = mdb_env_create(&k->env);
 
 	if (rc)
@@ -568,7 +748,9 @@ static int create_env(struct kv *k, size_t map)
 	if (rc == 0)
 		rc = mdb_env_set_mapsize(k->env, map);
 	if (rc == 0)
-		rc = mdb_env_open(k->env, k->dir, flags, 0600);
+		rc = mdb_env_set_assert(k->env, on_assert);
+	if (rc == 0)
+		rc = reading(k, open_in, k);
 	/* LMDB 0.9 marks only the lock file so; the commands that mlfs runs must not inherit the
 	 * index. */
 	if (rc == 0)
@@ -593,13 +775,22 @@ static int open_env(struct kv *k, uint64_t bytes, struct err *e)
 	return rc ? fail(k, rc, "open", e) : 0;
 }
 
-static int open_tables_in(struct kv *k, MDB_txn *txn, bool create)
+struct tables {
+	struct kv *k;
+	MDB_txn *txn;
+	bool create;
+};
+
+static int open_tables_in(void *arg)
 {
+	const struct tables *o = arg;
+
 	for (int i = 0; i < TAB_COUNT; i++) {
-		int rc = mdb_dbi_open(txn, tab_names[i], create ? MDB_CREATE : 0, &k->dbi[i]);
+		int rc = mdb_dbi_open(o->txn, tab_names[i], o->create ? MDB_CREATE : 0,
+				      &o->k->dbi[i]);
 
 		if (rc == MDB_NOTFOUND)
-			k->dbi[i] = NO_DBI;
+			o->k->dbi[i] = NO_DBI;
 		else if (rc)
 			return rc;
 	}
@@ -608,19 +799,24 @@ static int open_tables_in(struct kv *k, MDB_txn *txn, bool create)
 
 static int open_tables(struct kv *k, bool create, struct err *e)
 {
+	struct tables o = {.k = k, .create = create};
 	unsigned flags = create ? 0 : MDB_RDONLY;
-	MDB_txn *txn;
-	int rc = mdb_txn_begin(k->env, NULL, flags, &txn);
+	int rc;
 
+	if (create)
+		trap_last(die, k);
+	rc = mdb_txn_begin(k->env, NULL, flags, &o.txn);
 	if (rc == MDB_MAP_RESIZED && (rc = adopt_map(k)) == 0)
-		rc = mdb_txn_begin(k->env, NULL, flags, &txn);
-	if (rc)
-		return fail(k, rc, "open", e);
-	rc = open_tables_in(k, txn, create);
-	if (rc == 0)
-		return (rc = mdb_txn_commit(txn)) ? fail(k, rc, "open", e) : 0;
-	mdb_txn_abort(txn);
-	return fail(k, rc, "open", e);
+		rc = mdb_txn_begin(k->env, NULL, flags, &o.txn);
+	if (rc == 0) {
+		rc = create ? open_tables_in(&o) : reading(k, open_tables_in, &o);
+		if (rc == 0)
+			rc = mdb_txn_commit(o.txn);
+		else
+			mdb_txn_abort(o.txn);
+	}
+	trap_last(NULL, NULL);
+	return rc ? fail(k, rc, "open", e) : 0;
 }
 
 static bool tables_missing(const struct kv *k)
@@ -632,7 +828,27 @@ static bool tables_missing(const struct kv *k)
 }
 
 /* e is not NULL: the reason that check_data gives becomes part of the message. */
-static int open_checked(struct kv *k, bool held, struct err *e)
+static int nothing_in(void *arg, struct kv_txn *t, struct err *e)
+{
+	(void)arg;
+	(void)t;
+	(void)e;
+	return 0;
+}
+
+static int make_tables(struct kv *k, struct err *e)
+{
+	int r;
+
+	if (!(k->how & KV_APART)) {
+		atomic_store(&k->wrote, true);
+		return open_tables(k, true, e);
+	}
+	r = write_apart(k, nothing_in, NULL, e); /* who opens it makes them */
+	return r < 0 ? r : open_tables(k, false, e);
+}
+
+static int open_checked(struct kv *k, struct err *e)
 {
 	uint64_t bytes;
 	int r;
@@ -641,9 +857,9 @@ static int open_checked(struct kv *k, bool held, struct err *e)
 	if (k->dirfd < 0)
 		return err_set(e, errno, "cannot open the index %s", k->dir);
 	/* Any other error: a file system without locks, where no repair is possible either. */
-	if (!held && flock(k->dirfd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+	if (!(k->how & KV_HELD) && flock(k->dirfd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK)
 		return err_text(e, EBUSY, "cannot open the index %s: it is being repaired", k->dir);
-	r = check_data(k->dirfd, !k->read_only, &bytes, e);
+	r = check_data(k->dirfd, !(k->how & KV_READ_ONLY), &bytes, e);
 	if (r == -EUCLEAN) {
 		struct err why = *e;
 
@@ -659,14 +875,12 @@ static int open_checked(struct kv *k, bool held, struct err *e)
 		return r;
 	(void)mdb_reader_check(k->env, NULL); /* slots of killed processes would pin old pages */
 	r = open_tables(k, false, e);
-	if (r == 0 && tables_missing(k) && !k->read_only) {
-		atomic_store(&k->wrote, true);
-		r = open_tables(k, true, e);
-	}
+	if (r == 0 && tables_missing(k) && !(k->how & KV_READ_ONLY))
+		r = make_tables(k, e);
 	return r;
 }
 
-int kv_open(const char *dir, bool read_only, bool held, struct kv **ret, struct err *e)
+int kv_open(const char *dir, unsigned how, struct kv **ret, struct err *e)
 {
 	struct kv *k = xcalloc(1, sizeof(*k));
 	struct err own = {0};
@@ -674,16 +888,21 @@ int kv_open(const char *dir, bool read_only, bool held, struct kv **ret, struct 
 
 	k->dir = xstrdup(dir);
 	k->dirfd = -1;
-	k->read_only = read_only;
+	k->how = how;
+	k->last_words = xasprintf("mlfs: the index %s is damaged; remove it or run `mlfs fsck "
+				  "--repair`\n",
+				  dir);
+	trap_install();
 	(void)pthread_rwlock_init(&k->map, NULL); /* cannot fail on Linux */
 	(void)pthread_mutex_init(&k->mu, NULL);	  /* likewise */
 	r = pthread_key_create(&k->mine, reader_free);
 	if (r) {
+		free(k->last_words);
 		free(k->dir);
 		free(k);
 		return err_set(e, r, "cannot open the index %s", dir);
 	}
-	r = open_checked(k, held, e ? e : &own);
+	r = open_checked(k, e ? e : &own);
 	if (r < 0) {
 		kv_close(k);
 		return r;
@@ -710,6 +929,7 @@ void kv_close(struct kv *k)
 	base_close(&k->dirfd);
 	(void)pthread_rwlock_destroy(&k->map);
 	(void)pthread_mutex_destroy(&k->mu);
+	free(k->last_words);
 	free(k->dir);
 	free(k);
 }

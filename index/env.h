@@ -40,10 +40,16 @@ struct kv_val {
 struct kv;     /* one open environment */
 struct kv_txn; /* a read view or a write transaction */
 
+enum kv_how { /* flags */
+	      KV_READ_ONLY = 1,
+	      KV_HELD = 2, /* the caller has locked the directory for itself alone */
+	      KV_APART =
+		      4, /* each write transaction is made in a process of its own (idx_open_for_job) */
+	      KV_QUIET = 8, /* who dies in a write transaction says nothing */
+};
 /* dir: the directory of data.mdb and lock.mdb. Errors as idx_open. While it is open that directory is locked, shared
- * (flock), unless the caller has locked it for itself alone (held): then nobody else has it open. -EBUSY: somebody
- * else has. */
-int kv_open(const char *dir, bool read_only, bool held, struct kv **ret, struct err *e) must_check;
+ * (flock), unless KV_HELD: then nobody else has it open. -EBUSY: somebody else has. */
+int kv_open(const char *dir, unsigned how, struct kv **ret, struct err *e) must_check;
 void kv_close(struct kv *k);
 
 /* This thread's read view; nests. Values from kv_get are borrowed until kv_end or this thread's
@@ -97,7 +103,9 @@ bool kv_unguard(struct kv_val key, struct kv_val raw, struct kv_val *ret);
 enum tab kv_table(struct kv_val name);
 
 /* One write transaction: committed when fn returns >= 0, else undone. fn may be called again from
- * the start when the map had to grow, so it changes nothing but the transaction. */
+ * the start when the map had to grow, or in another process, so it changes nothing but the transaction. Where LMDB meets
+ * damage that it does not see, the process ends with status KV_DIED (KV_APART: -EUCLEAN). */
+#define KV_DIED 1
 int kv_write(struct kv *k, int (*fn)(void *arg, struct kv_txn *t, struct err *e), void *arg,
 	     struct err *e) must_check;
 

@@ -136,10 +136,20 @@ static void tell_pages(void *arg, uint64_t done, uint64_t all)
 		fsck_tell(arg, "pages", done * PAGE_ABOUT, all * PAGE_ABOUT);
 }
 
+/* What is wrong with the file that vouches for the index, or what it tells: mended when the next makes it anew. */
+static void note_stamp(struct fsck *f, const char *what, const char *name, const char *detail)
+{
+	bool mended = f->o->repair && unlinkat(f->dirfd, "index/checked", 0) == 0;
+
+	fsck_note(f, true, mended ? MEND_DONE : MEND_NOT, what, name, detail);
+}
+
 static int check_pages(struct fsck *f)
 {
+	auto_close int index = openat(f->dirfd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	auto_close int fd = openat(f->dirfd, "index/data.mdb", O_RDONLY | O_CLOEXEC);
 	struct err why = {0};
+	uint64_t was, is;
 	struct stat st;
 	int r;
 
@@ -159,11 +169,14 @@ static int check_pages(struct fsck *f)
 	}
 	if (f->damaged)
 		fsck_note(f, true, MEND_INDEX, "index", "index/data.mdb", why.msg);
-	if (!check_stamp_whole(f->dirfd)) {
-		bool mended = f->o->repair && unlinkat(f->dirfd, "index/checked", 0) == 0;
+	if (!check_stamp_whole(f->dirfd))
+		note_stamp(f, "file", "index/checked", "it is damaged");
+	else if (!f->damaged && check_went_back(index, &was, &is)) {
+		auto_free char *detail =
+			xasprintf("its last transaction is %llu and was %llu, as after a power cut",
+				  (unsigned long long)is, (unsigned long long)was);
 
-		fsck_note(f, true, mended ? MEND_DONE : MEND_NOT, "file", "index/checked",
-			  "it is damaged");
+		note_stamp(f, "index", "index/data.mdb", detail);
 	}
 	return 0;
 }
@@ -214,7 +227,7 @@ static int rebuild(struct fsck *f)
 	s.bytes = (uint64_t)st.st_size;
 	r = rebuild_begin(f->dirfd, f->dir, f->e);
 	if (r == 0)
-		r = kv_open(dir, false, true, &kv, f->e);
+		r = kv_open(dir, KV_HELD, &kv, f->e);
 	if (r == 0)
 		r = kv_write(kv, rescue_in, &s, f->e);
 	kv_close(kv);

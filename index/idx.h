@@ -14,8 +14,10 @@ struct idx {
 	char *dir;
 	int dirfd; /* all but LMDB's files is reached through it, whatever happens to the path */
 	bool read_only;
+	unsigned how;	  /* enum kv_how */
 	unsigned version; /* of the cache's format, as it was found */
 	bool in_view;	  /* this process lives in the view of an mlfs */
+	atomic_bool held; /* nothing that can wait is written; see idx_open_for_job */
 	struct kv *kv;
 	struct objects *objects;
 	struct digests *digests;
@@ -44,7 +46,7 @@ void placing_tidy(int tmp, const char *name);
 /* digest.c */
 struct digests *digests_new(void);
 void digests_free(struct digests *d);
-/* Write what idx_digest_file has gathered. */
+/* Write what idx_digest_add has gathered. */
 int digests_flush(struct idx *x, struct err *e) must_check;
 /* Does every change of the file show in its times, to one who has asked for them before? */
 bool times_are_exact(struct idx *x, const struct stat *st);

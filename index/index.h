@@ -69,6 +69,16 @@ struct idx;
  * digests, uses and runs are silently not kept, other writes give -EROFS.
  */
 int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e) must_check;
+/*
+ * As idx_open, to write, for who runs a job, which damage in the index must not end. LMDB believes what it finds; reading
+ * is guarded (a fault in it is an error, -EUCLEAN), but a write transaction may end the process it is made in.
+ * apart: each is made in a process of its own, whose death is an error like any other. Else none is made before
+ * idx_release: what idx_digest_add gathers waits, and who then stores has seen to it that the job survives it.
+ */
+int idx_open_for_job(const char *dir, bool apart, struct idx **ret, struct err *e) must_check;
+void idx_release(struct idx *x);
+/* The next who opens the cache in dir walks all of its index: a process died of it. */
+void idx_distrust(const char *dir);
 void idx_close(struct idx *x);
 const char *idx_dir(const struct idx *x);
 /* Between these the calling thread reads one snapshot without a transaction a call (nests;
@@ -89,16 +99,18 @@ struct idx_digest {
 	int64_t hashed_at; /* CLOCK_REALTIME ns when hashing began */
 };
 /*
- * Remember n digests in one transaction. One whose mtime or ctime is not older than hashed_at by at
+ * Remember a digest, with the next writing of many: by idx_close at the latest. One whose mtime or ctime is not older than hashed_at by at
  * least 2 s is silently left out (git's racy rule: with coarse clocks a later write could leave the
  * same times), unless the file system's timestamps are known fine (then a ctime 20 ms old will do; see
  * digest.c). Never one of a file system without ctime. The caller has seen to it that nobody had the
  * file open for writing when hashing began (fd_has_writer).
  */
+void idx_digest_add(struct idx *x, const struct idx_digest *d);
+/* Likewise n digests, with all that are gathered, in one transaction now. */
 int idx_digest_put(struct idx *x, const struct idx_digest *d, size_t n, struct err *e) must_check;
 /* The digest of the file at path whose lstat is *st: remembered, or read and hashed (O_NOFOLLOW;
  * -ESTALE when it is not the same (dev, inode, size, mtime, ctime) before and after) and
- * remembered (with the next writing of many: by idx_close at the latest). 1: somebody has it open for
+ * remembered as by idx_digest_add. 1: somebody has it open for
  * writing, so that it holds for this moment only.
  */
 int idx_digest_file(struct idx *x, const char *path, const struct stat *st,

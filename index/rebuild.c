@@ -58,7 +58,7 @@ static int shrink_alone(struct idx *x, const char *index_dir, struct err *e)
 	int r = rebuild_begin(x->dirfd, x->dir, e);
 
 	if (r == 0)
-		r = kv_open(index_dir, false, true, &kv, e);
+		r = kv_open(index_dir, KV_HELD, &kv, e);
 	if (r == 0)
 		r = kv_copy(kv, to, e);
 	kv_close(kv);
@@ -84,5 +84,5 @@ int idx_shrink(struct idx *x, struct err *e)
 	if (flock(lock, LOCK_EX | LOCK_NB) == 0 && shrink_alone(x, index_dir, &why) < 0)
 		log_debug("%s", why.msg); /* it stays as large as it was */
 	(void)flock(lock, LOCK_UN);
-	return kv_open(index_dir, false, false, &x->kv, e);
+	return kv_open(index_dir, x->how, &x->kv, e);
 }

@@ -270,8 +270,6 @@ static int put(struct work *w)
 {
 	struct idx *x = w->c->idx;
 	struct err e = {0};
-	const struct idx_digest *d;
-	size_t n;
 	int r;
 
 	/* Nothing looks at these any more, and writing the result wants memory. */
@@ -283,9 +281,7 @@ static int put(struct work *w)
 	if (r < 0)
 		return r;
 	/* The result stands without them; only the next lookup is slower. */
-	d = trace_new_digests(w->c->trace, &n);
-	if ((n && idx_digest_put(x, d, n, &e) < 0) ||
-	    (w->n_digests && idx_digest_put(x, w->digests, w->n_digests, &e) < 0))
+	if (idx_digest_put(x, w->digests, w->n_digests, &e) < 0)
 		log_debug("%s", e.msg);
 	return 0;
 }

@@ -243,7 +243,7 @@ static int after_verify(struct exec *x, const struct result *expected, int fd,
 	int status;
 
 	if (verdict_read(fd, &v, &e) < 0)
-		v.unsure = xstrdup(e.msg);
+		v.unsure = xstrdup(out->cache_trouble ? out->reason : e.msg);
 	reason = verdict_reason(&v, x->rep.cwd);
 	status = v.total ? EXIT_MLFS : out->exit_status;
 	if (v.total) /* a status that nothing the step read accounts for */
@@ -256,7 +256,7 @@ static int after_verify(struct exec *x, const struct result *expected, int fd,
 	x->rep.wall_seconds = report_seconds(out->wall_ns);
 	verdict_tell(&v, &x->rep, x->o.verbosity);
 	write_report(x);
-	if (idx_open(x->cache, false, &x->idx, &e) == 0) {
+	if (idx_open_for_job(x->cache, true, &x->idx, &e) == 0) {
 		if (!v.total && idx_result_touch(x->idx, expected, &e) < 0)
 			log_debug("%s", e.msg);
 		if (!reason)
@@ -433,7 +433,7 @@ static int run_in_cache(struct exec *x)
 {
 	struct err e = {0};
 
-	if (idx_open(x->o.cache_dir, false, &x->idx, &e) < 0)
+	if (idx_open_for_job(x->o.cache_dir, true, &x->idx, &e) < 0)
 		return run_uncached(x, e.msg);
 	x->cache = realpath(x->o.cache_dir, NULL);
 	if (!x->cache) {

@@ -621,7 +621,7 @@ static bool start_sweeper(struct locks *l)
 {
 	sigset_t all, old;
 
-	sigfillset(&all); /* signals are the main thread's */
+	signals_all(&all); /* signals are the main thread's */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	l->sweeping = pthread_create(&l->sweeper, NULL, sweep_main, l) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

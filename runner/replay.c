@@ -248,7 +248,7 @@ static void remember(struct replay *p)
 		d[n].fp = out->now.fp;
 		d[n++].hashed_at = p->began_ns;
 	}
-	if (n && idx_digest_put(p->x, d, n, NULL) < 0)
+	if (idx_digest_put(p->x, d, n, NULL) < 0)
 		log_debug("digests of what was placed are not remembered");
 }
 
@@ -278,7 +278,7 @@ static int replay_in(struct replay *p)
 	}
 	/* From the first change to the last no signal may end us half way; it is a matter of
 	 * renames only. */
-	(void)sigfillset(&all);
+	signals_all(&all);
 	(void)pthread_sigmask(SIG_BLOCK, &all, &old);
 	r = replay_place(p);
 	if (r > 0)

@@ -67,7 +67,6 @@ static int digest_file(struct stdin_src *s, struct idx *x, bool remember)
 	for (int tries = 0; tries < 3; tries++) {
 		struct idx_digest d = {.hashed_at = now_ns()};
 		struct stat after, below;
-		struct err why;
 		int r, known;
 
 		if (fstat(IN, &d.st) < 0)
@@ -86,8 +85,8 @@ static int digest_file(struct stdin_src *s, struct idx *x, bool remember)
 		s->fp = d.fp;
 		s->racy = !idx_times_settled(x, &d.st, d.hashed_at);
 		d.st = below;
-		if (x && remember && known >= 0 && idx_digest_put(x, &d, 1, &why) < 0)
-			log_debug("the digest of stdin is not remembered: %s", why.msg);
+		if (x && remember && known >= 0)
+			idx_digest_add(x, &d);
 		return 0;
 	}
 	return -ESTALE;

@@ -121,7 +121,7 @@ int stream_thread(pthread_t *ret, void *(*fn)(void *), void *arg)
 	sigset_t all, old;
 	int r;
 
-	(void)sigfillset(&all);
+	signals_all(&all);
 	r = pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (r != 0)
 		return -r;

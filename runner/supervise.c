@@ -22,6 +22,7 @@
 struct front {
 	int control, signals;
 	pid_t supervisor, command;
+	bool promised; /* `out` is what will be said, but for the storing */
 };
 
 static void pass_on(const struct front *f, const struct signalfd_siginfo *si)
@@ -62,6 +63,10 @@ static int handle_message(struct front *f, struct outcome *ret)
 	case 'T':
 		stop_too(f);
 		return 0;
+	case 'E':
+		memcpy(ret, buf + 1, sizeof(*ret));
+		f->promised = true;
+		return 0;
 	case 'D':
 		memcpy(ret, buf + 1, sizeof(*ret));
 		return 1;
@@ -90,12 +95,39 @@ static int wait_outcome(struct front *f, struct outcome *ret)
 	return r;
 }
 
-/* Somebody killed the supervisor: its orphans came to us. */
-static int after_death(struct outcome *ret, struct err *e)
+static int wait_for(pid_t pid)
 {
+	int status = 0;
+
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+/* The supervisor is gone: its orphans came to us. Once the command had ended nothing is lost but the result. */
+static int after_death(const struct front *f, const char *cache, struct outcome *ret, struct err *e)
+{
+	int status;
+
 	kill_descendants();
-	memset(ret, 0, sizeof(*ret));
-	return err_text(e, ECHILD, "the supervisor was killed; what the command had written stays");
+	if (!f->promised) {
+		memset(ret, 0, sizeof(*ret));
+		return err_text(e, ECHILD,
+				"the supervisor was killed; what the command had written stays");
+	}
+	status = wait_for(f->supervisor);
+	ret->stored = false;
+	ret->cache_trouble = true;
+	/* Damage in the index ends who writes to it (idx_open_for_job). */
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+		snprintf(ret->reason, sizeof(ret->reason),
+			 "the supervisor was killed while it stored the result");
+		return 0;
+	}
+	idx_distrust(cache);
+	snprintf(ret->reason, sizeof(ret->reason),
+		 "the index of %s seems to be damaged; run `mlfs fsck --repair`", cache);
+	return 0;
 }
 
 int supervise(const struct supervised *s, struct outcome *ret, struct err *e)
@@ -127,9 +159,8 @@ int supervise(const struct supervised *s, struct outcome *ret, struct err *e)
 	signals = f.signals = signalfd(-1, &all, SFD_CLOEXEC);
 	r = wait_outcome(&f, ret);
 	if (r < 0)
-		return after_death(ret, e);
+		return after_death(&f, s->cache_dir, ret, e);
 	if (!ret->left_running)
-		while (waitpid(f.supervisor, NULL, 0) < 0 && errno == EINTR)
-			;
+		(void)wait_for(f.supervisor);
 	return 0;
 }

@@ -135,16 +135,31 @@ static void name_one(pid_t pid, void *arg)
 		*ret = xasprintf("a process of the step was still running (%s, %d)", comm, pid);
 }
 
+static void send_outcome(const struct super *s, char tag)
+{
+	char buf[sizeof(s->out) + 1] = {tag};
+
+	memcpy(buf + 1, &s->out, sizeof(s->out));
+	(void)!send(s->control, buf, sizeof(buf), MSG_NOSIGNAL); /* nobody there: nobody wants it */
+}
+
+/* From here on the front does not need us: the command is done, and so is its console. Now the index may be written to, which
+ * damage in it may make the end of us (idx_open_for_job). */
+static void promise_outcome(struct super *s)
+{
+	if (s->reported)
+		return;
+	send_outcome(s, 'E');
+	if (s->idx)
+		idx_release(s->idx);
+}
+
 static void tell_front(struct super *s)
 {
-	char buf[sizeof(s->out) + 1];
-
 	if (s->reported)
 		return;
 	s->reported = true;
-	buf[0] = 'D';
-	memcpy(buf + 1, &s->out, sizeof(s->out));
-	(void)!send(s->control, buf, sizeof(buf), MSG_NOSIGNAL); /* nobody there: nobody wants it */
+	send_outcome(s, 'D');
 }
 
 /* ---- serving ---- */
@@ -478,6 +493,7 @@ static void finish(struct super *s)
 				"network use cannot be noticed here (%s); --allow-network stores all the same",
 				s->network_unseen);
 	}
+	promise_outcome(s);
 	capture(&c, &s->out);
 }
 
@@ -560,6 +576,7 @@ static void end(struct super *s)
 	join_server(s);
 	watch_free(s->watch); /* with the locks it holds: the front's caller may want them */
 	debug_figures(s);
+	promise_outcome(s);
 	housekeep(s);
 	idx_close(s->idx);
 	tell_front(s);
@@ -614,9 +631,11 @@ void supervisor_main(const struct supervised *sd, int control)
 {
 	struct super s = {.s = sd, .control = control, .step = -1, .fuse_fd = -1};
 	struct err e = {0};
-	sigset_t chld;
+	sigset_t all, chld;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signals_all(&all); /* the front blocks those of faults, too */
+	(void)sigprocmask(SIG_SETMASK, &all, NULL);
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	s.signals = signalfd(-1, &chld,
@@ -626,7 +645,7 @@ void supervisor_main(const struct supervised *sd, int control)
 	(void)setpgid(
 		0, 0); /* terminal signals and stops are for the command, not for who serves it */
 	raise_limits(&s);
-	if (idx_open(sd->cache_dir, false, &s.idx, &e) < 0) {
+	if (idx_open_for_job(sd->cache_dir, false, &s.idx, &e) < 0) {
 		(void)kill(s.command, SIGKILL);
 		give_up(&s, e.msg);
 	}

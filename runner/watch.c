@@ -224,7 +224,7 @@ int watch_start(int listener_fd, pid_t command, unsigned long view, struct fs *f
 	w->mounts = mounts_new(command, view);
 	w->n_fronts = console ? console_fronts(console, w->fronts) : 0;
 	/* Signals are the main thread's. */
-	sigfillset(&all);
+	signals_all(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = -pthread_create(&w->thread, NULL, watch_main, w);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

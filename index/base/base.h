@@ -12,6 +12,7 @@
 #define MLFS_BASE_H
 
 #include <stdarg.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -209,5 +210,9 @@ void log_set_level(enum log_level l); /* $MLFS_DEBUG=1 also gives LOG_DEBUG */
 void log_warn(const char *fmt, ...) printf_like(1, 2);
 void log_info(const char *fmt, ...) printf_like(1, 2);
 void log_debug(const char *fmt, ...) printf_like(1, 2);
+
+/* io.c: all signals, for threads that are to get none. But not SIGSEGV and SIGBUS, which are a thread's own doing: blocked
+ * ones could not be caught (index/trap.h). */
+void signals_all(sigset_t *ret);
 
 #endif

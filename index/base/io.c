@@ -166,3 +166,10 @@ int mkdir_p(const char *path, mode_t mode, struct err *e)
 	}
 	return mkdir_one(copy, mode, e);
 }
+
+void signals_all(sigset_t *ret)
+{
+	(void)sigfillset(ret);
+	(void)sigdelset(ret, SIGSEGV);
+	(void)sigdelset(ret, SIGBUS);
+}

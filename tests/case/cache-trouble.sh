@@ -134,4 +134,7 @@ if small true 2>/dev/null; then
 	printed fits
 	same "$(grep -c '^mlfs: ' "$IO/err")" 1 "lines of warning"
 fi
+say "the index damaged behind its back: where LMDB dies of it, the job does not"
+rm -rf "$MLFS_CACHE"
+$python -B "$cases/flipped.py" || fail "see above"
 no_mount_left || fail "a mount was left"
