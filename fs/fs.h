@@ -145,6 +145,7 @@ struct fs_mount;
 struct fs_request {
 	const char *path; /* of the file, from the root of the mount: "bin/train"; "": the root */
 	int fd;		  /* the file, O_PATH */
+	bool exec;	  /* it is opened to be executed */
 	pid_t pid;	  /* of the thread that asks; 0: not in this process' namespace */
 	uid_t uid;
 	gid_t gid;
@@ -155,6 +156,8 @@ struct fs_mount_options {
 	int root;	  /* the tree: a directory, O_PATH will do; taken by fs_mount_new */
 	bool posix_acl;	  /* the mount is of the initial user namespace */
 	bool passthrough; /* CAP_SYS_ADMIN: let the kernel read and write files itself, if it can */
+	/* A regular file is opened to be read only: is intercept to be called for that as well? May not take its time. */
+	bool (*may_intercept)(void *arg, const struct fs_request *q);
 	/* Before a regular file is executed: the bytes to serve instead of it for this time (malloc'ed; *ret_size of them), or NULL:
 	 * the file itself. Everybody else reads the file. */
 	char *(*intercept)(void *arg, const struct fs_request *q, const struct stat *st,

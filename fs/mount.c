@@ -56,6 +56,7 @@ int fs_mount_new(const struct fs_mount_options *o, struct fs_mount **ret, struct
 	m->o = *o;
 	m->stacked = fstatfs(o->root, &sf) == 0 && sf.f_type == OVERLAYFS_SUPER_MAGIC;
 	pthread_mutex_init(&m->turn, NULL);
+	pthread_mutex_init(&m->absents.lock, NULL);
 	pthread_cond_init(&m->turn_free, NULL);
 	for (int k = 0; k < OPENING_LOCKS; k++)
 		pthread_mutex_init(&m->opening[k], NULL);
@@ -274,5 +275,6 @@ void fs_mount_free(struct fs_mount *m)
 	if (!m)
 		return;
 	nodes_free(&m->nodes);
+	absents_free(&m->absents);
 	free(m);
 }

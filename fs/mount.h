@@ -56,9 +56,16 @@ struct nodes {
 
 struct locker;
 
+/* Names of which the kernel was told lately that there is nothing; mount_fresh.c. */
+struct absents {
+	pthread_mutex_t lock;
+	struct absent *first, *last;
+};
+
 struct fs_mount {
 	struct fs_mount_options o;
 	struct nodes nodes;
+	struct absents absents;
 	struct fuse_session *se;
 	pthread_mutex_t opening[OPENING_LOCKS]; /* of a node's cached, passed, backing, seen */
 	/* What this process is: a caller that is the same needs no change. */
@@ -66,6 +73,7 @@ struct fs_mount {
 	gid_t gid;
 	struct __user_cap_data_struct caps[2];
 	bool init_pending, killpriv_v2, passthrough; /* mount_protocol.c */
+	bool can_expire;			     /* names, without being thrown out */
 	bool stacked;				     /* the tree lies on an overlay */
 	_Atomic bool ended;
 	/* serving: one thread waits for requests, the others for their turn */
@@ -179,6 +187,10 @@ void mount_handle(struct worker *w, const struct fuse_buf *b);
 ssize_t mount_writev(int fd, struct iovec *iov, int count, void *userdata);
 void mount_notify(struct fs_mount *m, int code, const void *body, size_t size, const char *name,
 		  size_t name_size);
+
+/* ---- mount_fresh.c ---- */
+void mount_told_absent(struct fs_mount *m, const struct node *parent, const char *name);
+void absents_free(struct absents *a);
 
 /* ---- the handlers ---- */
 void mount_name_ops(struct fuse_lowlevel_ops *o);

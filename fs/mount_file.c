@@ -46,7 +46,7 @@ static int open_real(struct fs_mount *m, int path_fd, int flags)
 }
 
 /* 1: other bytes are served for this execution. 0: the file. -errno: it is not to be. */
-static int intercept(fuse_req_t req, struct held *h, struct open_file *f)
+static int intercept(fuse_req_t req, struct held *h, bool exec, struct open_file *f)
 {
 	struct fs_mount *m = mount_of(req);
 	auto_free char *path = NULL;
@@ -55,14 +55,19 @@ static int intercept(fuse_req_t req, struct held *h, struct open_file *f)
 	struct stat st;
 
 	/* Of a file system below that forbids it, though the whole mount does not. */
-	if (fstatvfs(h->fd, &sv) == 0 && (sv.f_flag & ST_NOEXEC))
+	if (exec && fstatvfs(h->fd, &sv) == 0 && (sv.f_flag & ST_NOEXEC))
 		return -EACCES;
 	if (!m->o.intercept)
 		return 0;
 	if (fstat(h->fd, &st) < 0)
 		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return 0;
 	q = mount_request(req, h, &path);
 	if (!path)
+		return 0;
+	q.exec = exec;
+	if (!exec && !m->o.may_intercept(m->o.arg, &q))
 		return 0;
 	mount_let_others();
 	f->bytes = m->o.intercept(m->o.arg, &q, &st, &f->n_bytes);
@@ -74,15 +79,18 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fs_mount *m = mount_of(req);
 	auto_held struct held h = hold(m, ino);
 	struct open_file *f;
-	int r = h.fd;
+	int r = 0;
+	bool exec;
 
-	if (r < 0) {
-		fuse_reply_err(req, -r);
+	if (h.fd < 0) {
+		fuse_reply_err(req, -h.fd);
 		return;
 	}
 	f = xcalloc(1, sizeof(*f));
 	f->fd = -1;
-	r = fi->flags & OPEN_EXEC ? intercept(req, &h, f) : 0;
+	exec = fi->flags & OPEN_EXEC;
+	if (exec || (m->o.may_intercept && (fi->flags & O_ACCMODE) == O_RDONLY))
+		r = intercept(req, &h, exec, f);
 	if (r > 0) {
 		fi->direct_io = fi->keep_cache = fi->noflush = 1;
 	} else if (r == 0) {

@@ -19,6 +19,56 @@ struct telling {
 	uint64_t parent, node;
 	char *name;
 };
+struct absent {
+	struct absent *next;
+	int64_t ns; /* mono_ns of when it was told */
+	uint64_t parent;
+	char name[];
+};
+
+/* Under the lock of the absent. */
+static void drop_old(struct absents *a, int64_t since)
+{
+	struct absent *t;
+
+	while ((t = a->first) && t->ns < since) {
+		a->first = t->next;
+		free(t);
+	}
+	if (!a->first)
+		a->last = NULL;
+}
+
+void mount_told_absent(struct fs_mount *m, const struct node *parent, const char *name)
+{
+	struct absents *a = &m->absents;
+	struct absent *t = xcalloc(1, sizeof(*t) + strlen(name) + 1);
+
+	t->ns = mono_ns();
+	t->parent = node_id(m, parent);
+	strcpy(t->name, name);
+	pthread_mutex_lock(&a->lock);
+	drop_old(a, t->ns - TOLD_NS);
+	*(a->last ? &a->last->next : &a->first) = t;
+	a->last = t;
+	pthread_mutex_unlock(&a->lock);
+}
+
+static struct absent *take_absent(struct absents *a)
+{
+	struct absent *t;
+
+	pthread_mutex_lock(&a->lock);
+	t = a->first;
+	a->first = a->last = NULL;
+	pthread_mutex_unlock(&a->lock);
+	return t;
+}
+
+void absents_free(struct absents *a)
+{
+	drop_old(a, INT64_MAX);
+}
 
 static void add_node(struct fs_mount *m, struct node *n, int64_t since, struct telling **v,
 		     size_t *count)
@@ -37,7 +87,8 @@ static void expire(struct fs_mount *m, const struct telling *t)
 	struct fuse_notify_inval_entry_out name = {.parent = t->parent, .flags = FUSE_EXPIRE_ONLY};
 	struct fuse_notify_inval_inode_out node = {.ino = t->node, .off = -1};
 
-	if (t->name) {
+	/* Before Linux 6.2 a name cannot expire, only be thrown out, with all that is mounted below it. */
+	if (t->name && (m->can_expire || !t->node)) {
 		name.namelen = (uint32_t)strlen(t->name);
 		mount_notify(m, FUSE_NOTIFY_INVAL_ENTRY, &name, sizeof(name), t->name,
 			     name.namelen + 1);
@@ -52,6 +103,12 @@ void fs_mount_refresh(struct fs_mount *m)
 	struct telling *v = NULL;
 	size_t count = 0;
 
+	for (struct absent *t = take_absent(&m->absents), *next; t; t = next) {
+		next = t->next;
+		if (t->ns >= since)
+			expire(m, &(struct telling){.parent = t->parent, .name = t->name});
+		free(t);
+	}
 	pthread_mutex_lock(&m->nodes.lock);
 	for (size_t k = 0; k <= m->nodes.mask; k++)
 		for (struct node *n = m->nodes.table[k]; n; n = n->next)

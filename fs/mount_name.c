@@ -70,9 +70,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	fd = open_path(dir.fd, name);
 	if (fd >= 0)
 		reply_entry(req, dir.n, name, fd);
-	else if (fd == -ENOENT)
+	else if (fd == -ENOENT) {
+		mount_told_absent(m, dir.n, name);
 		fuse_reply_entry(req, &none);
-	else
+	} else
 		fuse_reply_err(req, -fd);
 }
 

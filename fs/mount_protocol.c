@@ -115,6 +115,7 @@ static void note_init(struct fs_mount *m, const char *body, size_t size)
 
 	memcpy(&in, body, size < sizeof(in) ? size : sizeof(in));
 	memcpy(&ext, body, size < sizeof(ext) ? size : sizeof(ext));
+	m->can_expire = in.major == 7 && in.minor >= 38;
 	m->killpriv_v2 = in.flags & FUSE_HANDLE_KILLPRIV_V2;
 	m->passthrough =
 		m->o.passthrough && (in.flags & FUSE_INIT_EXT) && (ext.flags2 & FLAG2_PASSTHROUGH);

@@ -87,7 +87,7 @@ static int leave_plain(struct exec *x)
 /* As if mlfs were not there. reason: why (for the report). */
 static int run_plain(struct exec *x, const char *reason)
 {
-	struct plain p = {.argv = x->o.argv, .mask = x->mask, .in = x->in};
+	struct plain p = {.argv = x->o.argv, .mask = x->mask, .mounted = &x->mounted, .in = x->in};
 	struct stdin_used used;
 	struct err e = {0};
 
@@ -516,6 +516,7 @@ static int run_exec(struct exec *x)
 				 .name = x->o.name ? x->o.name : x->o.argv[0],
 				 .started_ns = now_ns(),
 				 .verify = x->o.verify};
+	mounted_find(&x->mounted);
 	if (x->o.no_cache) {
 		x->hands_off = cache_in_view(x->o.cache_dir);
 		return run_plain(x, "--no-cache");
@@ -529,7 +530,6 @@ static int run_exec(struct exec *x)
 			x->o.cache_dir);
 		return run_uncached(x, e.msg);
 	}
-	mounted_find(&x->mounted);
 	return x->mounted.n ? run_apart(x) : run_in_cache(x);
 }
 
@@ -541,7 +541,10 @@ int cmd_exec(int argc, char **argv)
 /* A job that knows nothing of mlfs does not fail for what is wrong in mlfs.conf. */
 static int run_unread(char **argv, const sigset_t *mask)
 {
-	return plain_exec(&(struct plain){.argv = argv, .mask = *mask});
+	auto_mounteds struct mounteds m;
+
+	mounted_find(&m);
+	return plain_exec(&(struct plain){.argv = argv, .mask = *mask, .mounted = &m});
 }
 
 int exec_in(int argc, char **argv, const struct exec_base *base)

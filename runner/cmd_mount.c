@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "daemon.h"
 #include "mount.h"
+#include "mount_steps.h"
 #include "mountinfo.h"
 #include "options.h"
 #include "view.h"
@@ -24,6 +25,7 @@ static char *bad_generic(const char *text)
 	(void)!mount_generic(&o, text, &why); /* why says it */
 	strlist_free(&o.steps);
 	strlist_free(&o.not_steps);
+	strlist_free(&o.commands);
 	strlist_free(&o.settings);
 	free(o.q.cache);
 	return why;
@@ -34,6 +36,8 @@ static const struct word_def mount_defs[] = {
 	 .check = bad_generic},
 	{"step", 0, WORD_LIST, M(steps), "GLOB", "programs that are steps, below SRC"},
 	{"no-step", 0, WORD_LIST, M(not_steps), "GLOB", "programs that are none all the same"},
+	{"step-command", 0, WORD_LIST, M(commands), "GLOB",
+	 "command lines of other programs that are steps"},
 	{"foreground", 'f', WORD_FLAG, M(foreground), NULL, "do not go to the background"},
 	{"allow-other", 0, WORD_FLAG, M(allow_other), NULL, "let other users in (root: always)"},
 };
@@ -139,6 +143,10 @@ static int set_value(struct mount_opts *o, const char *name, const char *value, 
 		add_patterns(name[0] == 's' ? &o->steps : &o->not_steps, value);
 		return 0;
 	}
+	if (strcmp(name, "step-command") == 0) {
+		strlist_add(&o->commands, xstrdup(value));
+		return 0;
+	}
 	if (strcmp(name, "cache") == 0) {
 		free(o->q.cache);
 		o->q.cache = xstrdup(value);
@@ -242,6 +250,11 @@ static int find_places(struct mount_opts *o, struct err *e)
 		clear_dead(o->mnt);
 	if (!o->mnt)
 		return err_set(e, errno, "cannot mount on %s", mnt);
+	if (o->q.cache && *o->q.cache != '/') {
+		auto_free char *given = o->q.cache, *cwd = getcwd(NULL, 0);
+
+		o->q.cache = xasprintf("%s/%s", cwd ? cwd : "", given);
+	}
 	o->src = realpath(src, NULL);
 	return o->src ? 0 : err_set(e, errno, "cannot open %s", src);
 }
@@ -251,6 +264,7 @@ static int find_places(struct mount_opts *o, struct err *e)
 struct serving {
 	struct mount_opts *o;
 	struct fs_mount *fs;
+	struct mount_steps *steps;
 };
 
 /* Whoever is in it goes on until he is done, and so does this process. */
@@ -275,6 +289,25 @@ static void raise_limits(void)
 	}
 }
 
+static int find_steps(struct serving *s, struct fs_mount_options *fo, struct err *e)
+{
+	const struct mount_opts *o = s->o;
+	struct mount_steps_options so = {.source = o->src,
+					 .mountpoint = o->mnt,
+					 .root = fo->root,
+					 .steps = &o->steps,
+					 .not_steps = &o->not_steps,
+					 .commands = &o->commands,
+					 .settings = &o->settings,
+					 .cache = o->q.cache,
+					 .cache_of_each = view_kind() == VIEW_ROOT};
+
+	fo->may_intercept = mount_steps_may_intercept;
+	fo->intercept = mount_steps_intercept;
+	fo->answer = mount_steps_answer;
+	return mount_steps_new(&so, &s->steps, e);
+}
+
 static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 {
 	struct fs_mount_options fo = {.posix_acl = view_user_ids() == VIEW_ALL_IDS,
@@ -287,9 +320,14 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 	fo.root = mount_source(o, e);
 	if (fo.root < 0)
 		return fo.root;
-	r = fs_mount_new(&fo, &s.fs, e);
-	if (r < 0)
+	r = find_steps(&s, &fo, e);
+	fo.arg = s.steps;
+	if (r == 0)
+		r = fs_mount_new(&fo, &s.fs, e);
+	if (r < 0) {
+		mount_steps_free(s.steps);
 		return r;
+	}
 	fd = mount_attach(o, fo.root, e);
 	r = fd < 0 ? fd : daemon_signals(d, &h, e);
 	if (r == 0) {
@@ -297,6 +335,7 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 		r = fs_mount_serve(s.fs, fd, e);
 	}
 	fs_mount_free(s.fs);
+	mount_steps_free(s.steps);
 	return r;
 }
 

@@ -71,6 +71,8 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(word, "--mounted") == 0)
 		return cmd_mounted(argc - 1, argv + 1);
+	if (strcmp(word, "--mounted-command") == 0)
+		return cmd_mounted_command(argc - 1, argv + 1);
 	if (*word == '-')
 		return unknown("option", word, flags);
 	for (size_t i = 0; i < n_commands; i++) {

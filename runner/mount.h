@@ -14,6 +14,7 @@ struct mount_opts {
 	struct strlist generic;	  /* -o, as given */
 	struct strlist steps;	  /* --step, -o step=A:B: patterns, relative to SRC */
 	struct strlist not_steps; /* --no-step */
+	struct strlist commands;  /* --step-command */
 	struct strlist settings;  /* "name=value", as in mlfs.conf, of all steps */
 };
 

@@ -126,6 +126,15 @@ int mounted_enter(const struct mounteds *m, struct err *e)
 
 /* ---- what their servers are told ---- */
 
+void mounted_real(const struct mounteds *m)
+{
+	char none;
+
+	for (size_t k = 0; k < m->n; k++)
+		if (getxattr(m->v[k].path, MOUNT_ASK_REAL, &none, 0) < 0)
+			log_debug("%s: %s: %s", m->v[k].path, MOUNT_ASK_REAL, strerror(errno));
+}
+
 void mounted_done(const struct mounteds *m, const char *told)
 {
 	char none;
@@ -167,25 +176,37 @@ static void ask_step(const char *file, struct exec_base *ret)
 		}
 }
 
-int cmd_mounted(int argc, char **argv)
+/* file: that the mount knows the step by. argv ends with a NULL. */
+static int run_step(const char *file, int argc, char **argv)
 {
 	struct exec_base base = {.owner = geteuid()};
-	char **words;
+	char **words = xcalloc((size_t)argc + 3, sizeof(*words));
 	int status;
 
-	if (argc < 2) {
-		log_warn("'--mounted' is for the kernel to use");
-		return EXIT_USAGE;
-	}
-	ask_step(argv[1], &base);
-	words = xcalloc((size_t)argc + 2, sizeof(*words));
+	ask_step(file, &base);
 	words[0] = (char *)"exec";
 	words[1] = (char *)"--";
-	memcpy(words + 2, argv + 1, (size_t)argc * sizeof(*words)); /* with the NULL */
-	status = exec_in(argc + 1, words, &base);
+	memcpy(words + 2, argv, (size_t)argc * sizeof(*words));
+	status = exec_in(argc + 2, words, &base);
 	free(words);
 	free(base.cache);
 	strlist_free(&base.settings);
 	strlist_free(&base.files);
 	return status;
+}
+
+static int only_kernel(const char *word)
+{
+	log_warn("'%s' is for a persistent mount to use", word);
+	return EXIT_USAGE;
+}
+
+int cmd_mounted(int argc, char **argv)
+{
+	return argc < 2 ? only_kernel(argv[0]) : run_step(argv[1], argc - 1, argv + 1);
+}
+
+int cmd_mounted_command(int argc, char **argv)
+{
+	return argc < 3 ? only_kernel(argv[0]) : run_step(argv[1], argc - 2, argv + 2);
 }

@@ -19,6 +19,8 @@
 	"user.mlfs.step" /* of a program: how the caller is to run it; see struct step_words */
 #define MOUNT_ASK_REAL \
 	"user.mlfs.real" /* the next program that this thread executes is meant itself */
+#define MOUNT_ASK_REAL \
+	"user.mlfs.real" /* this process is to read scripts as they are, also after an exec */
 #define MOUNT_ASK_REFRESH "user.mlfs.refresh" /* what lies below was changed past the mount */
 /* And how the step of the calling process ended goes behind this: "hit 5.3" (seconds saved), "miss 0", "uncached 0". */
 #define MOUNT_TELL_DONE	  "user.mlfs.done:"
@@ -41,6 +43,8 @@ void mounted_free(struct mounteds *m);
 
 /* Have this process, which has one thread, and its children see the directories themselves in their places. */
 int mounted_enter(const struct mounteds *m, struct err *e) must_check;
+/* Just before the exec of a command that is to run plainly: an interpreter is to get its script. */
+void mounted_real(const struct mounteds *m);
 /* A step is over: everybody is to see what it left at once. told: for MOUNT_TELL_DONE. */
 void mounted_done(const struct mounteds *m, const char *told);
 
@@ -55,5 +59,7 @@ void mounted_done(const struct mounteds *m, const char *told);
 
 /* argv[0] is "--mounted". The exit status. */
 int cmd_mounted(int argc, char **argv);
+/* The same for an interpreter whose command line is a step's: argv is "--mounted-command", its script, its command line. */
+int cmd_mounted_command(int argc, char **argv);
 
 #endif

@@ -541,7 +541,20 @@ static const char *home_dir(void)
 	return pw && pw->pw_dir && *pw->pw_dir ? pw->pw_dir : NULL;
 }
 
-char *find_cache(const char *given)
+/* dir (taken), or what is one's own in it. */
+static char *own_cache(char *dir)
+{
+	auto_free char *users = xasprintf("%s/" CACHE_USERS, dir);
+	char *own;
+
+	if (access(users, F_OK) < 0)
+		return dir;
+	own = xasprintf("%s/%u", users, (unsigned)geteuid());
+	free(dir);
+	return own;
+}
+
+static char *named_cache(const char *given)
 {
 	const char *dir = given ? given : env_or_null("MLFS_CACHE");
 	const char *xdg = env_or_null("XDG_CACHE_HOME"), *home;
@@ -559,6 +572,13 @@ char *find_cache(const char *given)
 		return xasprintf("%s/mlfs", xdg);
 	home = home_dir();
 	return home ? xasprintf("%s/.cache/mlfs", home) : NULL;
+}
+
+char *find_cache(const char *given)
+{
+	char *dir = named_cache(given);
+
+	return dir ? own_cache(dir) : NULL;
 }
 
 char *default_cache(void)

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "mounted.h"
+
 int plain_cannot_run(const char *name, int code)
 {
 	struct stat st;
@@ -67,6 +69,8 @@ int plain_wait(pid_t child, const sigset_t *mask)
 int plain_exec(const struct plain *p)
 {
 	sigprocmask(SIG_SETMASK, &p->mask, NULL);
+	if (p->mounted)
+		mounted_real(p->mounted);
 	execvp(p->argv[0], p->argv);
 	return plain_cannot_run(p->argv[0], errno);
 }

@@ -7,9 +7,11 @@
 
 #include "runner.h"
 
+struct mounteds;
 struct plain {
 	char *const *argv;
-	sigset_t mask; /* that the command is to have */
+	sigset_t mask;			/* that the command is to have */
+	const struct mounteds *mounted; /* where the command would be a step; or NULL */
 	/* The lookup may have taken bytes that the command is to have first; or NULL. */
 	struct stdin_src *in;
 };

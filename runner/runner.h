@@ -60,7 +60,9 @@ struct exec_base {
 };
 int exec_opts_parse_in(int argc, char **argv, const struct exec_base *base, struct exec_opts *ret);
 void exec_opts_free(struct exec_opts *o);
-/* The cache directory: as given (--cache; may be NULL), or by the environment; absolute, malloc'ed. NULL: there is no home. */
+/* The cache directory: as given (--cache; may be NULL), or by the environment; absolute, malloc'ed. NULL: there is no home. Where
+ * a directory holds a cache for each user, as that of a mount with allow_other, it is one's own. */
+#define CACHE_USERS "users"
 char *find_cache(const char *given);
 /* The cache of an mlfs that is not given --cache; NULL: cannot be told. Caller frees. */
 char *default_cache(void);
