@@ -292,7 +292,9 @@ static void raise_limits(void)
 static int find_steps(struct serving *s, struct fs_mount_options *fo, struct err *e)
 {
 	const struct mount_opts *o = s->o;
-	struct mount_steps_options so = {.source = o->src,
+	auto_free char *source = NULL;
+	int r = mount_reach(o, &source, e);
+	struct mount_steps_options so = {.source = source,
 					 .mountpoint = o->mnt,
 					 .root = fo->root,
 					 .steps = &o->steps,
@@ -305,7 +307,7 @@ static int find_steps(struct serving *s, struct fs_mount_options *fo, struct err
 	fo->may_intercept = mount_steps_may_intercept;
 	fo->intercept = mount_steps_intercept;
 	fo->answer = mount_steps_answer;
-	return mount_steps_new(&so, &s->steps, e);
+	return r < 0 ? r : mount_steps_new(&so, &s->steps, e);
 }
 
 static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
@@ -324,11 +326,7 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 	fo.arg = s.steps;
 	if (r == 0)
 		r = fs_mount_new(&fo, &s.fs, e);
-	if (r < 0) {
-		mount_steps_free(s.steps);
-		return r;
-	}
-	fd = mount_attach(o, fo.root, e);
+	fd = r < 0 ? r : mount_attach(o, fo.root, e);
 	r = fd < 0 ? fd : daemon_signals(d, &h, e);
 	if (r == 0) {
 		daemon_ready(d);
@@ -336,6 +334,7 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 	}
 	fs_mount_free(s.fs);
 	mount_steps_free(s.steps);
+	mount_unreach(o->mnt);
 	return r;
 }
 

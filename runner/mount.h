@@ -33,4 +33,8 @@ int mount_attach(const struct mount_opts *o, int source, struct err *e) must_che
 /* Take it away: as umount(8); lazy: at once, whoever uses it goes on until he is done. */
 int mount_detach(const char *mnt, bool lazy, struct err *e) must_check;
 
+/* mount_reach.c: the path at which steps find SRC, also when the mount lies over it. Caller frees; then mount_unreach. */
+int mount_reach(const struct mount_opts *o, char **ret_path, struct err *e) must_check;
+void mount_unreach(const char *mnt);
+
 #endif
