@@ -5,12 +5,14 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "commands.h"
 #include "daemon.h"
 #include "mount.h"
 #include "mount_steps.h"
+#include "mounted.h"
 #include "mountinfo.h"
 #include "options.h"
 #include "view.h"
@@ -199,11 +201,10 @@ int mount_generic(struct mount_opts *o, const char *text, char **ret_why)
 
 /* ---- places ---- */
 
+/* Asked what the kernel cannot know: attributes it may still have. */
 static bool is_dead_mount(const char *path)
 {
-	struct stat st;
-
-	return stat(path, &st) < 0 && errno == ENOTCONN;
+	return getxattr(path, MOUNT_ASK_FACTS, NULL, 0) < 0 && errno == ENOTCONN;
 }
 
 /* Absolute, without links but for the last part: that may be a mount whose server was killed. */
