@@ -231,6 +231,14 @@ void idx_temp_name(struct idx *x, char name[TEMP_NAME_SIZE])
 		       (unsigned long long)now_ns()); /* fits */
 }
 
+char *idx_temp_path(struct idx *x)
+{
+	char name[TEMP_NAME_SIZE];
+
+	idx_temp_name(x, name);
+	return xasprintf("%s/%s", x->dir, name);
+}
+
 bool idx_temp_is_stale(int tmp, const char *name)
 {
 	struct stat st;

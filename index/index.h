@@ -81,6 +81,8 @@ void idx_release(struct idx *x);
 void idx_distrust(const char *dir);
 void idx_close(struct idx *x);
 const char *idx_dir(const struct idx *x);
+/* A new name for a file in dir/tmp, which goes with what killed processes left behind; caller frees. */
+char *idx_temp_path(struct idx *x);
 /* Between these the calling thread reads one snapshot without a transaction a call (nests;
  * thousands of state_of or idx_digest_get). What this thread itself writes meanwhile it sees.
  * Always pair them: an open one keeps the map from growing for other threads. */

@@ -332,6 +332,26 @@ static char *edited(const struct look *l, const struct output *out, const struct
 			 human_time(mtime, when, sizeof(when)));
 }
 
+/* Nothing can be put into its directory, or taken from there. The step wrote to the file that was there, so that does. */
+static bool check_room(struct look *l, const struct result *r, const struct output *out,
+		       const struct node *n, struct place *place)
+{
+	auto_free char *dir = NULL;
+
+	if (place->action == PLACE_KEEP || geteuid() == 0 ||
+	    (out->now.type == OUT_DIR && !n->st_err && S_ISDIR(n->st.st_mode)))
+		return true;
+	dir = xstrndup(out->path, (size_t)(strrchr(out->path, '/') - out->path));
+	if (!*dir || find_output(r, dir) ||
+	    faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) == 0 || errno != EACCES)
+		return true;
+	if (place->action != PLACE_WRITE || out->now.type != OUT_FILE || !out->in_place ||
+	    n->st_err || !S_ISREG(n->st.st_mode))
+		return refuse(l, xasprintf("directory %s cannot be written to", shown(l, dir)));
+	place->action = PLACE_THROUGH;
+	return true;
+}
+
 static bool check_output(struct look *l, const struct result *r, const struct output *out,
 			 struct place *ret)
 {
@@ -369,7 +389,8 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 	ret->action = same ? PLACE_KEEP : out->now.type == OUT_ABSENT ? PLACE_REMOVE : PLACE_WRITE;
 	if (same && out->now.type == OUT_ABSENT)
 		return true;
-	return check_parents(l, r, out->path, ret->action != PLACE_REMOVE);
+	return check_parents(l, r, out->path, ret->action != PLACE_REMOVE) &&
+	       check_room(l, r, out, n, ret);
 }
 
 bool outputs_as_recorded(struct look *l, const struct result *r)

@@ -171,6 +171,10 @@ char *replay_tmp_name(struct replay *p, const char *path, bool moved)
 	char *name;
 
 	make_room(p, dir);
+	/* Only what is written through goes by way of another place. */
+	if (!moved && geteuid() && faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) < 0 &&
+	    errno == EACCES)
+		return idx_temp_path(p->x);
 	for (;;) {
 		uint64_t seed[3] = {(uint64_t)mono_ns(), (uint64_t)getpid(), (uintptr_t)path};
 		uint64_t h = xxh64_of(seed, sizeof(seed));

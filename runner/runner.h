@@ -202,7 +202,8 @@ struct decision {
 enum place_action {
 	PLACE_KEEP,
 	PLACE_WRITE,
-	PLACE_THROUGH, /* into the file that is there, which has other names */
+	/* into the file that is there, which has other names, or lies where no other can take its place */
+	PLACE_THROUGH,
 	PLACE_REMOVE
 };
 struct place {

@@ -25,7 +25,7 @@ OPS = [
     (2, 'readlink P'), (4, 'create P one#'), (8, 'write P two#'), (2, 'append P +#'), (2, 'appendc P +#'),
     (2, 'pwrite P 1 #'), (2, 'trunc P 0'), (1, 'trunc P 1'), (4, 'rename P P'), (2, 'rename D D'),
     (1, 'exchange P P'), (1, 'exchange D D'), (1, 'renamenew P P'), (4, 'unlink P'), (3, 'mkdir D 755'),
-    (3, 'rmdir D'), (1, 'rmtree D'), (1, 'mkdir D 700'), (2, 'chmod P 640'), (1, 'chmod D 750'), (1, 'chmod D 0'),
+    (3, 'rmdir D'), (1, 'rmtree D'), (1, 'mkdir D 700'), (2, 'chmod P 640'), (1, 'chmod D 750'), (1, 'chmod D 0'), (1, 'chmod D 555'),
     (1, 'chmod P 0'), (1, 'mapread P'), (2, 'mapwrite P M#'), (3, 'link P P'), (2, 'symlink N P'),
     (1, 'tmpfile D P tmp#'), (2, 'copy P P'), (1, 'send P P'), (1, 'touch P'), (2, 'utime P 1#0000000'), (1, 'hole P'),
     (2, 'open S P r'), (1, 'open S P w'), (1, 'open S P wct'), (1, 'open S P wcx'), (1, 'open S P wa'), (1, 'open S P rn'),
@@ -56,7 +56,8 @@ IDIOMS = [
     ['bg write p1 x#', 'bg read a', 'bg write p2 ^', 'write p3 v', 'wait', 'read p1'],
     ['bg append p1 x', 'bg pwrite p2 0 y', 'lstat b', 'wait', 'list .'], ['mkdir o 755', 'child write o/a x', 'late write o/b y'],
     ['mkdir o 755', 'each d copy ~ o/^', 'list o'], ['lstat Q', 'unlink Q'], ['lstat Q', 'write Q n'],
-    ['mkdir o 700', 'write o/a x', 'chmod o 0'], ['stat Q', 'when 0 2 write R v', 'when 1 2 unlink R', 'lstat R'],
+    ['mkdir o 700', 'write o/a x', 'chmod o 0'], ['chmod d 555', 'rename D d/n', 'link Q d/h', 'mkdir d/s 755', 'unlink d/a', 'chmod d 755'],
+    ['rename Q d/b', 'write d/b v#'], ['setx Q user.k v', 'rename R Q'], ['rmdir D', 'setx D user.k v#', 'listx D'], ['stat Q', 'when 0 2 write R v', 'when 1 2 unlink R', 'lstat R'],
     ['read Q', 'write R v#', 'exec R #'], ['probe t', 'create t 1', 'read Q', 'unlink t'], ['rmdir o', 'mkdir o 755'],
     ['open 1 Q r', 'write Q.n x#', 'rename Q.n Q', 'fread 1 0 9'], ['read Q', 'exchange Q R', 'read R'],
     ['write h v#', 'link h h.2'], ['link Q h', 'lstat h'], ['link Q h', 'append Q +'], ['unlink h', 'link Q h', 'unlink Q'],
@@ -125,7 +126,7 @@ class Random(random.Random):
         tree = {b'': entry('d', 0o755), b'w': entry('d', 0o755)}
         for d in ['d', 'd/s', 'e', '../y']:
             if self.random() < 0.7:
-                put_into(tree, in_tree(d), entry('d', self.choice(DIR_MODES[:4])))
+                put_into(tree, in_tree(d), entry('d', self.choice(DIR_MODES[:5])))
         for f in FILES + ['../x', '../y/a']:
             if self.random() < 0.55:
                 put_into(tree, in_tree(f), entry('f', self.choice(MODES), self.content(big)))
