@@ -120,7 +120,8 @@ static int add_console(struct work *w)
 	w->r->console_len = rec->len;
 	w->r->n_chunks = rec->n_chunks;
 	w->r->chunks = xcalloc(rec->n_chunks + 1, sizeof(*w->r->chunks));
-	memcpy(w->r->chunks, rec->chunks, rec->n_chunks * sizeof(*w->r->chunks));
+	if (rec->n_chunks)
+		memcpy(w->r->chunks, rec->chunks, rec->n_chunks * sizeof(*w->r->chunks));
 	return 0;
 }
 
