@@ -125,6 +125,7 @@ def snap(top):
             one(path, full, os.lstat(full))
 
     with lifted(top, st, 0o700):
+        tree[b''] = tree[b'']._replace(xattrs=read_xattrs(top))
         walk(b'')
     # A file whose other names lie elsewhere has one name here.
     count = collections.Counter(e.group for e in tree.values())
