@@ -141,9 +141,13 @@ static int op_symlink(char **w)
 
 static int op_link(char **w)
 {
-	int r = made(linkat(AT_FDCWD, w[1], AT_FDCWD, w[2], 0), w[2]);
+	struct stat st;
+	bool known = lstat(w[1], &st) == 0;
+	int r = linkat(AT_FDCWD, w[1], AT_FDCWD, w[2], 0);
 
 	note_name('P', w[1]);
+	if (known) /* else where it was to go was not looked at */
+		(void)made(r, w[2]);
 	if (r == 0)
 		note_path('C', w[1]);
 	return r;
