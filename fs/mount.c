@@ -17,6 +17,9 @@
 #include <unistd.h>
 
 #define THREADS_MAX 64
+/* A thread that has handled a request for so long lets another wait for the next. */
+#define PATIENCE_NS 10000000
+#define IDLE_NS	    1000000000
 
 static _Thread_local struct worker *worker;
 
@@ -32,11 +35,11 @@ static void op_init(void *userdata, struct fuse_conn_info *c)
 	 * kernel removes set-user-id bits itself. */
 	const unsigned unwanted = FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
 				  FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_WRITEBACK_CACHE |
-				  FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS |
-				  FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_SPLICE_READ;
+				  FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ;
 	unsigned wanted = FUSE_CAP_DONT_MASK | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_READ |
 			  FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_ASYNC_DIO |
-			  FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_IOCTL_DIR;
+			  FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_IOCTL_DIR | FUSE_CAP_POSIX_LOCKS |
+			  FUSE_CAP_FLOCK_LOCKS;
 
 	if (m->o.posix_acl)
 		wanted |= FUSE_CAP_POSIX_ACL;
@@ -58,9 +61,12 @@ int fs_mount_new(const struct fs_mount_options *o, struct fs_mount **ret, struct
 	pthread_mutex_init(&m->turn, NULL);
 	pthread_mutex_init(&m->absents.lock, NULL);
 	pthread_cond_init(&m->turn_free, NULL);
+	pthread_cond_init(&m->work_comes, NULL);
+	pthread_cond_init(&m->all_ended, NULL);
 	for (int k = 0; k < OPENING_LOCKS; k++)
 		pthread_mutex_init(&m->opening[k], NULL);
 	caller_init(m);
+	m->locker = locker_new();
 	r = nodes_init(&m->nodes, o->root, e);
 	if (r < 0) {
 		fs_mount_free(m);
@@ -75,7 +81,7 @@ int fs_mount_new(const struct fs_mount_options *o, struct fs_mount **ret, struct
 static void *work(void *arg);
 
 /* Under `turn`. */
-static void start_one(struct fs_mount *m)
+static void start(struct fs_mount *m, void *(*run)(void *arg))
 {
 	pthread_attr_t a;
 	pthread_t t;
@@ -83,37 +89,100 @@ static void start_one(struct fs_mount *m)
 	pthread_attr_init(&a);
 	(void)pthread_attr_setstacksize(&a, 256 << 10); /* else: the usual size */
 	(void)pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&t, &a, work, m) == 0)
+	if (pthread_create(&t, &a, run, m) == 0)
 		m->threads++; /* else: those that there are have to do */
 	pthread_attr_destroy(&a);
+}
+
+static void start_one(struct fs_mount *m)
+{
+	start(m, work);
 }
 
 static void take_turn(struct worker *w)
 {
 	struct fs_mount *m = w->m;
 
-	if (w->has_turn)
-		return;
 	pthread_mutex_lock(&m->turn);
 	m->waiting++;
-	while (m->turn_taken)
+	while (m->turn_of && m->turn_of != w)
 		pthread_cond_wait(&m->turn_free, &m->turn);
 	m->waiting--;
-	m->turn_taken = w->has_turn = true;
+	m->turn_of = w;
 	pthread_mutex_unlock(&m->turn);
+}
+
+/* Under `turn`. */
+static void free_turn(struct fs_mount *m)
+{
+	m->turn_of = NULL;
+	atomic_store(&m->busy_since, 0);
+	if (!m->waiting && m->threads < THREADS_MAX && !atomic_load(&m->ended))
+		start_one(m);
+	pthread_cond_signal(&m->turn_free);
 }
 
 static void give_turn(struct worker *w)
 {
 	struct fs_mount *m = w->m;
 
-	if (!w->has_turn)
+	pthread_mutex_lock(&m->turn);
+	if (m->turn_of == w)
+		free_turn(m);
+	pthread_mutex_unlock(&m->turn);
+}
+
+/* ---- the watchdog ---- */
+
+/* What is quick as a rule may wait for a disk as well: another thread takes over then. */
+static void look_after(struct fs_mount *m)
+{
+	int64_t since = atomic_load(&m->busy_since);
+
+	if (!since || mono_ns() - since < PATIENCE_NS)
 		return;
 	pthread_mutex_lock(&m->turn);
-	m->turn_taken = w->has_turn = false;
-	if (!m->waiting && m->threads < THREADS_MAX && !m->ended)
-		start_one(m);
-	pthread_cond_signal(&m->turn_free);
+	if (atomic_load(&m->busy_since) == since && m->turn_of)
+		free_turn(m);
+	pthread_mutex_unlock(&m->turn);
+}
+
+/* Awake only while there are requests. */
+static void *watch(void *arg)
+{
+	const struct timespec pause = {.tv_nsec = PATIENCE_NS / 2};
+	struct fs_mount *m = arg;
+	int64_t last = mono_ns();
+
+	pthread_mutex_lock(&m->turn);
+	while (!atomic_load(&m->ended)) {
+		if (mono_ns() - last > IDLE_NS) {
+			atomic_store(&m->watched, false);
+			while (!atomic_load(&m->watched) && !atomic_load(&m->ended))
+				pthread_cond_wait(&m->work_comes, &m->turn);
+			last = mono_ns();
+		}
+		pthread_mutex_unlock(&m->turn);
+		(void)nanosleep(&pause, NULL);
+		if (atomic_load(&m->busy_since))
+			last = mono_ns();
+		look_after(m);
+		pthread_mutex_lock(&m->turn);
+	}
+	m->threads--;
+	pthread_cond_signal(&m->all_ended);
+	pthread_mutex_unlock(&m->turn);
+	return NULL;
+}
+
+static void begin_request(struct fs_mount *m)
+{
+	atomic_store_explicit(&m->busy_since, mono_ns(), memory_order_relaxed);
+	if (atomic_load_explicit(&m->watched, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&m->turn);
+	atomic_store(&m->watched, true);
+	pthread_cond_signal(&m->work_comes);
 	pthread_mutex_unlock(&m->turn);
 }
 
@@ -162,6 +231,7 @@ static void serve(struct worker *w)
 
 	for (;;) {
 		take_turn(w);
+		atomic_store_explicit(&m->busy_since, 0, memory_order_relaxed);
 		r = atomic_load(&m->ended) ? 0 : fuse_session_receive_buf(m->se, &b);
 		if (r == -EINTR || r == -EAGAIN)
 			continue;
@@ -169,12 +239,17 @@ static void serve(struct worker *w)
 			break;
 		if (is_slow(&b))
 			give_turn(w);
+		else
+			begin_request(m);
 		mount_handle(w, &b);
 	}
 	if (r < 0 && r != -ENODEV)
 		log_debug("cannot read FUSE requests: %s", strerror(-r));
 	free(b.mem);
+	pthread_mutex_lock(&m->turn);
 	atomic_store(&m->ended, true);
+	pthread_cond_signal(&m->work_comes);
+	pthread_mutex_unlock(&m->turn);
 }
 
 static void *work(void *arg)
@@ -197,7 +272,7 @@ static void *work(void *arg)
 	give_turn(&w);
 	pthread_mutex_lock(&m->turn);
 	m->threads--;
-	pthread_cond_broadcast(&m->turn_free);
+	pthread_cond_signal(&m->all_ended);
 	pthread_mutex_unlock(&m->turn);
 	return NULL;
 }
@@ -206,8 +281,9 @@ static void run_threads(struct fs_mount *m)
 {
 	pthread_mutex_lock(&m->turn);
 	start_one(m);
+	start(m, watch);
 	while (m->threads)
-		pthread_cond_wait(&m->turn_free, &m->turn);
+		pthread_cond_wait(&m->all_ended, &m->turn);
 	pthread_mutex_unlock(&m->turn);
 }
 
@@ -239,6 +315,7 @@ int fs_mount_serve(struct fs_mount *m, int fuse_fd, struct err *e)
 	mount_attr_ops(&ops);
 	mount_file_ops(&ops);
 	mount_dir_ops(&ops);
+	mount_lock_ops(&ops);
 	m->se = fuse_session_new(&args, &ops, sizeof(ops), m);
 	fuse_opt_free_args(&args);
 	if (!m->se) {
@@ -276,5 +353,6 @@ void fs_mount_free(struct fs_mount *m)
 		return;
 	nodes_free(&m->nodes);
 	absents_free(&m->absents);
+	locker_free(m->locker);
 	free(m);
 }

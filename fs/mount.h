@@ -78,9 +78,12 @@ struct fs_mount {
 	_Atomic bool ended;
 	/* serving: one thread waits for requests, the others for their turn */
 	pthread_mutex_t turn;
-	pthread_cond_t turn_free;
-	bool turn_taken;
+	pthread_cond_t turn_free, work_comes, all_ended;
+	struct worker *turn_of; /* NULL: free */
 	unsigned threads, waiting;
+	/* Since when the one whose turn it is handles a request (mono_ns); 0: it waits for one. */
+	_Atomic int64_t busy_since;
+	_Atomic bool watched; /* the watchdog is awake */
 	_Atomic uint64_t counts[MOUNT_OPCODES];
 	struct locker *locker;
 };
@@ -90,8 +93,7 @@ struct worker {
 	struct fs_mount *m;
 	char *io; /* MOUNT_IO_MAX bytes, at the start of a page */
 	mode_t umask;
-	bool assumed; /* as_caller */
-	bool has_turn;
+	bool assumed;	/* as_caller */
 	bool kill_suid; /* the request in hand takes set-id bits away */
 	int backing;	/* > 0: the reply to an open names this file to the kernel */
 };
@@ -197,6 +199,11 @@ void mount_name_ops(struct fuse_lowlevel_ops *o);
 void mount_attr_ops(struct fuse_lowlevel_ops *o);
 void mount_file_ops(struct fuse_lowlevel_ops *o);
 void mount_dir_ops(struct fuse_lowlevel_ops *o);
+void mount_lock_ops(struct fuse_lowlevel_ops *o);
+struct locker *locker_new(void);
+void locker_free(struct locker *l);
+/* The owner has closed a descriptor of the file: his fcntl(2) locks go. */
+void locks_drop(struct fs_mount *m, const struct node *n, uint64_t owner);
 /* The reply that name in parent is the file open as fd (taken). */
 struct node *mount_entry(struct fs_mount *m, struct node *parent, const char *name, int fd,
 			 struct fuse_entry_param *ret, int *ret_err);

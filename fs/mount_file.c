@@ -172,6 +172,8 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct fs_mount *m = mount_of(req);
 
+	if (open_file(fi)->locked)
+		locks_drop(m, node_of(m, ino), open_file(fi)->lock_owner);
 	passthrough_close(m, node_of(m, ino), open_file(fi));
 	open_file_free(open_file(fi));
 	fuse_reply_err(req, 0);
@@ -180,9 +182,10 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 /* What closing it would say. */
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct fs_mount *m = mount_of(req);
 	int fd = open_file(fi)->fd, copy;
 
-	(void)ino;
+	locks_drop(m, node_of(m, ino), fi->lock_owner);
 	copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	fuse_reply_err(req, copy >= 0 && close(copy) < 0 ? errno : 0);
 }

@@ -10,8 +10,10 @@ struct open_file {
 	int fd; /* -1: `bytes` are served instead */
 	char *bytes;
 	size_t n_bytes;
-	bool passed;  /* the kernel reads and writes the file itself */
-	bool counted; /* in its node's cached or passed */
+	bool passed;	     /* the kernel reads and writes the file itself */
+	bool locked;	     /* fcntl(2) locks were asked for through it: */
+	uint64_t lock_owner; /* ... by him, last */
+	bool counted;	     /* in its node's cached or passed */
 	/* Of a directory: what was read of it and not told yet. */
 	char *entries;
 	size_t at, end;

@@ -5,9 +5,10 @@
  *
  * Source: linux/fuse.h, Documentation/filesystems/fuse-passthrough.rst.
  */
-#include "mount.h"
+#include "mount_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -106,6 +107,70 @@ ssize_t mount_writev(int fd, struct iovec *iov, int count, void *userdata)
 	return writev(fd, iov, count);
 }
 
+/* ---- O_TMPFILE ---- */
+
+static void reply_raw(struct fs_mount *m, uint64_t unique, int error, void *body, size_t size)
+{
+	struct fuse_out_header h = {
+		.len = (uint32_t)(sizeof(h) + size), .error = error, .unique = unique};
+	struct iovec v[2] = {{&h, sizeof(h)}, {body, size}};
+
+	if (mount_writev(fuse_session_fd(m->se), v, size ? 2 : 1, m) < 0 && errno != ENOENT)
+		log_debug("cannot answer the kernel: %s", strerror(errno));
+}
+
+static int tmpfile_open(struct worker *w, int dir, const struct fuse_in_header *h,
+			const struct fuse_create_in *in)
+{
+	const struct fuse_ctx c = {.uid = h->uid, .gid = h->gid, .umask = in->umask};
+	int flags = (int)in->flags & (O_ACCMODE | O_EXCL | O_SYNC | O_DSYNC), fd;
+
+	as_caller(w, &c);
+	fd = openat(dir, ".", flags | O_TMPFILE | O_CLOEXEC, in->mode);
+	if (fd < 0)
+		fd = -errno;
+	own_rights(w);
+	return fd;
+}
+
+static void do_tmpfile(struct worker *w, const struct fuse_in_header *h, const char *body)
+{
+	struct {
+		struct fuse_entry_out entry;
+		struct open_out open;
+	} out = {0};
+	struct fs_mount *m = w->m;
+	auto_held struct held dir = hold(m, h->nodeid);
+	struct fuse_file_info fi = {.flags = O_RDWR};
+	struct fuse_entry_param e;
+	struct fuse_create_in in;
+	struct open_file *f;
+	struct node *n = NULL;
+	int fd = dir.fd, path_fd, err = 0;
+
+	memcpy(&in, body, sizeof(in));
+	if (fd >= 0)
+		fd = tmpfile_open(w, dir.fd, h, &in);
+	if (fd >= 0) {
+		path_fd = open(proc_path(fd).s, O_PATH | O_CLOEXEC);
+		err = path_fd < 0 ? errno : 0;
+		n = path_fd < 0 ? NULL : mount_entry(m, NULL, NULL, path_fd, &e, &err);
+	}
+	if (!n) {
+		reply_raw(m, h->unique, fd < 0 ? fd : -err, NULL, 0);
+		base_close(&fd);
+		return;
+	}
+	f = xcalloc(1, sizeof(*f));
+	f->fd = fd;
+	w->backing = passthrough_open(m, n, f, &fi);
+	out.entry.nodeid = e.ino;
+	out.entry.attr_valid = out.entry.entry_valid = (uint64_t)MOUNT_VALID_S;
+	fuse_attr_of(&e.attr, &out.entry.attr);
+	out.open.fh = (uintptr_t)f;
+	reply_raw(m, h->unique, 0, &out, sizeof(out));
+}
+
 static void note_init(struct fs_mount *m, const char *body, size_t size)
 {
 	struct fuse_init_in in = {0};
@@ -157,7 +222,10 @@ void mount_handle(struct worker *w, const struct fuse_buf *b)
 	w->backing = 0;
 	if (h.opcode == FUSE_INIT)
 		note_init(m, body, size);
-	fuse_session_process_buf(m->se, b);
+	if (h.opcode == OPCODE_TMPFILE && size >= sizeof(struct fuse_create_in))
+		do_tmpfile(w, &h, body);
+	else
+		fuse_session_process_buf(m->se, b);
 }
 
 void mount_notify(struct fs_mount *m, int code, const void *body, size_t size, const char *name,

@@ -71,7 +71,7 @@ static void note_init(struct fs *fs, const char *body, size_t size)
 
 /* ---- O_TMPFILE ---- */
 
-static void attr_out(const struct stat *st, struct fuse_attr *a)
+void fuse_attr_of(const struct stat *st, struct fuse_attr *a)
 {
 	*a = (struct fuse_attr){
 		.ino = st->st_ino,
@@ -153,7 +153,7 @@ static void do_tmpfile(struct fs *fs, const struct fuse_in_header *h, const char
 	ids_show(fs, i, NULL, NULL, &st);
 	out.entry.nodeid = (uintptr_t)i;
 	out.entry.attr_valid = 1;
-	attr_out(&st, &out.entry.attr);
+	fuse_attr_of(&st, &out.entry.attr);
 	out.open.open_flags = FOPEN_KEEP_CACHE;
 	reply_raw(fs, h->unique, 0, &out, sizeof(out));
 }
