@@ -259,10 +259,10 @@ static void *work(void *arg)
 	void *io;
 
 	worker = &w;
-	w.umask = umask(022);
-	/* A umask of its own. */
+	/* A umask of its own, before it is touched: the thread that made this one has it meanwhile. */
 	if (unshare(CLONE_FS) < 0)
 		log_debug("cannot have a umask a thread: %s", strerror(errno));
+	w.umask = umask(022);
 	umask(w.umask);
 	if (posix_memalign(&io, (size_t)sysconf(_SC_PAGESIZE), MOUNT_IO_MAX) != 0)
 		no_memory();

@@ -129,8 +129,11 @@ int main(int argc, char **argv)
 	const char *wanted = NULL;
 	int c;
 
-	while ((c = getopt(argc, argv, "vs:f:n:e:d:w:")) >= 0)
+	while ((c = getopt(argc, argv, "mvs:f:n:e:d:w:")) >= 0)
 		switch (c) {
+		case 'm':
+			w.mount = true;
+			break;
 		case 'v':
 			w.verbose = true;
 			break;

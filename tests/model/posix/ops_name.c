@@ -33,6 +33,8 @@ static int pick_open_flags(struct world *w)
 	flags |= pick_flags(w, rare, sizeof(rare) / sizeof(*rare), 4);
 	if (chance(w, 3))
 		flags |= O_TMPFILE;
+	if (w->mount)
+		flags &= ~O_DIRECT;
 	say(w, " 0%o", flags);
 	return flags | O_NONBLOCK;
 }
@@ -144,7 +146,7 @@ static void op_reopen(struct world *w)
 static void op_setfl(struct world *w)
 {
 	static const int v[] = {O_APPEND, O_NONBLOCK, O_NOATIME, O_DIRECT};
-	int slot = pick_slot(w), flags = pick_flags(w, v, 4, 30);
+	int slot = pick_slot(w), flags = pick_flags(w, v, w->mount ? 3 : 4, 30);
 
 	say(w, " 0%o", flags);
 	/* Never blocking. */

@@ -46,6 +46,7 @@ struct world {
 	int top; /* the tree */
 	char *top_path;
 	bool root;    /* may become other users, and the tree is the root directory */
+	bool mount;   /* of a persistent mount: O_DIRECT asks nothing there */
 	bool verbose; /* the whole tree is logged, not its hash alone */
 	uid_t uid;    /* the present one */
 	int fds[SLOTS];

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The model of the view without the cache: a plain directory. A random sequence of file-system calls (main.c and the
-files beside it) is run in a directory natively and again in the view; every result, errno, byte and attribute it logged
+"""The model of the view without the cache, and of a persistent mount: a plain directory. A random sequence of file-system calls
+(main.c and the files beside it) is run in a directory natively and again in the view; every result, errno, byte and attribute it logged
 must be the same, and so must what is left behind as seen from outside. A difference is minimised and printed with the
 seed."""
 import argparse
@@ -31,13 +31,20 @@ class Trial:
         log = f"{self.logs}/{'view' if view else 'native'}"
         report = f"{self.logs}/report"
         argv = [self.args.program, *options, self.tree, log]
-        if view:
+        mounted = view and self.args.mount
+        if view and not mounted:
             argv = [self.args.mlfs, "exec", "--cache", f"{self.logs}/cache", "--refresh", "--require", "-q",
                     "--report", report, "--", *argv]
         self.fresh()
+        if mounted:  # over itself
+            subprocess.run([self.args.mlfs, "mount", f"{self.base}/tree", f"{self.base}/tree"], check=True)
         r = subprocess.run(["timeout", "-k", "5", str(self.args.limit), *argv], capture_output=True, text=True,
                            errors="replace", check=False)
-        if view and r.returncode == 0:
+        if mounted:
+            os.chdir("/")
+            unmount = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
+            subprocess.run([*unmount, f"{self.base}/tree"], check=True)
+        elif view and r.returncode == 0:
             with open(report) as f:
                 if json.load(f)["result"] != "miss":
                     sys.exit("posix: this did not run in the view")
@@ -124,6 +131,7 @@ def main():
     p = argparse.ArgumentParser(prog="tests/model/posix/run")
     p.add_argument("--mlfs", required=True, help=argparse.SUPPRESS)
     p.add_argument("--program", required=True, help=argparse.SUPPRESS)
+    p.add_argument("--mount", action="store_true", help="in a persistent mount, not in a view")
     p.add_argument("--dir", help="where the trees are (a directory of the temporary one)")
     p.add_argument("--epoch", type=int, default=400, help="operations that begin with an empty tree (%(default)s)")
     p.add_argument("--seed", type=int, default=1, help="the first seed (%(default)s)")
@@ -137,7 +145,7 @@ def main():
         os.chmod(base, 0o755)
         trial = Trial(args, base, logs)
         for seed in range(args.seed, args.seed + args.seeds):
-            common = ["-s", str(seed), "-e", str(args.epoch)]
+            common = ["-s", str(seed), "-e", str(args.epoch), *(["-m"] if args.mount else [])]
             text = trial.differ([*common, "-n", str(args.ops)])
             if not text:
                 continue
