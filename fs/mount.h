@@ -86,6 +86,7 @@ struct fs_mount {
 	_Atomic bool watched; /* the watchdog is awake */
 	_Atomic uint64_t counts[MOUNT_OPCODES];
 	struct locker *locker;
+	bool has_epochs; /* the kernel: see mount_fresh.c */
 };
 
 /* A thread's own. */

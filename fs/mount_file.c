@@ -92,7 +92,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (exec || (m->o.may_intercept && (fi->flags & O_ACCMODE) == O_RDONLY))
 		r = intercept(req, &h, exec, f);
 	if (r > 0) {
-		fi->direct_io = fi->keep_cache = fi->noflush = 1;
+		fi->direct_io = fi->keep_cache = fi->noflush = 1; /* others go on */
 	} else if (r == 0) {
 		r = f->fd = open_real(m, h.fd, fi->flags);
 		fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
@@ -103,7 +103,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	fi->fh = (uintptr_t)f;
-	mount_worker()->backing = f->fd < 0 ? 0 : passthrough_open(m, h.n, f, fi);
+	mount_worker()->backing = passthrough_open(m, h.n, f, fi);
 	if (fuse_reply_open(req, fi) == -ENOENT) {
 		passthrough_close(m, h.n, f);
 		open_file_free(f);

@@ -2,13 +2,15 @@
 /*
  * mount_fresh.c - make the kernel look anew at the tree of a persistent mount, which was changed past the mount.
  *
- * All that it was told lately expires: it asks again for what it still wants, and drops the pages of files that have changed.
+ * All that it was told lately expires: it asks again for what it still wants, and drops the pages of files that have changed. Since
+ * Linux 6.16 one notification has all names expire; before, each is told apart, and so those that there were none of are kept.
  */
 #include "mount.h"
 
 #include <linux/fuse.h>
 #include <string.h>
 
+#define NOTIFY_INC_EPOCH 8 /* Linux 6.16 */
 #ifndef FUSE_EXPIRE_ONLY
 #define FUSE_EXPIRE_ONLY (1 << 0)
 #endif
@@ -42,8 +44,11 @@ static void drop_old(struct absents *a, int64_t since)
 void mount_told_absent(struct fs_mount *m, const struct node *parent, const char *name)
 {
 	struct absents *a = &m->absents;
-	struct absent *t = xcalloc(1, sizeof(*t) + strlen(name) + 1);
+	struct absent *t;
 
+	if (m->has_epochs)
+		return;
+	t = xcalloc(1, sizeof(*t) + strlen(name) + 1);
 	t->ns = mono_ns();
 	t->parent = node_id(m, parent);
 	strcpy(t->name, name);
@@ -70,18 +75,6 @@ void absents_free(struct absents *a)
 	drop_old(a, INT64_MAX);
 }
 
-static void add_node(struct fs_mount *m, struct node *n, int64_t since, struct telling **v,
-		     size_t *count)
-{
-	if (atomic_load_explicit(&n->told, memory_order_relaxed) < since)
-		return;
-	if (!(*count & (*count - 1)))
-		*v = xrealloc(*v, (*count ? *count * 2 : 1) * sizeof(**v));
-	(*v)[(*count)++] = (struct telling){.parent = n->parent ? node_id(m, n->parent) : 0,
-					    .node = node_id(m, n),
-					    .name = n->name ? xstrdup(n->name) : NULL};
-}
-
 static void expire(struct fs_mount *m, const struct telling *t)
 {
 	struct fuse_notify_inval_entry_out name = {.parent = t->parent, .flags = FUSE_EXPIRE_ONLY};
@@ -97,18 +90,43 @@ static void expire(struct fs_mount *m, const struct telling *t)
 		mount_notify(m, FUSE_NOTIFY_INVAL_INODE, &node, sizeof(node), NULL, 0);
 }
 
-void fs_mount_refresh(struct fs_mount *m)
+/* Before Linux 6.16: each name apart. */
+static void expire_absent(struct fs_mount *m, int64_t since)
 {
-	int64_t since = mono_ns() - TOLD_NS;
-	struct telling *v = NULL;
-	size_t count = 0;
-
 	for (struct absent *t = take_absent(&m->absents), *next; t; t = next) {
 		next = t->next;
 		if (t->ns >= since)
 			expire(m, &(struct telling){.parent = t->parent, .name = t->name});
 		free(t);
 	}
+}
+
+static void add_node(struct fs_mount *m, struct node *n, int64_t since, struct telling **v,
+		     size_t *count)
+{
+	bool named = n->name && !m->has_epochs;
+
+	if (atomic_load_explicit(&n->told, memory_order_relaxed) < since)
+		return;
+	if (!(*count & (*count - 1)))
+		*v = xrealloc(*v, (*count ? *count * 2 : 1) * sizeof(**v));
+	(*v)[(*count)++] = (struct telling){.parent = n->parent ? node_id(m, n->parent) : 0,
+					    .node = node_id(m, n),
+					    .name = named ? xstrdup(n->name) : NULL};
+}
+
+void fs_mount_refresh(struct fs_mount *m)
+{
+	int64_t since = mono_ns() - TOLD_NS;
+	struct telling *v = NULL;
+	size_t count = 0;
+
+	/* The kernel may wait in here for a name that it is looking up. */
+	mount_let_others();
+	if (m->has_epochs)
+		mount_notify(m, NOTIFY_INC_EPOCH, NULL, 0, NULL, 0);
+	else
+		expire_absent(m, since);
 	pthread_mutex_lock(&m->nodes.lock);
 	for (size_t k = 0; k <= m->nodes.mask; k++)
 		for (struct node *n = m->nodes.table[k]; n; n = n->next)

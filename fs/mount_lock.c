@@ -91,7 +91,7 @@ static int open_again(const struct open_file *f, int access)
 }
 
 static int holder_get(struct locker *l, struct node *n, struct open_file *f,
-		     const struct fuse_file_info *fi, bool make, struct owned **ret)
+		      const struct fuse_file_info *fi, bool make, struct owned **ret)
 {
 	struct owned **p, *o;
 	int fd;
@@ -287,7 +287,7 @@ static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, 
 	struct fs_mount *m = mount_of(req);
 	struct waiter w = {.m = m, .lock = *lock};
 	int r = holder_get(m->locker, node_of(m, ino), open_file(fi), fi, lock->l_type != F_UNLCK,
-			  &w.owned);
+			   &w.owned);
 
 	if (r < 0 || !w.owned) {
 		fuse_reply_err(req, -r);

@@ -184,6 +184,7 @@ static void note_init(struct fs_mount *m, const char *body, size_t size)
 	m->killpriv_v2 = in.flags & FUSE_HANDLE_KILLPRIV_V2;
 	m->passthrough =
 		m->o.passthrough && (in.flags & FUSE_INIT_EXT) && (ext.flags2 & FLAG2_PASSTHROUGH);
+	m->has_epochs = in.major == 7 && in.minor >= 44;
 	m->init_pending = true;
 }
 
@@ -234,6 +235,6 @@ void mount_notify(struct fs_mount *m, int code, const void *body, size_t size, c
 	struct fuse_out_header h = {.len = (uint32_t)(sizeof(h) + size + name_size), .error = code};
 	struct iovec v[3] = {{&h, sizeof(h)}, {(void *)body, size}, {(void *)name, name_size}};
 
-	if (writev(fuse_session_fd(m->se), v, name ? 3 : 2) < 0 && errno != ENOENT)
+	if (writev(fuse_session_fd(m->se), v, name ? 3 : body ? 2 : 1) < 0 && errno != ENOENT)
 		log_debug("cannot notify the kernel: %s", strerror(errno));
 }

@@ -4,13 +4,16 @@
  * FUSE_PASSTHROUGH is there (Linux 6.9, root), reading, writing and mapping the file below itself.
  *
  * The kernel wants one way for all who have a file open at a time, and one number for the file behind it. So the first open
- * decides, and whoever comes while it lasts follows. What the server believes to be open the kernel may have closed already, but
+ * decides, and whoever comes while it lasts follows, also he who is given other bytes to execute (those he is sent all the same: direct
+ * I/O goes before). What the server believes to be open the kernel may have closed already, but
  * never the other way round.
  */
 #include <errno.h>
 #include <linux/fuse.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "mount_file.h"
 
@@ -50,17 +53,42 @@ static bool unchanged(struct node *n, int fd)
 	       timespec_ns(was.st_ctim) == timespec_ns(st.st_ctim);
 }
 
+/* The kernel writes with the rights of who names the file. Without this one it takes set-id bits away, as it does for most. */
+static void may_keep_set_ids(struct fs_mount *m, bool may)
+{
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2] = {m->caps[0], m->caps[1]};
+
+	if (!may)
+		caps[CAP_FSETID / 32].effective &= ~(1u << (CAP_FSETID % 32));
+	if (syscall(SYS_capset, &h, caps) < 0)
+		log_debug("cannot change this thread's rights: %s", strerror(errno));
+}
+
 static int backing_open(struct fs_mount *m, int fd)
 {
 	struct backing_map map = {.fd = fd};
-	int id = ioctl(fuse_session_fd(m->se), BACKING_OPEN, &map);
+	int id, err;
 
+	may_keep_set_ids(m, false);
+	id = ioctl(fuse_session_fd(m->se), BACKING_OPEN, &map);
+	err = errno;
+	may_keep_set_ids(m, true);
 	if (id > 0)
 		return id;
-	log_debug("no passthrough: %s", strerror(errno));
-	if (errno == EPERM || errno == ENOTTY || errno == ELOOP)
+	log_debug("no passthrough: %s", strerror(err));
+	if (err == EPERM || err == ENOTTY || err == ELOOP)
 		m->passthrough = false; /* nor will there be any */
 	return 0;
+}
+
+/* Set-id bits go, or stay, by who writes: only the server knows. */
+static bool is_fit(struct fs_mount *m, int fd)
+{
+	struct stat st;
+
+	return m->passthrough && fd >= 0 && fstat(fd, &st) == 0 &&
+	       !(st.st_mode & (S_ISUID | S_ISGID));
 }
 
 static void backing_close(struct fs_mount *m, int id)
@@ -78,7 +106,7 @@ int passthrough_open(struct fs_mount *m, struct node *n, struct open_file *f,
 	int id = 0;
 
 	pthread_mutex_lock(lock);
-	if (!n->cached && !n->passed && m->passthrough)
+	if (!n->cached && !n->passed && is_fit(m, f->fd))
 		n->backing = backing_open(m, f->fd);
 	f->counted = true;
 	if (!n->cached && n->backing) {
@@ -88,7 +116,8 @@ int passthrough_open(struct fs_mount *m, struct node *n, struct open_file *f,
 		n->seen.st_mode = 0; /* what the kernel's page cache has goes without saying */
 	} else {
 		n->cached++;
-		fi->keep_cache = unchanged(n, f->fd);
+		if (f->fd >= 0)
+			fi->keep_cache = unchanged(n, f->fd);
 	}
 	pthread_mutex_unlock(lock);
 	return id;
