@@ -72,9 +72,12 @@ struct fs_mount {
 	uid_t uid;
 	gid_t gid;
 	struct __user_cap_data_struct caps[2];
-	bool init_pending, killpriv_v2, passthrough; /* mount_protocol.c */
-	bool can_expire;			     /* names, without being thrown out */
-	bool stacked;				     /* the tree lies on an overlay */
+	bool init_pending, killpriv_v2; /* mount_protocol.c */
+	bool can_expire;		/* the kernel: names, without being thrown out */
+	bool has_epochs;		/* ... all of them at once */
+	bool stacked;			/* the tree lies on an overlay */
+	_Atomic bool passthrough;
+	_Atomic dev_t refused; /* files of this device cannot be, it was seen lately */
 	_Atomic bool ended;
 	/* serving: one thread waits for requests, the others for their turn */
 	pthread_mutex_t turn;
@@ -86,7 +89,6 @@ struct fs_mount {
 	_Atomic bool watched; /* the watchdog is awake */
 	_Atomic uint64_t counts[MOUNT_OPCODES];
 	struct locker *locker;
-	bool has_epochs; /* the kernel: see mount_fresh.c */
 };
 
 /* A thread's own. */

@@ -65,7 +65,7 @@ static void may_keep_set_ids(struct fs_mount *m, bool may)
 		log_debug("cannot change this thread's rights: %s", strerror(errno));
 }
 
-static int backing_open(struct fs_mount *m, int fd)
+static int backing_open(struct fs_mount *m, const struct node *n, int fd)
 {
 	struct backing_map map = {.fd = fd};
 	int id, err;
@@ -77,18 +77,21 @@ static int backing_open(struct fs_mount *m, int fd)
 	if (id > 0)
 		return id;
 	log_debug("no passthrough: %s", strerror(err));
-	if (err == EPERM || err == ENOTTY || err == ELOOP)
-		m->passthrough = false; /* nor will there be any */
+	if (err == EPERM || err == ENOTTY)
+		atomic_store(&m->passthrough, false); /* nor will there be any */
+	else if (err == ELOOP || err == EOPNOTSUPP)
+		atomic_store(&m->refused,
+			     n->dev); /* a file system on others: there may be others in the tree */
 	return 0;
 }
 
 /* Set-id bits go, or stay, by who writes: only the server knows. */
-static bool is_fit(struct fs_mount *m, int fd)
+static bool is_fit(struct fs_mount *m, const struct node *n, int fd)
 {
 	struct stat st;
 
-	return m->passthrough && fd >= 0 && fstat(fd, &st) == 0 &&
-	       !(st.st_mode & (S_ISUID | S_ISGID));
+	return atomic_load(&m->passthrough) && n->dev != atomic_load(&m->refused) && fd >= 0 &&
+	       fstat(fd, &st) == 0 && !(st.st_mode & (S_ISUID | S_ISGID));
 }
 
 static void backing_close(struct fs_mount *m, int id)
@@ -106,8 +109,8 @@ int passthrough_open(struct fs_mount *m, struct node *n, struct open_file *f,
 	int id = 0;
 
 	pthread_mutex_lock(lock);
-	if (!n->cached && !n->passed && is_fit(m, f->fd))
-		n->backing = backing_open(m, f->fd);
+	if (!n->cached && !n->passed && is_fit(m, n, f->fd))
+		n->backing = backing_open(m, n, f->fd);
 	f->counted = true;
 	if (!n->cached && n->backing) {
 		f->passed = true;
