@@ -182,4 +182,43 @@ void fs_mount_refresh(struct fs_mount *m);
 void fs_mount_counts(struct fs_mount *m, struct buf *out, size_t *ret_nodes);
 void fs_mount_free(struct fs_mount *m);
 
+/* ---- browse.c: the cache as a tree to look at (`mlfs mount --browse`) ---- */
+
+/* Requests, by kind. */
+enum browse_count {
+	BROWSE_LOOKUP,
+	BROWSE_GETATTR,
+	BROWSE_OPENDIR,
+	BROWSE_READDIR,
+	BROWSE_OPEN,
+	BROWSE_READ,
+	BROWSE_READLINK,
+	BROWSE_XATTR,
+	BROWSE_COUNTS
+};
+/* Texts about a result that others make. */
+enum browse_text { BROWSE_INPUTS, BROWSE_STEP };
+
+struct browse;
+struct browse_options {
+	const char *cache; /* its directory */
+	bool allow_other;  /* all may look: modes say so */
+	/* The text about r (BROWSE_INPUTS: with its states), appended to out. Called by several threads, one at a time. */
+	int (*text)(void *arg, struct idx *x, enum browse_text what, const struct result *r,
+		    struct buf *out, struct err *e);
+	/* The answer to a question ("user.mlfs.…") that is asked of any file, malloc'ed, or NULL. May be NULL. */
+	char *(*answer)(void *arg, const char *question);
+	void *arg;
+};
+/* The index is opened when somebody looks, and closed a second after the last did. Errors: of idx_open. */
+int browse_new(const struct browse_options *o, struct browse **ret, struct err *e) must_check;
+/* Serve the mount behind the /dev/fuse descriptor until it is unmounted. Takes ownership of fuse_fd. */
+int browse_serve(struct browse *b, int fuse_fd, struct err *e) must_check;
+/* Make browse_serve return soon; any thread, and a handler of signals. */
+void browse_abort(struct browse *b);
+void browse_request_counts(const struct browse *b, uint64_t ret[BROWSE_COUNTS]);
+void browse_free(struct browse *b);
+/* A path as the texts have it: control characters and backslashes as "\x0a". */
+void browse_plain(struct buf *out, const char *text);
+
 #endif

@@ -304,6 +304,11 @@ struct output {
 struct same_file {
 	uint32_t a, b; /* a < b */
 };
+/* Is it the step's work, so that it says whence what is there came? */
+static inline bool output_is_work(const struct output *o)
+{
+	return !o->untouched && !o->as_before;
+}
 /* One piece of console output, in the order written. */
 struct console_chunk {
 	uint8_t fd; /* 1 or 2 */
@@ -584,6 +589,36 @@ int idx_keys(struct idx *x, enum idx_key_kind kind, const char *hex_prefix, stru
  * returns non-zero, and returns that. fn may drop results. Damaged ones are left out. */
 int idx_results(struct idx *x, const char *hex_prefix, int (*fn)(void *arg, const struct result *r),
 		void *arg, struct err *e) must_check;
+
+/* ---- scan.c: all results, or the paths they speak of, a few at a time: no transaction lasts longer than a moment ---- */
+
+/* What can be told of a result at once. name: n_name bytes, without a NUL; borrowed for the call. */
+struct idx_head {
+	struct fp input_key, step_key, path_set_id;
+	const char *name;
+	size_t n_name;
+	int exit_status;
+	int64_t started_ns, wall_ns, stored_ns;
+};
+struct idx_scan_filter {
+	const char *name;   /* only results of this name */
+	const char *reads;  /* only those that looked at this path (absolute) */
+	const char *writes; /* only those that made what is there, or its being gone */
+};
+/* Calls fn for each result that passes, in the order of keys, from behind the key `after` (NULL: from the first); stops when fn
+ * returns non-zero, and returns that. fn runs in a transaction: it writes nothing to the cache, and is short. Damaged results are
+ * left out; those stored or dropped meanwhile may be. */
+int idx_scan(struct idx *x, const struct idx_scan_filter *f, const struct fp *after,
+	     int (*fn)(void *arg, const struct idx_head *h), void *arg, struct err *e) must_check;
+/* The same of one result; 0 also when there is none that passes. */
+int idx_scan_one(struct idx *x, const struct idx_scan_filter *f, const struct fp *key,
+		 int (*fn)(void *arg, const struct idx_head *h), void *arg,
+		 struct err *e) must_check;
+/* Calls fn for each path that is `dir` ("": the root) or below it and that a result looked at (first), or left something at
+ * (written); some of them often. Otherwise as idx_scan. */
+int idx_scan_paths(struct idx *x, const char *dir,
+		   int (*fn)(void *arg, const char *path, bool written), void *arg,
+		   struct err *e) must_check;
 
 /* ---- early.c: an object of a file that is still being written ---- */
 

@@ -30,15 +30,9 @@ static uint32_t path_hash(const char *path)
 	return (uint32_t)xxh64_of(path, strlen(path));
 }
 
-/* Has this result made what is there, so that it says whence the file came? */
-static bool is_work(const struct output *o)
-{
-	return !o->untouched && !o->as_before;
-}
-
 static bool is_made(const struct output *o)
 {
-	return o->now.type == OUT_FILE && !o->now.unknown && is_work(o);
+	return o->now.type == OUT_FILE && !o->now.unknown && output_is_work(o);
 }
 
 void io_encode(const struct result *r, struct buf *out)
@@ -48,7 +42,7 @@ void io_encode(const struct result *r, struct buf *out)
 	for (size_t i = 0; i < r->n_outputs; i++) {
 		const struct output *o = &r->outputs[i];
 
-		if (!is_work(o))
+		if (!output_is_work(o))
 			continue;
 		buf_u32(out, is_made(o) ? content_hash(&o->now.fp) : 0);
 		buf_u32(out, path_hash(o->path));
@@ -71,6 +65,19 @@ bool io_whole(struct kv_val v)
 {
 	return v.n >= HEAD_SIZE && (v.n - HEAD_SIZE) % OUT_SIZE == 0 &&
 	       *(const uint8_t *)v.p == IO_VERSION;
+}
+
+bool io_may_leave(struct kv_val v, const char *path)
+{
+	struct cur c = {(const uint8_t *)v.p + HEAD_SIZE, (const uint8_t *)v.p + v.n, false};
+	uint32_t hash = path_hash(path);
+
+	while (c.p < c.end) {
+		(void)cur_u32(&c); /* its content */
+		if (cur_u32(&c) == hash)
+			return true;
+	}
+	return false;
 }
 
 /* ---- reading all rows ---- */
@@ -276,7 +283,7 @@ static int ask(struct io *io, const struct row *row,
 	r = io->last;
 	k = 0;
 	for (size_t i = 0; k == 0 && i < r->n_outputs; i++)
-		if (is_work(&r->outputs[i]) && wanted(what, &r->outputs[i]))
+		if (output_is_work(&r->outputs[i]) && wanted(what, &r->outputs[i]))
 			k = fn(arg, r, &r->outputs[i]);
 	return k;
 }

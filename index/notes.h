@@ -29,6 +29,8 @@ const char *note_wrong(struct kv_val key, struct kv_val value);
 void io_encode(const struct result *r, struct buf *out);
 int io_put(struct kv_txn *t, const struct result *r, struct err *e) must_check;
 bool io_whole(struct kv_val value);
+/* Of a whole row: may its result have left something at path? */
+bool io_may_leave(struct kv_val row, const char *path);
 /* May a path be in the path set that has this filter? */
 bool paths_may_have(struct kv_val filter, const char *path);
 

@@ -18,6 +18,9 @@ size_t get_count(struct cur *c, size_t min);
 /* Is it a result as an earlier mlfs wrote it? It is not there for this one. */
 bool result_is_earlier(const void *p, size_t n);
 
+/* The beginning of a result's record; what it points to is in p. -EBADMSG. */
+int result_head(const void *p, size_t n, struct idx_head *ret) must_check;
+
 /* left.c: canonical bytes of what stands at a path. */
 void left_encode(const struct left *l, struct buf *out);
 void left_decode(struct cur *c, struct left *ret);

@@ -367,3 +367,42 @@ int result_decode_brief(const void *p, size_t n, struct result **ret)
 {
 	return decode(p, n, true, ret);
 }
+
+/* ---- the head alone ---- */
+
+static const void *see_opt(struct cur *c, size_t *ret_n)
+{
+	uint8_t there = cur_u8(c);
+
+	if (there > 1)
+		c->bad = true;
+	*ret_n = 0;
+	return there == 1 ? cur_bytes(c, ret_n) : "";
+}
+
+int result_head(const void *p, size_t n, struct idx_head *ret)
+{
+	struct cur c = {p, (const uint8_t *)p + n, false};
+	struct idx_head h = {0};
+	size_t len;
+
+	if (cur_u8(&c) != RESULT_VERSION)
+		return -EBADMSG;
+	get_raw(&c, h.input_key.b, sizeof(h.input_key.b));
+	get_raw(&c, h.step_key.b, sizeof(h.step_key.b));
+	get_raw(&c, h.path_set_id.b, sizeof(h.path_set_id.b));
+	(void)get_flags(&c, R_ALL);
+	h.name = see_opt(&c, &h.n_name);
+	for (size_t k = get_count(&c, 1); !c.bad && k; k--)
+		(void)cur_bytes(&c, &len);
+	(void)see_opt(&c, &len); /* directory, environment */
+	(void)see_opt(&c, &len);
+	h.exit_status = (int)(cur_varint(&c) & 255);
+	h.started_ns = (int64_t)cur_u64(&c);
+	h.wall_ns = (int64_t)cur_u64(&c);
+	h.stored_ns = (int64_t)cur_u64(&c);
+	if (c.bad)
+		return -EBADMSG;
+	*ret = h;
+	return 0;
+}

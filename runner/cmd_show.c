@@ -114,26 +114,9 @@ static void json_outputs(struct json *j, struct shown_result *s)
 		const struct output *o = &s->r->outputs[i];
 
 		json_object(j, NULL);
-		json_text(j, "path", o->path);
-		left_json(j, &o->now);
-		json_hex(j, "sha256", o->now.type == OUT_FILE ? &o->oid : NULL, sizeof(o->oid));
-		json_bool(j, "own", o->own);
-		json_bool(j, "untouched", o->untouched || o->as_before);
+		output_json(j, o);
 		json_text(j, "now", now_word(output_now(&s->look, o)));
 		json_end(j);
-	}
-	json_end(j);
-}
-
-static void json_environment(struct json *j, const char *note)
-{
-	json_array(j, "environment");
-	while (note && *note) {
-		size_t n = strcspn(note, "\n");
-		auto_free char *line = xstrndup(note, n);
-
-		json_text(j, NULL, line);
-		note += n + (note[n] == '\n');
 	}
 	json_end(j);
 }
@@ -155,12 +138,7 @@ static void json_console(struct json *j, const struct shown_result *s)
 		json_bytes(j, "stderr", err.data, err.len);
 	}
 	json_end(j);
-	json_object(j, "stdin");
-	json_bool(j, "read", s->r->stdin_kind != STDIN_UNUSED);
-	json_uint(j, "bytes", s->r->stdin_len);
-	json_hex(j, "sha256", result_stdin(s->r), sizeof(s->r->stdin_oid));
-	json_bool(j, "end_of_file", s->r->stdin_eof);
-	json_end(j);
+	stdin_json(j, s->r);
 }
 
 static void show_json(struct shown_result *s)
@@ -169,17 +147,7 @@ static void show_json(struct shown_result *s)
 	struct json j = {.to = stdout};
 
 	json_object(&j, NULL);
-	json_hex(&j, "key", &r->input_key, sizeof(r->input_key));
-	json_hex(&j, "step_key", &r->step_key, sizeof(r->step_key));
-	json_text(&j, "name", r->name);
-	json_texts(&j, "argv", r->argv, r->n_argv);
-	json_text(&j, "cwd", r->cwd);
-	json_environment(&j, r->env_note);
-	json_bool(&j, "strict", r->strict);
-	json_int(&j, "exit_status", r->exit_status);
-	json_time(&j, "started", r->started_ns);
-	json_seconds(&j, "wall_seconds", (double)r->wall_ns / 1e9);
-	json_time(&j, "stored", r->stored_ns);
+	result_json(&j, r);
 	if (s->expire_after < 0)
 		json_null(&j, "expires");
 	else

@@ -265,3 +265,52 @@ int settings_of(const struct query *q, const struct result *r, struct exec_opts 
 	log_warn("%s", e.msg);
 	return -EINVAL;
 }
+
+/* ---- results ---- */
+
+static void json_environment(struct json *j, const char *note)
+{
+	json_array(j, "environment");
+	while (note && *note) {
+		size_t n = strcspn(note, "\n");
+		auto_free char *line = xstrndup(note, n);
+
+		json_text(j, NULL, line);
+		note += n + (note[n] == '\n');
+	}
+	json_end(j);
+}
+
+void result_json(struct json *j, const struct result *r)
+{
+	json_hex(j, "key", &r->input_key, sizeof(r->input_key));
+	json_hex(j, "step_key", &r->step_key, sizeof(r->step_key));
+	json_text(j, "name", r->name);
+	json_texts(j, "argv", r->argv, r->n_argv);
+	json_text(j, "cwd", r->cwd);
+	json_environment(j, r->env_note);
+	json_bool(j, "strict", r->strict);
+	json_int(j, "exit_status", r->exit_status);
+	json_time(j, "started", r->started_ns);
+	json_seconds(j, "wall_seconds", (double)r->wall_ns / 1e9);
+	json_time(j, "stored", r->stored_ns);
+}
+
+void output_json(struct json *j, const struct output *o)
+{
+	json_text(j, "path", o->path);
+	left_json(j, &o->now);
+	json_hex(j, "sha256", o->now.type == OUT_FILE ? &o->oid : NULL, sizeof(o->oid));
+	json_bool(j, "own", o->own);
+	json_bool(j, "untouched", !output_is_work(o));
+}
+
+void stdin_json(struct json *j, const struct result *r)
+{
+	json_object(j, "stdin");
+	json_bool(j, "read", r->stdin_kind != STDIN_UNUSED);
+	json_uint(j, "bytes", r->stdin_len);
+	json_hex(j, "sha256", result_stdin(r), sizeof(r->stdin_oid));
+	json_bool(j, "end_of_file", r->stdin_eof);
+	json_end(j);
+}

@@ -20,6 +20,10 @@ void kinds_json(struct json *j, const char *name, unsigned kinds);
 /* What an output is, as state_words. */
 void left_words(const struct left *l, struct buf *out);
 void left_json(struct json *j, const struct left *l);
+/* Members of the innermost object: of a result, of an output; and the member "stdin". */
+void result_json(struct json *j, const struct result *r);
+void output_json(struct json *j, const struct output *o);
+void stdin_json(struct json *j, const struct result *r);
 /* A command as one would type it. Caller frees. */
 char *command_line(char *const *argv, size_t n);
 /* Part of the machine rather than of somebody's work: below /usr, /lib, /etc and the like. */
