@@ -151,6 +151,19 @@ static void op_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *v
 	fuse_reply_none(req);
 }
 
+/* Who has it open may still ask what it is. */
+static bool was_opened(struct browse *b, const struct node *n, struct stat *ret)
+{
+	bool open;
+
+	(void)pthread_mutex_lock(&b->mutex);
+	open = n->opens > 0;
+	if (open)
+		*ret = n->st;
+	(void)pthread_mutex_unlock(&b->mutex);
+	return open;
+}
+
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct browse *b = fuse_req_userdata(req);
@@ -167,6 +180,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		r = tree_stat(b, x, &n->at, n->ino, &st);
 		browse_index_done(b);
 	}
+	if (r == -ESTALE && was_opened(b, n, &st))
+		r = 0;
 	if (r < 0)
 		(void)fuse_reply_err(req, -r); /* as above */
 	else

@@ -57,6 +57,9 @@ struct node {
 	uint64_t ino;
 	struct place at; /* does not change */
 	struct oid seen; /* what the kernel may have pages of; zeros: nothing */
+	unsigned
+		opens; /* files open of it: they are as they were, also when the result was dropped */
+	struct stat st; /* then: what it was when opened last */
 };
 
 /* A result that was decoded, and texts made of it. */

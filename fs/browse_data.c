@@ -87,8 +87,19 @@ static int open_error(int r)
 	return r == -ENOENT || r == -EUCLEAN ? -EIO : r;
 }
 
+/* st: NULL: one less has it open. */
+static void opened_as(struct browse *b, struct node *n, const struct stat *st, int change)
+{
+	(void)pthread_mutex_lock(&b->mutex);
+	n->opens += (unsigned)change;
+	if (st)
+		n->st = *st;
+	(void)pthread_mutex_unlock(&b->mutex);
+}
+
 static int open_node(struct browse *b, struct node *n, struct opened *o, struct fuse_file_info *fi)
 {
+	struct stat st;
 	struct idx *x;
 	struct err e = {0};
 	int r = browse_index(b, &x, &e);
@@ -97,7 +108,11 @@ static int open_node(struct browse *b, struct node *n, struct opened *o, struct 
 		return r;
 	r = shown_get(b, x, &n->at.key, &o->s, &e);
 	r = r < 0 ? r : r == 0 ? -ESTALE : open_in(b, x, n, o->s, o, fi, &e);
+	if (r == 0)
+		r = tree_stat(b, x, &n->at, n->ino, &st);
 	browse_index_done(b);
+	if (r == 0)
+		opened_as(b, n, &st, 1);
 	if (r < 0 && e.code)
 		log_debug("%s", e.msg);
 	return open_error(r);
@@ -123,12 +138,14 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	if (r < 0)
 		(void)fuse_reply_err(req, -r); /* likewise */
+	else
+		opened_as(b, tree_node(b, ino), NULL, -1);
 	opened_free(b, o);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
+	opened_as(fuse_req_userdata(req), tree_node(fuse_req_userdata(req), ino), NULL, -1);
 	opened_free(fuse_req_userdata(req), (struct opened *)(uintptr_t)fi->fh);
 	(void)fuse_reply_err(req, 0); /* likewise */
 }

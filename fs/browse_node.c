@@ -380,8 +380,9 @@ static void set_times(struct stat *st, int64_t ns)
 
 static void stat_dir(const struct browse *b, int64_t ns, struct stat *st)
 {
-	st->st_mode = S_IFDIR | (b->o.allow_other ? 0555 : 0500);
-	st->st_nlink = 2;
+	st->st_mode =
+		S_IFDIR |
+		(b->o.allow_other ? 0555 : 0500); /* one link: how many are in it is not told */
 	set_times(st, ns);
 }
 
@@ -425,7 +426,6 @@ static void stat_output(const struct result *r, const struct output *o, struct s
 	else if (o->now.type == OUT_LINK)
 		st->st_size = (off_t)strlen(o->now.target);
 	st->st_blocks = (blkcnt_t)((st->st_size + 511) / 512);
-	st->st_nlink = o->now.type == OUT_DIR ? 2 : 1;
 	if (o->link_group)
 		stat_group(r, o->link_group, st);
 	set_times(st, o->mtime_ns);

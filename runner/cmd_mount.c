@@ -11,6 +11,8 @@
 #include "commands.h"
 #include "daemon.h"
 #include "mount.h"
+#include "mount_ask.h"
+#include "mount_status.h"
 #include "mount_steps.h"
 #include "mounted.h"
 #include "mountinfo.h"
@@ -40,13 +42,16 @@ static const struct word_def mount_defs[] = {
 	{"no-step", 0, WORD_LIST, M(not_steps), "GLOB", "programs that are none all the same"},
 	{"step-command", 0, WORD_LIST, M(commands), "GLOB",
 	 "command lines of other programs that are steps"},
+	{"browse", 0, WORD_FLAG, M(browse), NULL, "show the cache as a tree, read-only, at MNT"},
+	{"list", 0, WORD_FLAG, M(list), NULL, "which mounts of mlfs there are"},
+	{"json", 0, WORD_FLAG, M(q.json), NULL, "with --list: print an array of objects"},
 	{"foreground", 'f', WORD_FLAG, M(foreground), NULL, "do not go to the background"},
 	{"allow-other", 0, WORD_FLAG, M(allow_other), NULL, "let other users in (root: always)"},
 };
 
 const struct word_table mount_words = {
 	.command = "mount",
-	.usage = "[OPTIONS] SRC MNT",
+	.usage = "[OPTIONS] SRC MNT | --browse MNT | --list",
 	.what = "Show the directory SRC at MNT, as it is and for everybody, until it is unmounted.\n"
 		"Programs in it that are steps are run as by `mlfs exec`.\n",
 	.status = "Exit status: 0 mounted (-f: unmounted again); 1 it cannot be; 2 wrong usage.\n",
@@ -54,7 +59,6 @@ const struct word_table mount_words = {
 	.n = sizeof(mount_defs) / sizeof(*mount_defs),
 	.size = sizeof(struct mount_opts),
 	.arg = "SRC and MNT",
-	.min_args = 2,
 	.max_args = 2,
 	.no_config = true,
 };
@@ -117,6 +121,7 @@ static bool *flag_of(struct mount_opts *o, const char *name, bool *ret_on)
 		     {"nosuid", "suid", &o->nosuid},
 		     {"nodev", "dev", &o->nodev},
 		     {"noatime", "atime", &o->noatime},
+		     {"browse", NULL, &o->browse},
 		     {"allow_other", NULL, &o->allow_other}};
 
 	for (size_t k = 0; k < sizeof(flags) / sizeof(*flags); k++) {
@@ -201,56 +206,35 @@ int mount_generic(struct mount_opts *o, const char *text, char **ret_why)
 
 /* ---- places ---- */
 
-/* Asked what the kernel cannot know: attributes it may still have. */
-static bool is_dead_mount(const char *path)
-{
-	return getxattr(path, MOUNT_ASK_FACTS, NULL, 0) < 0 && errno == ENOTCONN;
-}
-
-/* Absolute, without links but for the last part: that may be a mount whose server was killed. */
-static char *place(const char *path)
-{
-	auto_free char *copy = xstrdup(path);
-	char *slash, *real = realpath(path, NULL);
-	auto_free char *dir = NULL;
-	size_t n = strlen(copy);
-
-	if (real || errno != ENOTCONN)
-		return real;
-	while (n > 1 && copy[n - 1] == '/')
-		copy[--n] = '\0';
-	slash = strrchr(copy, '/');
-	if (slash)
-		*slash = '\0';
-	dir = realpath(slash == copy ? "/" : slash ? copy : ".", NULL);
-	return dir ? xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", slash ? slash + 1 : copy)
-		   : NULL;
-}
-
-/* A server that was killed left it. Of ours only: others may come back. */
+/* A server that was killed left it. Of ours only: others may come back. (What stat says may be remembered from before.) */
 static void clear_dead(const char *mnt)
 {
-	auto_mountinfos struct mountinfos all = {0};
-	const char *type = NULL;
+	struct mount_seen m;
 	struct err e = {0};
 
-	mountinfo_read(&all);
-	for (size_t k = 0; k < all.n; k++)
-		if (strcmp(all.v[k].path, mnt) == 0)
-			type = all.v[k].type;
-	if (type && strcmp(type, "fuse.mlfs") == 0 && mount_detach(mnt, true, &e) < 0)
+	if (!mount_seen_at(mnt, &m))
+		return;
+	if (m.state == MOUNT_DEAD && mount_detach(mnt, true, &e) < 0)
 		log_debug("%s", e.msg); /* mounting there tells */
+	mount_seen_clear(&m);
+}
+
+int mount_find(struct mount_opts *o, const char *mnt, struct err *e)
+{
+	o->mnt = mount_place(mnt);
+	if (!o->mnt)
+		return err_set(e, errno, "cannot mount on %s", mnt);
+	clear_dead(o->mnt);
+	return 0;
 }
 
 static int find_places(struct mount_opts *o, struct err *e)
 {
-	const char *src = o->q.args.v[0], *mnt = o->q.args.v[1];
+	const char *src = o->q.args.v[0];
+	int r = mount_find(o, o->q.args.v[1], e);
 
-	o->mnt = place(mnt);
-	if (o->mnt && is_dead_mount(o->mnt))
-		clear_dead(o->mnt);
-	if (!o->mnt)
-		return err_set(e, errno, "cannot mount on %s", mnt);
+	if (r < 0)
+		return r;
 	if (o->q.cache && *o->q.cache != '/') {
 		auto_free char *given = o->q.cache, *cwd = getcwd(NULL, 0);
 
@@ -266,7 +250,58 @@ struct serving {
 	struct mount_opts *o;
 	struct fs_mount *fs;
 	struct mount_steps *steps;
+	struct mount_told told;
 };
+
+/* What mount_status.h tells of them. */
+static void tell_steps(struct mount_steps *m, struct mount_steps_status *from,
+		       struct mount_status *ret)
+{
+	mount_steps_status(m, from);
+	*ret = (struct mount_status){.hits = from->hits,
+				     .misses = from->misses,
+				     .uncached = from->uncached,
+				     .saved_ns = (int64_t)(from->saved_seconds * 1e9),
+				     .ignored = from->ignored,
+				     .n_steps = from->n};
+	ret->steps = xcalloc(from->n + 1, sizeof(*ret->steps));
+	for (size_t i = 0; i < from->n; i++)
+		ret->steps[i] = (struct mount_step_now){.name = from->v[i].path,
+							.pid = from->v[i].pid,
+							.uid = from->v[i].uid,
+							.started_ns = from->v[i].begun_ns};
+}
+
+static char *answer(void *arg, const struct fs_request *q, const char *question)
+{
+	const struct serving *s = arg;
+	struct mount_steps_status from;
+	struct mount_status status;
+	auto_buf struct buf requests = {0};
+	char *text = mount_steps_answer(s->steps, q, question);
+	size_t nodes;
+
+	if (text)
+		return text;
+	fs_mount_counts(s->fs, &requests, &nodes);
+	buf_u8(&requests, 0);
+	tell_steps(s->steps, &from, &status);
+	text = mount_answer(&s->told, &status, (char *)requests.data, question);
+	free(status.steps);
+	mount_steps_status_free(&from);
+	return text;
+}
+
+static bool may_intercept(void *arg, const struct fs_request *q)
+{
+	return mount_steps_may_intercept(((struct serving *)arg)->steps, q);
+}
+
+static char *intercept(void *arg, const struct fs_request *q, const struct stat *st,
+		       size_t *ret_size)
+{
+	return mount_steps_intercept(((struct serving *)arg)->steps, q, st, ret_size);
+}
 
 /* Whoever is in it goes on until he is done, and so does this process. */
 static void stop(void *arg, int times)
@@ -305,9 +340,10 @@ static int find_steps(struct serving *s, struct fs_mount_options *fo, struct err
 					 .cache = o->q.cache,
 					 .cache_of_each = view_kind() == VIEW_ROOT};
 
-	fo->may_intercept = mount_steps_may_intercept;
-	fo->intercept = mount_steps_intercept;
-	fo->answer = mount_steps_answer;
+	fo->may_intercept = may_intercept;
+	fo->intercept = intercept;
+	fo->answer = answer;
+	fo->arg = s;
 	return r < 0 ? r : mount_steps_new(&so, &s->steps, e);
 }
 
@@ -315,16 +351,16 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 {
 	struct fs_mount_options fo = {.posix_acl = view_user_ids() == VIEW_ALL_IDS,
 				      .passthrough = view_kind() == VIEW_ROOT};
-	struct serving s = {.o = o};
+	struct serving s = {.o = o, .told = {.src = o->src, .mnt = o->mnt, .began_ns = now_ns()}};
 	const struct daemon_handlers h = {.stop = stop, .arg = &s};
 	int fd, r;
 
+	s.told.cache = o->q.cache;
 	raise_limits();
 	fo.root = mount_source(o, e);
 	if (fo.root < 0)
 		return fo.root;
 	r = find_steps(&s, &fo, e);
-	fo.arg = s.steps;
 	if (r == 0)
 		r = fs_mount_new(&fo, &s.fs, e);
 	fd = r < 0 ? r : mount_attach(o, fo.root, e);
@@ -369,14 +405,30 @@ static void apply_generic(struct mount_opts *o)
 		(void)!mount_generic(o, o->generic.v[k], &why); /* it was looked at before */
 }
 
+/* --list takes no words, --browse one. With `mount -t fuse.mlfs -o browse` there is a SRC, which says nothing. */
+static int run_any(struct mount_opts *o)
+{
+	size_t n = o->q.args.n;
+
+	apply_generic(o);
+	if (o->list && !n)
+		return mount_list(&o->q);
+	if (o->browse && (n == 1 || (n == 2 && o->generic.n)))
+		return mount_browse(o);
+	if (n == 2 && !o->browse && !o->list)
+		return run(o);
+	log_warn("%s; see 'mlfs mount --help'", o->list	    ? "--list takes no words"
+						: o->browse ? "--browse takes one word: MNT"
+							    : "SRC and MNT are wanted");
+	return EXIT_USAGE;
+}
+
 int cmd_mount(int argc, char **argv)
 {
 	struct mount_opts o = {0};
 	int status, r = words_parse(&mount_words, argc, argv, &o);
 
-	if (r == 0)
-		apply_generic(&o);
-	status = r < 0 ? EXIT_USAGE : r > 0 ? EXIT_SUCCESS : run(&o);
+	status = r < 0 ? EXIT_USAGE : r > 0 ? EXIT_SUCCESS : run_any(&o);
 	words_free(&mount_words, &o);
 	strlist_free(&o.settings);
 	free(o.src);

@@ -10,6 +10,8 @@ const struct command commands[] = {
 	{"lineage", cmd_lineage, "which steps made a file, and from what"},
 	{"stats", cmd_stats, "what the cache saved"},
 	{"mount", cmd_mount, "a directory at another place, in which steps are cached"},
+	{"umount", cmd_umount, "take such a mount away"},
+	{"status", cmd_status, "what a mount is doing"},
 	{"gc", cmd_gc, "shrink the cache to its limits"},
 	{"forget", cmd_forget, "drop results"},
 	{"fsck", cmd_fsck, "check every record and object of the cache"},
@@ -19,7 +21,8 @@ const struct command commands[] = {
 const size_t n_commands = sizeof(commands) / sizeof(*commands);
 
 const struct word_table *const word_tables[] = {
-	&log_words, &stats_words,  &fsck_words,	   &doctor_words,  &completion_words, &show_words,
-	&gc_words,  &forget_words, &explain_words, &lineage_words, &mount_words,      &tree_words,
+	&log_words,   &stats_words,  &fsck_words,	  &doctor_words,  &completion_words,
+	&show_words,  &gc_words,     &forget_words,	  &explain_words, &lineage_words,
+	&mount_words, &tree_words, &umount_words, &mount_status_words,
 };
 const size_t n_word_tables = sizeof(word_tables) / sizeof(*word_tables);

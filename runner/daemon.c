@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,11 +75,32 @@ int daemon_begin(struct daemon *d, bool foreground, int *ret_status, struct err 
 	return r;
 }
 
+/* sd_notify(3): a service of systemd with Type=notify. */
+static void notify(const char *text)
+{
+	const char *to = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	auto_close int s = -1;
+	size_t n = to ? strlen(to) : 0;
+
+	if (n < 2 || n > sizeof(a.sun_path) || (*to != '/' && *to != '@'))
+		return;
+	memcpy(a.sun_path, to, n);
+	if (*to == '@')
+		a.sun_path[0] = '\0'; /* a name of no file */
+	s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s < 0 || sendto(s, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&a,
+			    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+		log_warn("cannot tell %s that the mount is ready: %s", to, strerror(errno));
+	(void)unsetenv("NOTIFY_SOCKET"); /* not for those that are started here */
+}
+
 void daemon_ready(struct daemon *d)
 {
 	char c = READY;
 	int fd;
 
+	notify("READY=1");
 	if (d->report < 0)
 		return;
 	fd = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -22,7 +22,7 @@ struct daemon {
  * SIGHUP, which are for daemon_signals.
  */
 int daemon_begin(struct daemon *d, bool foreground, int *ret_status, struct err *e) must_check;
-/* It is usable: who waits ends with 0. Standard input, output and error are /dev/null from then on, unless in the foreground. */
+/* It is usable: who waits ends with 0, and systemd is told (sd_notify(3)). Standard input, output and error are /dev/null from then on, unless in the foreground. */
 void daemon_ready(struct daemon *d);
 
 /* What to do on a signal, by a thread of its own, one at a time. */

@@ -57,6 +57,10 @@ int main(int argc, char **argv)
 		log_warn("cannot hold the standard descriptors: %s", strerror(errno));
 		return EXIT_MLFS;
 	}
+	/* The second: mount.fuse(8). */
+	if (strcmp(basename(argv[0] ? argv[0] : ""), "mount.fuse.mlfs") == 0 ||
+	    (word && *word == '/' && argc > 2))
+		return mount_helper(argc, argv);
 	if (!word) {
 		log_warn("no command given; 'mlfs --help' lists them");
 		return EXIT_USAGE;

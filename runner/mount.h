@@ -10,6 +10,8 @@ struct mount_opts {
 	struct query q;	 /* --cache as given, -v, …; q.args: SRC MNT */
 	char *src, *mnt; /* absolute, without links */
 	bool foreground;
+	bool browse; /* the cache as a tree, in place of SRC; src is its directory then */
+	bool list;   /* only say which mounts there are */
 	bool allow_other, ro, noexec, nosuid, nodev, noatime;
 	struct strlist generic;	  /* -o, as given */
 	struct strlist steps;	  /* --step, -o step=A:B: patterns, relative to SRC */
@@ -28,8 +30,13 @@ unsigned long mount_flags(const struct mount_opts *o);
  * SRC itself. A descriptor.
  */
 int mount_source(const struct mount_opts *o, struct err *e) must_check;
-/* Mount the file server at o->mnt: the descriptor to serve. As an ordinary user by fusermount3. */
+/* Mount the file server at o->mnt: the descriptor to serve. As an ordinary user by fusermount3. browse: there is no source (-1). */
 int mount_attach(const struct mount_opts *o, int source, struct err *e) must_check;
+/* o->mnt of mnt; one whose server is gone is cleared away. */
+int mount_find(struct mount_opts *o, const char *mnt, struct err *e) must_check;
+/* cmd_browse.c: `mlfs mount --browse MNT`, `mlfs mount --list`; the exit status. */
+int mount_browse(struct mount_opts *o);
+int mount_list(const struct query *q);
 /* Take it away: as umount(8); lazy: at once, whoever uses it goes on until he is done. */
 int mount_detach(const char *mnt, bool lazy, struct err *e) must_check;
 

@@ -92,14 +92,17 @@ static unsigned long own_flags(const struct mount_opts *o)
 static int attach_as_root(const struct mount_opts *o, int source, struct err *e)
 {
 	auto_close int fd = view_open_fuse(e);
+	unsigned long flags = own_flags(o);
 	char data[160];
 
 	if (fd < 0)
 		return fd;
-	snprintf(data, sizeof(data),
-		 "fd=%d,rootmode=40000,user_id=%u,group_id=%u,allow_other,default_permissions", fd,
-		 geteuid(), getegid());
-	if (mount(o->src, o->mnt, "fuse.mlfs", own_flags(o) | inherited_flags(o, source), data) < 0)
+	/* Others may look into the cache only when that is asked for. */
+	snprintf(data, sizeof(data), "fd=%d,rootmode=40000,user_id=%u,group_id=%u%s", fd, geteuid(),
+		 getegid(), !o->browse || o->allow_other ? ",allow_other,default_permissions" : "");
+	if (!o->browse)
+		flags |= inherited_flags(o, source);
+	if (mount(o->src, o->mnt, "fuse.mlfs", flags, data) < 0)
 		return err_set(e, errno, "cannot mount on %s", o->mnt);
 	return take_fd(&fd);
 }
@@ -189,7 +192,8 @@ static int attach_as_user(const struct mount_opts *o, struct err *e)
 {
 	auto_free char *src = escaped(o->src);
 	auto_free char *options =
-		xasprintf("fsname=%s,subtype=mlfs,default_permissions%s%s%s%s", src,
+		xasprintf("fsname=%s,subtype=mlfs%s%s%s%s%s", src,
+			  !o->browse || o->allow_other ? ",default_permissions" : "",
 			  o->allow_other ? ",allow_other" : "", o->ro ? ",ro" : "",
 			  o->noexec ? ",noexec" : "", o->noatime ? ",noatime" : "");
 	char *const argv[] = {"fusermount3", "-o", options, "--", o->mnt, NULL};

@@ -42,10 +42,10 @@ static unsigned long flags_of(char *options)
 	return flags;
 }
 
-/* ID PARENT DEVICE ROOT PATH OPTIONS [FIELD…] - TYPE SOURCE … */
+/* ID PARENT DEVICE ROOT PATH OPTIONS [FIELD…] - TYPE SOURCE OPTIONS */
 static bool parse(char *line, struct mountinfo *ret)
 {
-	char *save = NULL, *field[6], *p, *source;
+	char *save = NULL, *field[6], *p, *source, *options;
 
 	for (size_t k = 0; k < sizeof(field) / sizeof(*field); k++) {
 		field[k] = strtok_r(k ? NULL : line, " ", &save);
@@ -57,14 +57,18 @@ static bool parse(char *line, struct mountinfo *ret)
 	while (p && strcmp(p, "-") != 0);
 	p = p ? strtok_r(NULL, " \n", &save) : NULL;
 	source = p ? strtok_r(NULL, " \n", &save) : NULL;
-	if (!source)
+	options = source ? strtok_r(NULL, " \n", &save) : NULL;
+	if (!p)
 		return false;
 	unescape(field[4]);
-	unescape(source);
+	if (source)
+		unescape(source);
 	*ret = (struct mountinfo){.id = atoi(field[0]),
+				  .parent = atoi(field[1]),
 				  .path = xstrdup(field[4]),
 				  .type = xstrdup(p),
-				  .source = xstrdup(source),
+				  .source = xstrdup(source ? source : ""),
+				  .options = xstrdup(options ? options : ""),
 				  .flags = flags_of(field[5])};
 	return true;
 }
@@ -90,6 +94,7 @@ void mountinfo_free(struct mountinfos *m)
 		free(m->v[k].path);
 		free(m->v[k].type);
 		free(m->v[k].source);
+		free(m->v[k].options);
 	}
 	free(m->v);
 	*m = (struct mountinfos){0};

@@ -6,10 +6,11 @@
 #include "../index/index.h"
 
 struct mountinfo {
-	int id;
-	char *path; /* absolute, as seen from this process' root */
-	char *type; /* of its file system */
-	char *source;
+	int id, parent;
+	char *path;    /* absolute, as seen from this process' root */
+	char *type;    /* of its file system */
+	char *source;  /* what is mounted, as the file system calls it */
+	char *options; /* of the file system */
 	/* MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_RDONLY of the mount itself */
 	unsigned long flags;
 };

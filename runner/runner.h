@@ -323,5 +323,9 @@ int cmd_show(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_lineage(int argc, char **argv);
 int cmd_mount(int argc, char **argv);
+int cmd_umount(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+/* As mount(8) calls its helpers: mount.fuse.mlfs SRC MNT [-sfnv] [-o OPTIONS]. */
+int mount_helper(int argc, char **argv);
 
 #endif
