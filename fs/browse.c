@@ -157,9 +157,9 @@ static bool was_opened(struct browse *b, const struct node *n, struct stat *ret)
 	bool open;
 
 	(void)pthread_mutex_lock(&b->mutex);
-	open = n->opens > 0;
+	open = n->opened && n->opened->opens > 0;
 	if (open)
-		*ret = n->st;
+		*ret = n->opened->st;
 	(void)pthread_mutex_unlock(&b->mutex);
 	return open;
 }

@@ -55,11 +55,14 @@ struct node {
 	uint32_t children;
 	bool hashed;
 	uint64_t ino;
-	struct place at; /* does not change */
+	struct place at;	 /* does not change */
+	struct was_open *opened; /* NULL: it never was */
+};
+struct was_open {
 	struct oid seen; /* what the kernel may have pages of; zeros: nothing */
 	unsigned
-		opens; /* files open of it: they are as they were, also when the result was dropped */
-	struct stat st; /* then: what it was when opened last */
+		opens; /* that many files: they are as they were, also when the result was dropped */
+	struct stat st; /* what it was when opened last */
 };
 
 /* A result that was decoded, and texts made of it. */

@@ -75,8 +75,11 @@ static int open_in(struct browse *b, struct idx *x, struct node *n, struct shown
 	if (o->fd < 0)
 		return o->fd;
 	(void)pthread_mutex_lock(&b->mutex);
-	fi->keep_cache = oid_eq(&n->seen, &out->oid); /* else it has become another one's */
-	n->seen = out->oid;
+	if (!n->opened)
+		n->opened = xcalloc(1, sizeof(*n->opened));
+	/* Else it has become another one's. */
+	fi->keep_cache = oid_eq(&n->opened->seen, &out->oid);
+	n->opened->seen = out->oid;
 	(void)pthread_mutex_unlock(&b->mutex);
 	return 0;
 }
@@ -91,9 +94,11 @@ static int open_error(int r)
 static void opened_as(struct browse *b, struct node *n, const struct stat *st, int change)
 {
 	(void)pthread_mutex_lock(&b->mutex);
-	n->opens += (unsigned)change;
+	if (!n->opened)
+		n->opened = xcalloc(1, sizeof(*n->opened));
+	n->opened->opens += (unsigned)change;
 	if (st)
-		n->st = *st;
+		n->opened->st = *st;
 	(void)pthread_mutex_unlock(&b->mutex);
 }
 

@@ -429,6 +429,9 @@ static void stat_output(const struct result *r, const struct output *o, struct s
 	if (o->link_group)
 		stat_group(r, o->link_group, st);
 	set_times(st, o->mtime_ns);
+	/* Another result under this key, with other bytes, may have the same times of files. */
+	st->st_ctim.tv_sec = r->stored_ns / 1000000000;
+	st->st_ctim.tv_nsec = r->stored_ns % 1000000000;
 }
 
 static int stat_result(struct browse *b, struct idx *x, const struct place *p, struct shown *s,
@@ -602,6 +605,7 @@ static void free_unknown(struct browse *b, struct node *n)
 		unhash(b, n);
 		place_clear(&n->at);
 		free(n->name);
+		free(n->opened);
 		free(n);
 		parent->children--;
 		n = parent;
@@ -624,6 +628,7 @@ void tree_free(struct browse *b)
 			next = n->next;
 			place_clear(&n->at);
 			free(n->name);
+			free(n->opened);
 			free(n);
 		}
 	free(b->heads);

@@ -78,6 +78,13 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 	return r;
 }
 
+static bool is_in(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n] || n == 1);
+}
+
 int mount_browse(struct mount_opts *o)
 {
 	const char *mnt = o->q.args.v[o->q.args.n - 1];
@@ -96,6 +103,8 @@ int mount_browse(struct mount_opts *o)
 				    : err_set(&e, errno, "cannot open the cache %s", dir);
 	if (r == 0)
 		r = mount_find(o, mnt, &e);
+	if (r == 0 && is_in(o->src, o->mnt)) /* the server would look for it in its own mount */
+		r = err_text(&e, EINVAL, "cannot mount on %s: the cache lies in it", o->mnt);
 	if (r == 0)
 		r = daemon_begin(&d, o->foreground, &status, &e);
 	if (r > 0)

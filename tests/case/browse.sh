@@ -61,6 +61,8 @@ steady_tree made >"$IO/native"
 miss -- cat in
 other=$r_input_key
 cd ..
+ask mount =1 --browse "$MLFS_CACHE"
+grep -q 'the cache lies in it$' "$IO/err" || fail "over the cache: $(cat "$IO/err")"
 ask mount --browse mnt
 same "$(ls mnt)" "$(printf 'by-file\nby-key\nby-name')"
 
@@ -96,6 +98,17 @@ cp -a "$outputs/made" copy
 (mkdir -p other && mv copy other/made && cd other && steady_tree made) >"$IO/shown"
 diff "$IO/native" "$IO/shown" || fail "a copy is not what the step left"
 find mnt -print >/dev/null
+
+say "what changed is seen by the times, also where the step sets those of its outputs"
+before=$(stat -c %z "$outputs/made/sub/small")
+(cd work && echo two >gone && rm -r made && step --refresh --name a/b -- sh work.sh)
+changed()
+{
+	[ "$(stat -c %z "mnt/by-key/$key/outputs$here/work/made/sub/small")" != "$before" ]
+}
+wait_for changed
+result=$(echo "mnt/by-name/a\\x2fb"/*)
+outputs=$here/$result/outputs$here/work
 
 say "what it printed, read and is"
 same "$(cat "$result/stdout")" "$(printf 'one\nmore')"
@@ -168,6 +181,25 @@ same "$(cat <&6)" small "an object in the index"
 same "$(cat <&7)" "$(printf 'one\nmore')"
 exec 5<&- 6<&- 7<&-
 same "$(ls mnt/by-name mnt/by-key mnt/by-file)" "$(printf 'mnt/by-file:\n\nmnt/by-key:\n\nmnt/by-name:')"
+
+if is_root && id mlfs-test >/dev/null 2>&1; then
+	say "others: only when that is asked for, and then as the outputs' modes say"
+	as_other()
+	{
+		setpriv --reuid mlfs-test --regid mlfs-test --clear-groups "$@"
+	}
+	chmod a+rx .
+	miss -- sh -c 'echo open >open; echo closed >closed; chmod 600 closed; echo said'
+	! as_other ls mnt 2>"$IO/why" || fail "another user is let in"
+	grep -q 'Permission denied' "$IO/why" || fail "another reason: $(cat "$IO/why")"
+	ask umount mnt
+	ask mount --browse --allow-other mnt
+	result=mnt/by-key/$r_input_key
+	same "$(as_other cat "$result/stdout" "$result/outputs$here/open")" "$(printf 'said\nopen')"
+	! as_other cat "$result/outputs$here/closed" 2>/dev/null || fail "what only its owner may read"
+	refused touch "$result/new"
+	! as_other touch "$result/new" 2>/dev/null || fail "another user writes"
+fi
 
 say "taken away"
 ask umount mnt
