@@ -105,13 +105,13 @@ static int look_up(struct browse *b, fuse_req_t req, struct node *dir, const cha
 
 	if (r < 0)
 		return r;
-	r = tree_resolve(b, x, dir, name, req, &p);
+	r = browse_resolve(b, x, dir, name, req, &p);
 	if (r == 0)
-		r = tree_stat(b, x, &p, tree_ino(dir, name), &ret->attr);
+		r = browse_stat(b, x, &p, browse_ino(dir, name), &ret->attr);
 	browse_index_done(b);
 	if (r < 0)
 		return r == -ESTALE ? -ENOENT : r;
-	n = tree_get(b, dir, name, &p);
+	n = browse_get(b, dir, name, &p);
 	ret->ino = (uintptr_t)n;
 	ret->generation = 1;
 	ret->attr_timeout = ret->entry_timeout = GOOD_FOR;
@@ -125,11 +125,11 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	int r;
 
 	browse_count(b, BROWSE_LOOKUP);
-	r = look_up(b, req, tree_node(b, parent), name, &entry);
+	r = look_up(b, req, browse_node(b, parent), name, &entry);
 	if (r < 0)
 		(void)fuse_reply_err(req, -r); /* the kernel may be gone: nobody to tell */
 	else if (fuse_reply_entry(req, &entry) < 0)
-		tree_forget(b, tree_node(b, entry.ino), 1);
+		browse_forget(b, browse_node(b, entry.ino), 1);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups)
@@ -137,7 +137,7 @@ static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups)
 	struct browse *b = fuse_req_userdata(req);
 
 	if (ino != FUSE_ROOT_ID)
-		tree_forget(b, tree_node(b, ino), lookups);
+		browse_forget(b, browse_node(b, ino), lookups);
 	fuse_reply_none(req);
 }
 
@@ -147,7 +147,7 @@ static void op_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *v
 
 	for (size_t i = 0; i < n; i++)
 		if (v[i].ino != FUSE_ROOT_ID)
-			tree_forget(b, tree_node(b, v[i].ino), v[i].nlookup);
+			browse_forget(b, browse_node(b, v[i].ino), v[i].nlookup);
 	fuse_reply_none(req);
 }
 
@@ -167,7 +167,7 @@ static bool was_opened(struct browse *b, const struct node *n, struct stat *ret)
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct browse *b = fuse_req_userdata(req);
-	const struct node *n = tree_node(b, ino);
+	const struct node *n = browse_node(b, ino);
 	struct stat st;
 	struct idx *x;
 	struct err e;
@@ -177,7 +177,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	browse_count(b, BROWSE_GETATTR);
 	r = browse_index(b, &x, &e);
 	if (r == 0) {
-		r = tree_stat(b, x, &n->at, n->ino, &st);
+		r = browse_stat(b, x, &n->at, n->ino, &st);
 		browse_index_done(b);
 	}
 	if (r == -ESTALE && was_opened(b, n, &st))
@@ -440,7 +440,7 @@ void browse_free(struct browse *b)
 		return;
 	close_idle(b, true);
 	shown_drop(b);
-	tree_free(b);
+	browse_nodes_free(b);
 	for (size_t i = 0; i < MAX_LISTED; i++) {
 		free(b->listed[i].path);
 		strv_free(b->listed[i].names, b->listed[i].n);

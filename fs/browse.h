@@ -128,17 +128,17 @@ char *part_unescape(const char *text);
 
 /* browse_node.c */
 /* What name in dir is. 0; -ENOENT, -errno. *ret: caller clears. */
-int tree_resolve(struct browse *b, struct idx *x, const struct node *dir, const char *name,
-		 fuse_req_t req, struct place *ret) must_check;
+int browse_resolve(struct browse *b, struct idx *x, const struct node *dir, const char *name,
+		   fuse_req_t req, struct place *ret) must_check;
 /* -ESTALE: it is gone since. */
-int tree_stat(struct browse *b, struct idx *x, const struct place *p, uint64_t ino,
-	      struct stat *st) must_check;
-uint64_t tree_ino(const struct node *dir, const char *name);
+int browse_stat(struct browse *b, struct idx *x, const struct place *p, uint64_t ino,
+		struct stat *st) must_check;
+uint64_t browse_ino(const struct node *dir, const char *name);
 /* The node of it, with one look-up more; takes what p has. */
-struct node *tree_get(struct browse *b, struct node *dir, const char *name, struct place *p);
-void tree_forget(struct browse *b, struct node *n, uint64_t lookups);
-struct node *tree_node(struct browse *b, fuse_ino_t ino);
-void tree_free(struct browse *b);
+struct node *browse_get(struct browse *b, struct node *dir, const char *name, struct place *p);
+void browse_forget(struct browse *b, struct node *n, uint64_t lookups);
+struct node *browse_node(struct browse *b, fuse_ino_t ino);
+void browse_nodes_free(struct browse *b);
 /* The place of the first output that is not before path. */
 size_t output_from(const struct result *r, const char *path);
 /* Was something left at path? */

@@ -114,7 +114,7 @@ static int open_node(struct browse *b, struct node *n, struct opened *o, struct 
 	r = shown_get(b, x, &n->at.key, &o->s, &e);
 	r = r < 0 ? r : r == 0 ? -ESTALE : open_in(b, x, n, o->s, o, fi, &e);
 	if (r == 0)
-		r = tree_stat(b, x, &n->at, n->ino, &st);
+		r = browse_stat(b, x, &n->at, n->ino, &st);
 	browse_index_done(b);
 	if (r == 0)
 		opened_as(b, n, &st, 1);
@@ -137,20 +137,20 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	o = xcalloc(1, sizeof(*o));
 	o->fd = -1;
 	(void)pthread_mutex_init(&o->mutex, NULL); /* cannot fail on Linux */
-	r = open_node(b, tree_node(b, ino), o, fi);
+	r = open_node(b, browse_node(b, ino), o, fi);
 	fi->fh = (uintptr_t)o;
 	if (r == 0 && fuse_reply_open(req, fi) == 0)
 		return;
 	if (r < 0)
 		(void)fuse_reply_err(req, -r); /* likewise */
 	else
-		opened_as(b, tree_node(b, ino), NULL, -1);
+		opened_as(b, browse_node(b, ino), NULL, -1);
 	opened_free(b, o);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	opened_as(fuse_req_userdata(req), tree_node(fuse_req_userdata(req), ino), NULL, -1);
+	opened_as(fuse_req_userdata(req), browse_node(fuse_req_userdata(req), ino), NULL, -1);
 	opened_free(fuse_req_userdata(req), (struct opened *)(uintptr_t)fi->fh);
 	(void)fuse_reply_err(req, 0); /* likewise */
 }
@@ -270,7 +270,7 @@ static int output_of(struct browse *b, const struct node *n, struct shown **ret_
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct browse *b = fuse_req_userdata(req);
-	const struct node *n = tree_node(b, ino);
+	const struct node *n = browse_node(b, ino);
 	const struct output *o = NULL;
 	struct shown *s = NULL;
 	int r;
@@ -326,7 +326,7 @@ static bool blob_find(const void *p, size_t n, const char *wanted, struct buf *r
 static void reply_xattrs(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	struct browse *b = fuse_req_userdata(req);
-	const struct node *n = tree_node(b, ino);
+	const struct node *n = browse_node(b, ino);
 	const struct output *o = NULL;
 	auto_buf struct buf value = {0};
 	struct shown *s = NULL;

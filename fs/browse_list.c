@@ -36,7 +36,7 @@ struct filling {
 
 static bool fill(struct filling *f, const char *name, mode_t type, off_t next)
 {
-	struct stat st = {.st_ino = tree_ino(f->dir, name), .st_mode = type};
+	struct stat st = {.st_ino = browse_ino(f->dir, name), .st_mode = type};
 	size_t n;
 
 	if (strcmp(name, ".") == 0)
@@ -385,7 +385,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	struct browse *b = fuse_req_userdata(req);
 	struct listing *l = (struct listing *)(uintptr_t)fi->fh;
 	auto_free char *to = malloc(size);
-	struct filling f = {.req = req, .dir = tree_node(b, ino), .to = to, .size = size};
+	struct filling f = {.req = req, .dir = browse_node(b, ino), .to = to, .size = size};
 	struct idx *x;
 	struct err e;
 	int r;
@@ -406,7 +406,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct browse *b = fuse_req_userdata(req);
-	const struct node *n = tree_node(b, ino);
+	const struct node *n = browse_node(b, ino);
 	struct listing *l = xcalloc(1, sizeof(*l));
 	struct idx *x;
 	struct err e;

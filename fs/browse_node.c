@@ -331,8 +331,8 @@ static int in_path(struct browse *b, struct idx *x, const struct place *dir, con
 	return r < 0 ? r : r == 0 ? -ENOENT : of_path(NODE_PATH, NULL, take(path), ret);
 }
 
-int tree_resolve(struct browse *b, struct idx *x, const struct node *dir, const char *name,
-		 fuse_req_t req, struct place *ret)
+int browse_resolve(struct browse *b, struct idx *x, const struct node *dir, const char *name,
+		   fuse_req_t req, struct place *ret)
 {
 	const struct place *at = &dir->at;
 	struct shown *s;
@@ -466,7 +466,8 @@ static int stat_result(struct browse *b, struct idx *x, const struct place *p, s
 	return r;
 }
 
-int tree_stat(struct browse *b, struct idx *x, const struct place *p, uint64_t ino, struct stat *st)
+int browse_stat(struct browse *b, struct idx *x, const struct place *p, uint64_t ino,
+		struct stat *st)
 {
 	struct shown *s;
 	struct err e;
@@ -500,14 +501,14 @@ int tree_stat(struct browse *b, struct idx *x, const struct place *p, uint64_t i
 
 /* ---- nodes ---- */
 
-uint64_t tree_ino(const struct node *dir, const char *name)
+uint64_t browse_ino(const struct node *dir, const char *name)
 {
 	uint64_t h = xxh64_of(name, strlen(name)) ^ dir->ino * UINT64_C(0x9e3779b97f4a7c15);
 
 	return h > 1 ? h : h + 2;
 }
 
-struct node *tree_node(struct browse *b, fuse_ino_t ino)
+struct node *browse_node(struct browse *b, fuse_ino_t ino)
 {
 	return ino == FUSE_ROOT_ID ? &b->root : (struct node *)(uintptr_t)ino;
 }
@@ -564,9 +565,9 @@ static struct node *find_node(struct browse *b, const struct node *dir, const ch
 	return n;
 }
 
-struct node *tree_get(struct browse *b, struct node *dir, const char *name, struct place *p)
+struct node *browse_get(struct browse *b, struct node *dir, const char *name, struct place *p)
 {
-	uint64_t ino = tree_ino(dir, name);
+	uint64_t ino = browse_ino(dir, name);
 	struct node *n;
 
 	(void)pthread_mutex_lock(&b->mutex);
@@ -612,7 +613,7 @@ static void free_unknown(struct browse *b, struct node *n)
 	}
 }
 
-void tree_forget(struct browse *b, struct node *n, uint64_t lookups)
+void browse_forget(struct browse *b, struct node *n, uint64_t lookups)
 {
 	(void)pthread_mutex_lock(&b->mutex);
 	n->lookups -= lookups < n->lookups ? lookups : n->lookups;
@@ -621,7 +622,7 @@ void tree_forget(struct browse *b, struct node *n, uint64_t lookups)
 }
 
 /* The kernel knows of none any more. */
-void tree_free(struct browse *b)
+void browse_nodes_free(struct browse *b)
 {
 	for (size_t i = 0; i < b->n_heads; i++)
 		for (struct node *n = b->heads[i], *next; n; n = next) {

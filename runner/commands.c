@@ -21,8 +21,8 @@ const struct command commands[] = {
 const size_t n_commands = sizeof(commands) / sizeof(*commands);
 
 const struct word_table *const word_tables[] = {
-	&log_words,   &stats_words,  &fsck_words,	  &doctor_words,  &completion_words,
-	&show_words,  &gc_words,     &forget_words,	  &explain_words, &lineage_words,
-	&mount_words, &tree_words, &umount_words, &mount_status_words,
+	&log_words,   &stats_words, &fsck_words,   &doctor_words,	&completion_words,
+	&show_words,  &gc_words,    &forget_words, &explain_words,	&lineage_words,
+	&mount_words, &tree_words,  &umount_words, &mount_status_words,
 };
 const size_t n_word_tables = sizeof(word_tables) / sizeof(*word_tables);

@@ -8,12 +8,14 @@
 #include "mount_ask.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -35,9 +37,15 @@ struct asker {
 static void ask_in_child(const char *path, const char *question, const struct asker *as, int to)
 {
 	char *text = xmalloc(MAX_ANSWER);
+	int code, none = open("/dev/null", O_RDWR);
 	ssize_t n;
-	int code;
 
+	/* When it is left behind nobody is to wait for what it holds open. */
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		(void)dup2(none, fd);
+	if (to != STDERR_FILENO + 1)
+		to = dup2(to, STDERR_FILENO + 1);
+	(void)syscall(SYS_close_range, STDERR_FILENO + 2, ~0U, 0); /* Linux before 5.9 has none */
 	if (as->other && (setgroups(0, NULL) < 0 || setresgid(as->gid, as->gid, as->gid) < 0 ||
 			  setresuid(as->uid, as->uid, as->uid) < 0))
 		_exit(1);

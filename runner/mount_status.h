@@ -25,7 +25,8 @@ struct mount_status {
 	size_t n_steps;
 	uint64_t hits, misses, uncached;
 	int64_t saved_ns;
-	char *const *ignored; /* files of settings that do not hold: what and why; NULL-terminated, or NULL; borrowed */
+	char *const *
+		ignored; /* files of settings that do not hold: what and why; NULL-terminated, or NULL; borrowed */
 };
 /* What does not change. */
 struct mount_told {

@@ -159,3 +159,51 @@ ask mount src2 "c/a b	c"
 same "$(listed "c/a b	c" state)" serving
 ask umount a "c/a b	c"
 same "$(mlfs mount --list | grep -cF "$here")" 0
+
+say "steps: what they did is told; unmounting waits for those that run"
+mkdir -p src/bin
+cat >src/bin/count <<'END'
+#!/bin/sh
+wc -l <one
+END
+cat >src/bin/wait <<END
+#!/bin/sh
+echo begun >"$WITNESS/begun"
+read -r line <"$WITNESS/go"
+echo done >"$here/done"
+END
+chmod +x src/bin/count src/bin/wait
+mkfifo "$WITNESS/begun" "$WITNESS/go"
+ask mount --step 'bin/*' src a
+(cd a && bin/count && bin/count) >"$IO/counted" 2>&1
+same "$(tail -1 "$IO/counted")" 1
+ask status --json a
+$python -I - "$IO/out" <<'END' || fail "status: $(cat "$IO/out")"
+import json, sys
+s = json.load(open(sys.argv[1]))
+assert (s["hits"], s["misses"], s["steps_running"]) == (1, 1, 0), s
+END
+ask status a
+has '^results +1 hits, 1 misses, 0 not cached; saved '
+a/bin/wait &
+await begun
+ask status --json a
+$python -I - "$IO/out" "$(id -u)" <<'END' || fail "status: $(cat "$IO/out")"
+import json, sys
+s = json.load(open(sys.argv[1]))
+assert s["steps_running"] == 1, s
+step, = s["steps"]
+assert step["name"] == "bin/wait" and step["uid"] == int(sys.argv[2]) and step["running_seconds"] < 100, s
+END
+ask status a
+has '^steps +1 running$'
+has '^  bin/wait  pid [0-9]+, '
+mlfs umount a 2>"$IO/waiting" &
+umounting=$!
+wait_for grep -q '^mlfs: waiting for 1 step that runs in ' "$IO/waiting"
+same "$(listed a state)" serving
+[ ! -e done ] || fail "the step ended by itself"
+echo go >"$WITNESS/go"
+wait $umounting
+same "$(cat done)" "done" "the step was waited for"
+same "$(listed a state)" ""

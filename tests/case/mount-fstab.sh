@@ -41,7 +41,7 @@ trap - EXIT
 
 miss -- true
 cat >fstab <<END
-$here/src $here/mnt fuse.mlfs step=bin/*:jobs/*.sh,cache=$MLFS_CACHE,allow_other,ro,noexec,_netdev,nofail,x-systemd.requires=x 0 0
+$here/src $here/mnt fuse.mlfs step=bin/*:jobs/*.sh,cache=$here/shared,allow_other,ro,noexec,_netdev,nofail,x-systemd.requires=x 0 0
 none $here/look fuse.mlfs browse,cache=$MLFS_CACHE,noauto 0 0
 END
 cat >user.fstab <<END
@@ -69,7 +69,7 @@ same "$(shown mnt)" ""
 say "lines of fstab"
 mount -T fstab mnt
 matches "$(shown mnt)" "ro,*noexec*fuse.mlfs $here/src *allow_other*" "fstab"
-mlfs status --json mnt | grep -qF "\"cache\": \"$MLFS_CACHE\"" || fail "cache="
+mlfs status --json mnt | grep -qF "\"cache\": \"$here/shared\"" || fail "cache="
 umount mnt
 mount -T fstab -a
 matches "$(shown mnt)" "ro,*" "mount -a"
