@@ -72,6 +72,7 @@ struct fs_mount {
 	uid_t uid;
 	gid_t gid;
 	struct __user_cap_data_struct caps[2];
+	uint32_t offered;		/* the kernel's flags of INIT */
 	bool init_pending, killpriv_v2; /* mount_protocol.c */
 	bool can_expire;		/* the kernel: names, without being thrown out */
 	bool has_epochs;		/* ... all of them at once */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * mount_protocol.c - where a persistent mount speaks the FUSE protocol past libfuse 3.14: FUSE_HANDLE_KILLPRIV_V2 (see protocol.c),
- * FUSE_TMPFILE, and FUSE_PASSTHROUGH (Linux 6.9): the kernel reads, writes and maps the file behind an open one itself.
+ * FUSE_PARALLEL_DIROPS (without it who waits in a directory stops all others there), FUSE_TMPFILE, and FUSE_PASSTHROUGH (Linux 6.9): the kernel reads, writes and maps the file behind an open one itself.
  *
  * Source: linux/fuse.h, Documentation/filesystems/fuse-passthrough.rst.
  */
@@ -26,6 +26,8 @@
 #ifndef FUSE_WRITE_KILL_SUIDGID
 #define FUSE_WRITE_KILL_SUIDGID (1 << 2)
 #endif
+/* What libfuse 3.14 is told to want, and does not pass on. */
+#define UNSAID		  (FUSE_PARALLEL_DIROPS | FUSE_HAS_IOCTL_DIR)
 #define OPCODE_TMPFILE	  51
 #define FLAG2_PASSTHROUGH (1u << 5) /* FUSE_PASSTHROUGH, 1 << 37 */
 #define OPEN_PASSTHROUGH  (1u << 7) /* FOPEN_PASSTHROUGH */
@@ -68,6 +70,7 @@ static void patch_init(struct fs_mount *m, struct iovec *iov, int count)
 	memcpy(&out, p, sizeof(out));
 	if (m->killpriv_v2)
 		out.flags |= FUSE_HANDLE_KILLPRIV_V2;
+	out.flags |= m->offered & UNSAID;
 	if (m->passthrough) {
 		out.flags |= FUSE_INIT_EXT;
 		out.flags2 |= FLAG2_PASSTHROUGH;
@@ -181,6 +184,7 @@ static void note_init(struct fs_mount *m, const char *body, size_t size)
 	memcpy(&in, body, size < sizeof(in) ? size : sizeof(in));
 	memcpy(&ext, body, size < sizeof(ext) ? size : sizeof(ext));
 	m->can_expire = in.major == 7 && in.minor >= 38;
+	m->offered = in.flags;
 	m->killpriv_v2 = in.flags & FUSE_HANDLE_KILLPRIV_V2;
 	m->passthrough =
 		m->o.passthrough && (in.flags & FUSE_INIT_EXT) && (ext.flags2 & FLAG2_PASSTHROUGH);
