@@ -4,8 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
@@ -297,22 +297,35 @@ static const struct fuse_lowlevel_ops basic_ops = {
 
 /* ---- serving ---- */
 
+/* A descriptor to wait with: a request wakes one thread, an end all of them. */
+static int waiting(const struct browse *b)
+{
+	auto_close int fd = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event request = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.fd = -1},
+			   stop = {.events = EPOLLIN, .data.fd = b->stop};
+
+	if (fd < 0 || epoll_ctl(fd, EPOLL_CTL_ADD, b->stop, &stop) < 0 ||
+	    epoll_ctl(fd, EPOLL_CTL_ADD, fuse_session_fd(b->se), &request) < 0)
+		return -errno;
+	return take_fd(&fd);
+}
+
 /* One of several threads. */
 static void *serve(void *arg)
 {
 	struct browse *b = arg;
 	struct fuse_buf buf = {.mem = NULL};
-	struct pollfd p[] = {{.fd = fuse_session_fd(b->se), .events = POLLIN},
-			     {.fd = b->stop, .events = POLLIN}};
+	auto_close int fd = waiting(b);
+	struct epoll_event e;
 
-	for (;;) {
-		int r = poll(p, 2, index_is_open(b) ? IDLE_MS : -1);
+	while (fd >= 0) {
+		int r = epoll_wait(fd, &e, 1, index_is_open(b) ? IDLE_MS : -1);
 
-		if (p[1].revents || (r < 0 && errno != EINTR))
+		if ((r > 0 && e.data.fd == b->stop) || (r < 0 && errno != EINTR))
 			break;
 		if (r == 0)
 			close_idle(b, false);
-		if (r <= 0 || !p[0].revents)
+		if (r <= 0)
 			continue;
 		r = fuse_session_receive_buf(b->se, &buf);
 		if (r == -EINTR || r == -EAGAIN)

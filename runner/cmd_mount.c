@@ -253,6 +253,13 @@ struct serving {
 	struct mount_told told;
 };
 
+static int by_start(const void *a, const void *b)
+{
+	const struct mount_step_now *x = a, *y = b;
+
+	return (x->started_ns > y->started_ns) - (x->started_ns < y->started_ns);
+}
+
 /* What mount_status.h tells of them. */
 static void tell_steps(struct mount_steps *m, struct mount_steps_status *from,
 		       struct mount_status *ret)
@@ -269,7 +276,9 @@ static void tell_steps(struct mount_steps *m, struct mount_steps_status *from,
 		ret->steps[i] = (struct mount_step_now){.name = from->v[i].path,
 							.pid = from->v[i].pid,
 							.uid = from->v[i].uid,
-							.started_ns = from->v[i].begun_ns};
+							.started_ns = from->v[i].begun_ns,
+							.expected_ns = from->v[i].took_ns};
+	qsort(ret->steps, ret->n_steps, sizeof(*ret->steps), by_start);
 }
 
 static char *answer(void *arg, const struct fs_request *q, const char *question)

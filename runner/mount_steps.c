@@ -21,6 +21,13 @@
 
 struct real;
 
+/* How long a program took when it was run last. */
+struct took {
+	char *path;
+	int64_t ns;
+};
+#define N_TOOK 256
+
 struct mount_steps {
 	pthread_mutex_t mutex;
 	char *source, *mountpoint, *cache;
@@ -36,6 +43,7 @@ struct mount_steps {
 	double saved_seconds;
 	struct mount_step *running;
 	size_t n_running;
+	struct took took[N_TOOK]; /* by a hash of the path; two of one hash take turns */
 	struct real *real;
 	size_t n_real;
 };
@@ -195,14 +203,36 @@ static void drop_dead(struct mount_steps *m)
 			drop_running(m, k);
 }
 
+/* The place that the program at path has among those remembered, or that it is to have. */
+static struct took *took_at(struct mount_steps *m, const char *path)
+{
+	return &m->took[xxh64_of(path, strlen(path)) % N_TOOK];
+}
+
 static void begin(struct mount_steps *m, const struct fs_request *q)
 {
+	const struct took *t;
+
 	pthread_mutex_lock(&m->mutex);
 	drop_dead(m);
+	t = took_at(m, q->path);
 	m->running = xrealloc(m->running, (m->n_running + 1) * sizeof(*m->running));
 	m->running[m->n_running++] = (struct mount_step){
-		.pid = q->pid, .uid = q->uid, .path = xstrdup(q->path), .begun_ns = now_ns()};
+		.pid = q->pid,
+		.uid = q->uid,
+		.path = xstrdup(q->path),
+		.begun_ns = now_ns(),
+		.took_ns = t->path && strcmp(t->path, q->path) == 0 ? t->ns : 0};
 	pthread_mutex_unlock(&m->mutex);
+}
+
+/* It was run, to its end. */
+static void note_took(struct mount_steps *m, const struct mount_step *s)
+{
+	struct took *t = took_at(m, s->path);
+
+	free(t->path);
+	*t = (struct took){xstrdup(s->path), now_ns() - s->begun_ns};
 }
 
 /* "hit 5.3" of a step that began here; others are none of ours. */
@@ -212,6 +242,8 @@ static void done(struct mount_steps *m, const struct fs_request *q, const char *
 	for (size_t k = m->n_running; k-- > 0;) {
 		if (m->running[k].pid != q->pid)
 			continue;
+		if (strncmp(told, "hit ", 4) != 0)
+			note_took(m, &m->running[k]);
 		drop_running(m, k);
 		m->hits += strncmp(told, "hit ", 4) == 0;
 		m->misses += strncmp(told, "miss ", 5) == 0;
@@ -376,6 +408,8 @@ void mount_steps_free(struct mount_steps *m)
 	while (m->n_running)
 		drop_running(m, m->n_running - 1);
 	free(m->running);
+	for (size_t k = 0; k < N_TOOK; k++)
+		free(m->took[k].path);
 	free(m->real);
 	free(m->source);
 	free(m->mountpoint);

@@ -42,6 +42,7 @@ struct mount_step {
 	uid_t uid;
 	char *path;	  /* from the root of the mount */
 	int64_t begun_ns; /* CLOCK_REALTIME */
+	int64_t took_ns;  /* when it was run last in this mount; 0: not known */
 };
 struct mount_steps_status {
 	uint64_t hits, misses, uncached;

@@ -207,3 +207,23 @@ echo go >"$WITNESS/go"
 wait $umounting
 same "$(cat done)" "done" "the step was waited for"
 same "$(listed a state)" ""
+
+say "how far a step is: as far as it got last time in this time"
+ask mount --step 'bin/*' -o refresh=yes src a
+a/bin/wait &
+waiting=$!
+await begun
+ask status --json a
+grep -q '"expected_seconds": null' "$IO/out" || fail "it ran for the first time: $(cat "$IO/out")"
+echo go >"$WITNESS/go"
+wait $waiting
+a/bin/wait &
+waiting=$!
+await begun
+ask status --json a
+grep -q '"expected_seconds": [0-9]' "$IO/out" || fail "it ran before: $(cat "$IO/out")"
+ask status a
+has '^  bin/wait  pid [0-9]+, .* of about .* \([0-9]+ %\)$'
+echo go >"$WITNESS/go"
+wait $waiting
+ask umount a
