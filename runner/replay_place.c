@@ -135,14 +135,14 @@ static char *harbour(const struct replay *p, const char *path)
 	return dir;
 }
 
-/* A directory that the step closed to writing after it filled it is opened for as long as we fill
- * it. */
+/* A directory that the step closed to writing after it filled it, or that it moved away, is opened for as long as we
+ * fill or empty it. */
 static void make_room(struct replay *p, const char *dir)
 {
 	const struct output *out = find_output(p, dir);
 	struct stat st;
 
-	if (geteuid() == 0 || !out || out->now.type != OUT_DIR)
+	if (geteuid() == 0 || !out)
 		return;
 	if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || (st.st_mode & 0300) == 0300)
 		return;
