@@ -66,6 +66,7 @@ struct kv {
 	unsigned how;	    /* enum kv_how */
 	atomic_bool broken; /* a fault: nothing is read from it any more */
 	atomic_bool wrote;
+	_Atomic uint64_t n_read; /* records */
 	char *last_words;
 	pthread_rwlock_t map;
 	pthread_key_t mine; /* the calling thread's read view */
@@ -428,6 +429,7 @@ int kv_get(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, struct 
 
 	if (g.dbi == NO_DBI)
 		return 0;
+	atomic_fetch_add_explicit(&t->kv->n_read, 1, memory_order_relaxed);
 	rc = reading(t->kv, get_in, &g);
 	if (rc == MDB_NOTFOUND)
 		return 0;
@@ -501,6 +503,7 @@ int kv_each(struct kv_txn *t, enum tab tab, const void *start, size_t nstart,
 		return fail(t->kv, rc, "read", e);
 	rc = reading(t->kv, step_in, &s);
 	while (rc == 0 && r == 0) {
+		atomic_fetch_add_explicit(&t->kv->n_read, 1, memory_order_relaxed);
 		r = fn(arg, (struct kv_val){s.key.mv_data, s.key.mv_size}, s.value);
 		if (r == 0)
 			rc = reading(t->kv, step_in, &s);
@@ -924,6 +927,7 @@ void kv_close(struct kv *k)
 	 * between would make a good file look meddled with. */
 	if (k->env && atomic_load(&k->wrote) && mdb_env_info(k->env, &info) == 0)
 		check_stamp(k->dirfd, info.me_last_txnid);
+	log_debug("index: %llu records looked at", (unsigned long long)atomic_load(&k->n_read));
 	if (k->env)
 		mdb_env_close(k->env);
 	base_close(&k->dirfd);

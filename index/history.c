@@ -49,6 +49,7 @@ struct history {
 	struct intern names, reasons;
 	struct chunk *first, *last;
 	bool has_active;
+	uint64_t n_made, n_rows, n_runs; /* rows made of records, rows looked at, runs read */
 	size_t next; /* segments[next - 1] is the next to be opened; 0: all are */
 };
 
@@ -150,6 +151,7 @@ static int chunk_make(struct history *h, unsigned segment, int fd, uint64_t from
 	c = chunk_new(segment, fcntl(fd, F_DUPFD_CLOEXEC, 0));
 	rows_make(bytes.data, (size_t)n, from, &c->made);
 	c->head = (const struct rows_head *)c->made.data;
+	h->n_made += le32toh(c->head->n_rows);
 	add_chunk(h, c);
 	return 0;
 }
@@ -290,6 +292,9 @@ void history_close(struct history *h)
 
 	if (!h)
 		return;
+	log_debug("history: %llu rows made, %llu rows, %llu runs looked at",
+		  (unsigned long long)h->n_made, (unsigned long long)h->n_rows,
+		  (unsigned long long)h->n_runs);
 	for (struct chunk *c = h->first; c; c = next) {
 		next = c->next;
 		chunk_free(c);
@@ -469,6 +474,7 @@ static int each_in(struct history *h, struct chunk *c, struct sieve *s,
 	while (r == 0 && n--) {
 		struct run_row row;
 
+		h->n_rows++;
 		if (!row_passes(c, s, rows_first(c->head) + n))
 			continue;
 		row = show(h, c, n);
@@ -570,6 +576,7 @@ int history_run(struct history *h, const struct run_row *row, struct run *ret)
 	struct run_view v;
 	ssize_t n;
 
+	h->n_runs++;
 	buf_reserve(&b, RUNS_HEAD_SIZE);
 	if (fd < 0 || pread_full(fd, b.data, RUNS_HEAD_SIZE, at) != RUNS_HEAD_SIZE)
 		return -EBADMSG;
