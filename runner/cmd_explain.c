@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* cmd_explain.c - `mlfs explain`: would this be a hit now? If not, each thing that differs, then against now. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,6 +22,8 @@ static const struct word_def explain_defs[] = {
 	 "also what differs from results that are less near"},
 	{"name", 0, WORD_TEXT, offsetof(struct explain_query, w.name), "GLOB",
 	 "without KEY: the last miss of such a step"},
+	{"keep-runs", 0, WORD_SECONDS, offsetof(struct explain_query, w.keep_runs), "DUR",
+	 "older misses are not told (P365D)", .setting = true},
 };
 
 const struct word_table explain_words = {
@@ -247,30 +250,87 @@ static int split_words(int argc, char **argv, struct explain_query *w, char **re
 	return n;
 }
 
+/* A step as mlfs exec would see it here. */
+struct asked {
+	struct step s;
+	struct stdin_src *in;
+	struct inherited *passed;
+};
+
+static void asked_clear(struct asked *a)
+{
+	inherited_free(a->passed);
+	stdin_free(a->in);
+	step_free(&a->s);
+	*a = (struct asked){0};
+}
+
+/* on_terminal: with standard output where standard error is. */
+static int ask_as(struct idx *x, const struct exec_opts *o, bool on_terminal, struct asked *ret,
+		  struct err *e)
+{
+	auto_close int own = on_terminal ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3) : -1;
+	int r;
+
+	if (own >= 0)
+		(void)dup2(STDERR_FILENO, STDOUT_FILENO); /* both are open */
+	r = step_of_caller(x, o, &ret->in, &ret->passed, &ret->s, e);
+	if (own >= 0)
+		(void)dup2(own, STDOUT_FILENO);
+	return r;
+}
+
+static bool is_recorded(struct idx *x, const struct asked *a)
+{
+	auto_free struct fp *keys = NULL;
+	struct err e;
+	size_t n = 0;
+
+	return idx_step_results(x, &a->s.key, &keys, &n, &e) >= 0 && n;
+}
+
+/*
+ * Where our standard output goes is where the explanation is wanted (a pager, a file), and says nothing of the step's, as long
+ * as there is a terminal: it is the step in the terminal that is asked about. But when only the one whose output goes the same
+ * way is known, it was redirected for that one.
+ */
+static int ask(struct idx *x, const struct exec_opts *o, struct asked *ret, struct err *e)
+{
+	bool elsewhere = !isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
+	struct asked given = {0};
+	int r = ask_as(x, o, elsewhere, ret, e);
+
+	if (r < 0 || !elsewhere || is_recorded(x, ret))
+		return r;
+	if (ask_as(x, o, false, &given, e) == 0 && is_recorded(x, &given)) {
+		asked_clear(ret);
+		*ret = given;
+		return 0;
+	}
+	asked_clear(&given);
+	return 0;
+}
+
 static int explain_step(struct idx *x, const struct exec_opts *o, const struct explain_query *w)
 {
-	struct inherited *passed = NULL;
-	struct stdin_src *in = NULL;
-	struct step s = {0};
+	struct asked a = {0};
 	struct err e = {0};
 	int status = EXIT_FAILURE;
 
-	if (step_of_caller(x, o, &in, &passed, &s, &e) < 0) {
+	if (ask(x, o, &a, &e) < 0) {
 		log_warn("%s", e.msg);
 	} else {
-		struct told t = {.name = s.name,
-				 .cwd = s.cwd,
+		struct told t = {.name = a.s.name,
+				 .cwd = a.s.cwd,
 				 .argv = o->argv,
 				 .argc = (size_t)o->argc,
-				 .step_key = &s.key};
+				 .step_key = &a.s.key};
 
-		explain_now(x, o, &s, in, NULL, &t.now);
+		explain_now(x, o, &a.s, a.in, NULL, &t.now);
 		status = told_print(&t, &w->w.q, w->all);
 		explanation_free(&t.now);
 	}
-	inherited_free(passed);
-	stdin_free(in);
-	step_free(&s);
+	asked_clear(&a);
 	return status;
 }
 

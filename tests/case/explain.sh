@@ -303,3 +303,31 @@ import json, sys
 x = json.load(open(sys.argv[1]))
 assert x["hit"] is False and x["found"] is None and x["argv"] == ["cp", "numbers", "copy"], x
 assert x["last_miss"]["reason"] == "not seen before" and x["last_miss"]["against"] is None, x' "$IO/json"
+
+say "where the explanation goes is no difference of the step; without a terminal it is as it is"
+$python -I -c '
+import os, pty, sys
+status = pty.spawn(["sh", "-c", """
+mlfs exec -- cat numbers
+mlfs explain -- cat numbers >"$IO/paged" || echo "$?" >>"$IO/paged"
+mlfs explain -- cat numbers || echo not
+mlfs exec -- wc numbers >"$IO/counted"
+mlfs explain -- wc numbers >"$IO/paged2" || echo "$?" >>"$IO/paged2"
+mlfs explain -- wc numbers >"$IO/here" 2>"$IO/err" || echo "$?" >>"$IO/here"
+mlfs explain -- wc numbers >"$IO/null"
+mlfs explain --all -- wc numbers
+"""])' >"$IO/screen"
+grep -q 'would be a hit' "$IO/paged" || fail "a pager makes a difference: $(cat "$IO/paged")"
+grep -q 'would be a hit' "$IO/screen" || fail "no hit in the terminal: $(cat "$IO/screen")"
+grep -q 'would be a hit' "$IO/paged2" || fail "redirected as it was, and no hit: $(cat "$IO/paged2")"
+grep -q 'would not be a hit' "$IO/here" || fail "stderr went elsewhere, too: $(cat "$IO/here")"
+grep -q 'standard output' "$IO/screen" || fail "that it would be another in this terminal is not said: $(cat "$IO/screen")"
+
+say "keep-runs is a setting here, too"
+explain --json "$r_step_key"
+grep -q '"last_miss": {' "$IO/out" || fail "no last miss"
+explain --json --keep-runs PT0S "$r_step_key"
+grep -q '"last_miss": null' "$IO/out" || fail "a miss that is older than --keep-runs is told"
+echo 'keep-runs = PT0S' >"$IO/short.conf"
+explain --json --config "$IO/short.conf" "$r_step_key"
+grep -q '"last_miss": null' "$IO/out" || fail "keep-runs of the configuration is not read"
