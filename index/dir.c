@@ -14,7 +14,6 @@
 #include "refs.h"
 
 #define VERSION_PREFIX "mlfs cache "
-#define STALE_SECONDS  3600
 
 static const char *const layout[] = {"index", "cas", "tmp", "lock"};
 
@@ -242,15 +241,9 @@ char *idx_temp_path(struct idx *x)
 bool idx_temp_is_stale(int tmp, const char *name)
 {
 	struct stat st;
-	char *end;
-	long pid = strtol(name, &end, 10);
 
-	if (pid <= 0 || *end != '-' || fstatat(tmp, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return false;
-	/* A process that cannot be seen may live in another container: its files are young,
-	 * then. */
-	return S_ISREG(st.st_mode) && now_ns() / 1000000000 - st.st_mtim.tv_sec > STALE_SECONDS &&
-	       kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+	return fstatat(tmp, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       temp_is_stale(&st, name);
 }
 
 /* What killed processes left behind. Best effort. */

@@ -84,8 +84,6 @@ static void json_near(struct json *j, const char *name, const struct near_result
 
 static void json_miss(struct json *j, const struct told *t)
 {
-	static const struct fp none;
-
 	if (!t->has_miss) {
 		json_null(j, "last_miss");
 		return;
@@ -94,8 +92,7 @@ static void json_miss(struct json *j, const struct told *t)
 	json_time(j, "started", t->miss.started_ns);
 	json_bool(j, "stored", t->miss.stored);
 	json_text(j, "reason", t->miss.reason);
-	json_hex(j, "input_key", fp_eq(&t->miss.input_key, &none) ? NULL : &t->miss.input_key,
-		 sizeof(t->miss.input_key));
+	json_key(j, "input_key", &t->miss.input_key);
 	if (t->has_then)
 		json_near(j, "against", &t->then);
 	else

@@ -153,20 +153,6 @@ struct printing {
 	struct run_row rows[BLOCK];
 };
 
-static bool is_zero(const void *p, size_t n)
-{
-	const uint8_t *b = p;
-
-	while (n && !*b)
-		b++, n--;
-	return !n;
-}
-
-static void json_fp(struct json *j, const char *name, const struct fp *key)
-{
-	json_hex(j, name, is_zero(key, sizeof(*key)) ? NULL : key, sizeof(*key));
-}
-
 static void json_run(struct json *j, const struct run *r)
 {
 	json_object(j, NULL);
@@ -175,8 +161,8 @@ static void json_run(struct json *j, const struct run *r)
 	json_bool(j, "stored", r->stored);
 	json_text(j, "reason", r->reason);
 	json_text(j, "name", r->name);
-	json_fp(j, "step_key", &r->step_key);
-	json_fp(j, "input_key", &r->input_key);
+	json_key(j, "step_key", &r->step_key);
+	json_key(j, "input_key", &r->input_key);
 	if (r->argv) {
 		json_texts(j, "argv", r->argv, r->n_argv);
 	} else {

@@ -15,11 +15,10 @@
 #include "doctor.h"
 #include "options.h"
 
-#define SCRATCH	      "doctor-"
-#define STALE_SECONDS 3600
-#define LOW_BYTES     (UINT64_C(1) << 30) /* free: so little is worth a word */
-#define LOW_FILES     10000
-#define CLOCK_OFF_NS  2000000000 /* coarse times of files are not off by so much */
+#define SCRATCH	     "doctor-"
+#define LOW_BYTES    (UINT64_C(1) << 30) /* free: so little is worth a word */
+#define LOW_FILES    10000
+#define CLOCK_OFF_NS 2000000000 /* coarse times of files are not off by so much */
 
 /* ---- the scratch directory ---- */
 
@@ -45,14 +44,10 @@ static void remove_stale(const char *dir)
 
 	while (d && (de = readdir(d))) {
 		auto_free char *path = xasprintf("%s/%s", dir, de->d_name);
-		pid_t pid = strncmp(de->d_name, SCRATCH, strlen(SCRATCH)) == 0
-				    ? atoi(de->d_name + strlen(SCRATCH))
-				    : 0;
 		struct stat st;
 
-		if (pid > 0 && lstat(path, &st) == 0 &&
-		    now_ns() / 1000000000 - st.st_mtim.tv_sec > STALE_SECONDS && kill(pid, 0) < 0 &&
-		    errno == ESRCH)
+		if (strncmp(de->d_name, SCRATCH, strlen(SCRATCH)) == 0 && lstat(path, &st) == 0 &&
+		    temp_is_stale(&st, de->d_name + strlen(SCRATCH)))
 			remove_tree(path);
 	}
 	if (d)

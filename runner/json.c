@@ -166,6 +166,11 @@ void json_hex(struct json *j, const char *name, const void *p, size_t n)
 	json_text(j, name, text);
 }
 
+void json_key(struct json *j, const char *name, const struct fp *key)
+{
+	json_hex(j, name, is_zero(key, sizeof(*key)) ? NULL : key, sizeof(*key));
+}
+
 void json_raw(struct json *j, const char *name, const struct buf *value)
 {
 	lead(j, name, "");

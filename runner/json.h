@@ -38,6 +38,8 @@ void json_seconds(struct json *j, const char *name, double v);
 void json_time(struct json *j, const char *name, int64_t ns);
 /* Bytes in hex; NULL: null. */
 void json_hex(struct json *j, const char *name, const void *p, size_t n);
+/* Likewise a key; zeros: null. */
+void json_key(struct json *j, const char *name, const struct fp *key);
 /* What another writer has made. */
 void json_raw(struct json *j, const char *name, const struct buf *value);
 /* All is written: a newline, and to `to`. Frees the buffer when there is a `to`. */
