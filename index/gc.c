@@ -23,7 +23,8 @@
 #include "rebuild.h"
 
 #define ID_SIZE	     16
-#define BATCH	     64	      /* results dropped in one transaction */
+#define BATCH	     64	      /* results dropped in one transaction, the first */
+#define MAX_BATCH    4096
 #define BUDGET_NS    20000000 /* of a run after a store */
 #define WORTH_SHRINK (UINT64_C(16) << 20)
 
@@ -262,6 +263,14 @@ int idx_results_drop(struct idx *x, const struct fp *keys, size_t n, bool dry_ru
 	return r < 0 ? r : 0;
 }
 
+/* A commit waits for the disk, and who stores waits for it: as many results as take some 50 ms together. */
+static size_t next_batch(size_t n, int64_t took_ns)
+{
+	if (took_ns < 50000000 && n < MAX_BATCH)
+		return n * 2;
+	return took_ns > 200000000 && n > BATCH ? n / 2 : n;
+}
+
 static int drop_results(struct gc *g)
 {
 	const struct idx_gc_options *o = g->o;
@@ -280,9 +289,13 @@ static int drop_results(struct gc *g)
 	if (o->max_age_ns >= 0 && now > (uint64_t)o->max_age_ns)
 		b.cutoff = now - (uint64_t)o->max_age_ns;
 	do {
+		int64_t begun = mono_ns();
+
 		r = drop_batch(g->x, &b, g->e);
 		if (r < 0)
 			break;
+		if (!o->dry_run && !g->end)
+			b.most = next_batch(b.most, mono_ns() - begun);
 		memcpy(b.from, b.next, sizeof(b.from));
 		tell(&b, o->gone, o->arg);
 		g->n->results += b.gone.len / sizeof(struct idx_gc_gone);
