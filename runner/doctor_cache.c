@@ -147,7 +147,7 @@ void doctor_cache(struct doctor *d)
 		   there ? xasprintf("%s can be used", d->cache)
 			 : xasprintf("%s is not there yet; it can be made", d->cache),
 		   NULL);
-	look_at_space(d, d->scratch);
+	look_at_space(d, there ? d->cache : near);
 }
 
 void doctor_settings(struct doctor *d)
