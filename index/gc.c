@@ -23,7 +23,7 @@
 #include "rebuild.h"
 
 #define ID_SIZE	     16
-#define BATCH	     64	      /* results dropped in one transaction, the first */
+#define BATCH	     64 /* results dropped in one transaction, the first */
 #define MAX_BATCH    4096
 #define BUDGET_NS    20000000 /* of a run after a store */
 #define WORTH_SHRINK (UINT64_C(16) << 20)

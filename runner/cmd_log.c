@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* cmd_log.c - `mlfs log`: the latest runs, newest first. */
 #include <errno.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "commands.h"
+#include "diff.h"
 #include "json.h"
 #include "runs_query.h"
 #include "screen.h"
@@ -19,7 +21,7 @@
 struct log_query {
 	struct runs_query w;
 	uint64_t count;
-	struct strlist results;
+	struct strlist results, env;
 	char *step, *reads, *writes;
 	bool failed;
 };
@@ -31,6 +33,11 @@ static char *check_key(const char *value)
 	if (strspn(value, "0123456789abcdefABCDEF") == strlen(value) && strlen(value) <= 32)
 		return NULL;
 	return xasprintf("'%s' is no key: keys are up to 32 hex digits", value);
+}
+
+static char *check_env(const char *value)
+{
+	return strchr(value, '=') > value ? NULL : xasprintf("'%s' is not NAME=GLOB", value);
 }
 
 static const struct word_def log_defs[] = {
@@ -47,6 +54,8 @@ static const struct word_def log_defs[] = {
 	 "only those whose result looked at PATH"},
 	{"writes", 0, WORD_TEXT, offsetof(struct log_query, writes), "PATH",
 	 "only those whose result left something at PATH"},
+	{"env", 0, WORD_LIST, offsetof(struct log_query, env), "NAME=GLOB",
+	 "only those whose result had such a variable", .check = check_env},
 	{"json", 0, WORD_FLAG, offsetof(struct query, json), NULL,
 	 "print an array of objects, one a line"},
 };
@@ -96,18 +105,56 @@ static char *check_result(const char *value)
 				   value);
 }
 
-/* Results that read or write a path. */
+/* Results that read or write a path, or were made with such variables. */
 struct touching {
 	struct idx *x;
 	struct idx_touching *reads, *writes;
+	const struct strlist *env;
+	struct fp step; /* asked for last */
+	bool step_has;
 };
+
+static bool has_variable(const struct step_told *s, const char *glob)
+{
+	for (size_t i = 0; i < s->env.n; i++)
+		if (fnmatch(glob, s->env.v[i], 0) == 0)
+			return true;
+	return false;
+}
+
+/* Was all of the environment that counts for the step so? */
+static bool step_has(struct touching *t, const struct fp *step)
+{
+	auto_buf struct buf b = {0};
+	struct step_told s = {0};
+	struct err e;
+
+	if (fp_eq(&t->step, step))
+		return t->step_has;
+	t->step = *step;
+	t->step_has = idx_description_get(t->x, step, &b, &e) > 0 && step_told(&b, &s) == 0;
+	for (size_t i = 0; t->step_has && i < t->env->n; i++)
+		t->step_has = has_variable(&s, t->env->v[i]);
+	step_told_free(&s);
+	return t->step_has;
+}
+
+static bool has_env(struct touching *t, const struct fp *key)
+{
+	struct result *r = NULL;
+	struct err e;
+	bool has = idx_result_get_brief(t->x, key, &r, &e) > 0 && step_has(t, &r->step_key);
+
+	result_free(r);
+	return has;
+}
 
 static bool touches(void *arg, const struct fp *key)
 {
-	const struct touching *t = arg;
+	struct touching *t = arg;
 
 	return (!t->reads || idx_touching_has(t->reads, key)) &&
-	       (!t->writes || idx_touching_has(t->writes, key));
+	       (!t->writes || idx_touching_has(t->writes, key)) && (!t->env->n || has_env(t, key));
 }
 
 static int open_one(struct idx *x, const char *path, bool writes, struct idx_touching **ret)
@@ -127,6 +174,7 @@ static int touching_open(const struct log_query *w, struct touching *t)
 {
 	int r = query_open(&w->w.q, &t->x);
 
+	t->env = &w->env;
 	if (r == 0 && w->reads)
 		r = open_one(t->x, w->reads, false, &t->reads);
 	if (r == 0 && w->writes)
@@ -456,7 +504,7 @@ static int run(const struct log_query *w)
 	f.key = w->step;
 	for (size_t i = 0; i < w->results.n; i++)
 		(void)add_result(w->results.v[i], &f); /* it was looked at before */
-	if (r == 0 && (w->reads || w->writes)) {
+	if (r == 0 && (w->reads || w->writes || w->env.n)) {
 		r = touching_open(w, &t);
 		f.has = touches;
 		f.has_arg = &t;

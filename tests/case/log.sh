@@ -76,6 +76,19 @@ rm -r data
 same "$(names --reads data/b)" "$n"
 mkdir data
 
+say "with which parameters?"
+for lr in 0.1 0.2 0.25; do
+	LR=$lr SEED=1 mlfs exec -- sh -c 'echo "$LR" >model'
+done
+LR=0.1 SEED=2 mlfs exec -- sh -c 'echo "$LR" >model'
+same "$(names --env LR=0.1)" 2
+same "$(names --env 'LR=0.2*')" 2
+same "$(names --env LR=0.1 --env SEED=2)" 1
+same "$(names --env LR=0.1 --result hit)" 0
+same "$(names --env R=0.1)" 0
+mlfs log --env LR >"$IO/out" 2>"$IO/err" && fail "--env without a value is taken"
+grep -q "'LR' is not NAME=GLOB" "$IO/err" || fail "what is wrong is not said: $(cat "$IO/err")"
+
 say "what takes the place of mlfs leaves what is known before"
 mlfs exec --no-cache -- true
 mlfs log -n1 --json >"$IO/out"
