@@ -14,6 +14,7 @@
 #include "refs.h"
 
 #define VERSION_PREFIX "mlfs cache "
+#define STALE_SECONDS  3600
 
 static const char *const layout[] = {"index", "cas", "tmp", "lock"};
 
@@ -238,12 +239,23 @@ char *idx_temp_path(struct idx *x)
 	return xasprintf("%s/%s", x->dir, name);
 }
 
+bool idx_left_behind(const struct stat *st, const char *name)
+{
+	char *end;
+	long pid = strtol(name, &end, 10);
+
+	/* A process that cannot be seen may live in another container: its files are young, then. */
+	return pid > 0 && *end == '-' &&
+	       now_ns() / 1000000000 - st->st_mtim.tv_sec > STALE_SECONDS &&
+	       kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
 bool idx_temp_is_stale(int tmp, const char *name)
 {
 	struct stat st;
 
 	return fstatat(tmp, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-	       temp_is_stale(&st, name);
+	       idx_left_behind(&st, name);
 }
 
 /* What killed processes left behind. Best effort. */

@@ -79,6 +79,8 @@ int idx_open_for_job(const char *dir, bool apart, struct idx **ret, struct err *
 void idx_release(struct idx *x);
 /* The next who opens the cache in dir walks all of its index: a process died of it. */
 void idx_distrust(const char *dir);
+/* Was a temporary file, whose name begins with its process' number and a dash, left behind by one that is gone? */
+bool idx_left_behind(const struct stat *st, const char *name);
 void idx_close(struct idx *x);
 const char *idx_dir(const struct idx *x);
 /* A new name for a file in dir/tmp, which goes with what killed processes left behind; caller frees. */

@@ -47,7 +47,7 @@ static void remove_stale(const char *dir)
 		struct stat st;
 
 		if (strncmp(de->d_name, SCRATCH, strlen(SCRATCH)) == 0 && lstat(path, &st) == 0 &&
-		    temp_is_stale(&st, de->d_name + strlen(SCRATCH)))
+		    idx_left_behind(&st, de->d_name + strlen(SCRATCH)))
 			remove_tree(path);
 	}
 	if (d)

@@ -166,6 +166,15 @@ void json_hex(struct json *j, const char *name, const void *p, size_t n)
 	json_text(j, name, text);
 }
 
+bool is_zero(const void *p, size_t n)
+{
+	const uint8_t *b = p;
+
+	while (n && !*b)
+		b++, n--;
+	return !n;
+}
+
 void json_key(struct json *j, const char *name, const struct fp *key)
 {
 	json_hex(j, name, is_zero(key, sizeof(*key)) ? NULL : key, sizeof(*key));

@@ -38,6 +38,7 @@ void json_seconds(struct json *j, const char *name, double v);
 void json_time(struct json *j, const char *name, int64_t ns);
 /* Bytes in hex; NULL: null. */
 void json_hex(struct json *j, const char *name, const void *p, size_t n);
+bool is_zero(const void *p, size_t n); /* is every byte 0? So keys are that are none. */
 /* Likewise a key; zeros: null. */
 void json_key(struct json *j, const char *name, const struct fp *key);
 /* What another writer has made. */

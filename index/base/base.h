@@ -211,9 +211,6 @@ void log_warn(const char *fmt, ...) printf_like(1, 2);
 void log_info(const char *fmt, ...) printf_like(1, 2);
 void log_debug(const char *fmt, ...) printf_like(1, 2);
 
-/* io.c: was a temporary file, whose name begins with its process' number and a dash, left behind by one that is gone? */
-bool temp_is_stale(const struct stat *st, const char *name);
-bool is_zero(const void *p, size_t n); /* text.c: is every byte 0? */
 /* io.c: all signals, for threads that are to get none. But not SIGSEGV and SIGBUS, which are a thread's own doing: blocked
  * ones could not be caught (index/trap.h). */
 void signals_all(sigset_t *ret);

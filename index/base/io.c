@@ -167,19 +167,6 @@ int mkdir_p(const char *path, mode_t mode, struct err *e)
 	return mkdir_one(copy, mode, e);
 }
 
-#define STALE_SECONDS 3600
-
-bool temp_is_stale(const struct stat *st, const char *name)
-{
-	char *end;
-	long pid = strtol(name, &end, 10);
-
-	/* A process that cannot be seen may live in another container: its files are young, then. */
-	return pid > 0 && *end == '-' &&
-	       now_ns() / 1000000000 - st->st_mtim.tv_sec > STALE_SECONDS &&
-	       kill((pid_t)pid, 0) < 0 && errno == ESRCH;
-}
-
 void signals_all(sigset_t *ret)
 {
 	(void)sigfillset(ret);

@@ -326,12 +326,3 @@ void json_string(struct buf *b, const char *s, size_t n)
 	}
 	buf_u8(b, '"');
 }
-
-bool is_zero(const void *p, size_t n)
-{
-	const uint8_t *b = p;
-
-	while (n && !*b)
-		b++, n--;
-	return !n;
-}
