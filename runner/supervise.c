@@ -107,7 +107,7 @@ static int wait_for(pid_t pid)
 /* The supervisor is gone: its orphans came to us. Once the command had ended nothing is lost but the result. */
 static int after_death(const struct front *f, const char *cache, struct outcome *ret, struct err *e)
 {
-	int status;
+	int status = wait_for(f->supervisor); /* before the others are, whoever they are */
 
 	kill_descendants();
 	if (!f->promised) {
@@ -115,7 +115,6 @@ static int after_death(const struct front *f, const char *cache, struct outcome 
 		return err_text(e, ECHILD,
 				"the supervisor was killed; what the command had written stays");
 	}
-	status = wait_for(f->supervisor);
 	ret->stored = false;
 	ret->cache_trouble = true;
 	/* Damage in the index ends who writes to it (idx_open_for_job). */
