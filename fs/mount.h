@@ -39,6 +39,7 @@ struct node {
 	struct node *next;	    /* hash chain */
 	struct node *newer, *older; /* ring of those whose descriptor may be closed */
 	_Atomic int64_t told;	    /* mono_ns of when the kernel was last told of it */
+	_Atomic bool locked;	    /* fcntl(2) locks were taken: whoever closes it is to say so */
 	/* Of regular files, under the opening lock: how the kernel has them open (file.c), */
 	unsigned cached, passed;
 	int backing; /* and the kernel's name of the file behind it, when passed */

@@ -95,7 +95,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fi->direct_io = fi->keep_cache = fi->noflush = 1; /* others go on */
 	} else if (r == 0) {
 		r = f->fd = open_real(m, h.fd, fi->flags);
-		fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
+		fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY && !atomic_load(&h.n->locked);
 	}
 	if (r < 0) {
 		open_file_free(f);

@@ -293,6 +293,7 @@ static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, 
 		fuse_reply_err(req, -r);
 		return;
 	}
+	atomic_store(&node_of(m, ino)->locked, true);
 	w.fd = w.owned->fd;
 	w.lock.l_pid = 0;
 	lock_or_wait(req, &w, sleep);

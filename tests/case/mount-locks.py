@@ -91,6 +91,10 @@ open(MNT, "r+", encoding="ascii").close()
 for path in MNT, SRC:
     same(f"closed elsewhere, in {path}", tried(path, "lockf"), "got")
 a.close()
+with held(MNT, "lockf"):
+    open(MNT, encoding="ascii").close()  # also for reading only
+    for path in MNT, SRC:
+        same(f"closed elsewhere after reading, in {path}", tried(path, "lockf"), "got")
 
 # A file without a name, that gets one.
 fd = os.open(sys.argv[1], os.O_TMPFILE | os.O_RDWR, 0o640)

@@ -42,7 +42,7 @@ class Trial:
                            errors="replace", check=False)
         if mounted:
             os.chdir("/")
-            unmount = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
+            unmount = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
             subprocess.run([*unmount, f"{self.base}/tree"], check=True)
         elif view and r.returncode == 0:
             with open(report) as f:
