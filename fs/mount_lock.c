@@ -73,13 +73,17 @@ static struct owned **place_of(struct locker *l, const struct node *n, uint64_t 
 
 static void put(struct owned *o)
 {
+	struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
 	if (o->used || !o->gone)
 		return;
+	(void)fcntl(o->fd, F_OFD_SETLK, &all); /* it may be a copy of one that stays open */
 	close(o->fd);
 	free(o);
 }
 
-/* As both kinds of lock want it, or as the caller has it open. */
+/* As both kinds of lock want it, or as the caller has it open. A file whose mode forbids its owner to open it again: the caller's own,
+ * which all who inherited it share. */
 static int open_again(const struct open_file *f, int access)
 {
 	const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
@@ -87,6 +91,8 @@ static int open_again(const struct open_file *f, int access)
 
 	if (fd < 0)
 		fd = open(proc_path(f->fd).s, access | flags);
+	if (fd < 0 && errno == EACCES)
+		fd = fcntl(f->fd, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
 }
 

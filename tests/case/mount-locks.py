@@ -91,6 +91,13 @@ open(MNT, "r+", encoding="ascii").close()
 for path in MNT, SRC:
     same(f"closed elsewhere, in {path}", tried(path, "lockf"), "got")
 a.close()
+a = open(f"{sys.argv[1]}/lock2", "x", encoding="ascii")  # which its owner cannot open again
+os.chmod(f"{sys.argv[1]}/lock2", 0)
+fcntl.lockf(a, fcntl.LOCK_EX)
+os.chmod(f"{sys.argv[2]}/lock2", 0o600)
+same("of mode 0", tried(f"{sys.argv[2]}/lock2", "lockf"), "busy")
+a.close()
+same("of mode 0, given back", tried(f"{sys.argv[2]}/lock2", "lockf"), "got")
 with held(MNT, "lockf"):
     open(MNT, encoding="ascii").close()  # also for reading only
     for path in MNT, SRC:
