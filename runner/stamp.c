@@ -165,11 +165,13 @@ static struct fp options_of(const struct exec_opts *o)
 	return fp_end(h);
 }
 
-static struct fp_state *world_begin(void)
+/* r: what is to be a hit, and not one that was stored under its key since. */
+static struct fp_state *world_begin(const struct result *r)
 {
 	struct fp_state *h = fp_begin();
 
 	fp_update(h, DOMAIN, sizeof(DOMAIN));
+	fp_update(h, &r->stored_ns, sizeof(r->stored_ns));
 	return h;
 }
 
@@ -201,7 +203,7 @@ void stamp_keep(struct idx *x, const struct exec_opts *o, const struct step *s,
 		const struct path_set *set, const struct result *r, int64_t at,
 		stamp_facts_fn *facts, void *arg)
 {
-	struct keeping k = {x, facts, arg, at, world_begin()};
+	struct keeping k = {x, facts, arg, at, world_begin(r)};
 	struct stamp stamp = {
 		.options = options_of(o), .path_set_id = r->path_set_id, .input_key = r->input_key};
 	bool good = r->stdin_kind == STDIN_UNUSED;
@@ -241,7 +243,7 @@ static int find_input(void *arg, const char *path, unsigned kinds)
 
 static bool find_all(struct idx *x, const struct stamp *stamp, const struct result *r)
 {
-	struct finding f = {.h = world_begin()};
+	struct finding f = {.h = world_begin(r)};
 	struct fp world;
 	struct err e;
 	bool good = idx_path_set_each(x, &stamp->path_set_id, find_input, &f, &e) == 0;

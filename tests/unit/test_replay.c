@@ -707,6 +707,7 @@ static void test_listed(void **state)
 	put("made/more", "y", 0644);
 	replay();
 	o->listed = true;
+	m.r->stored_ns = 0; /* later than before, which makes stamps of that time void */
 	store(&m);
 	want_miss("made/more is new");
 	drop("made/more");

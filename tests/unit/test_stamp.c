@@ -378,6 +378,20 @@ static void test_result_gone(void **state)
 	assert_false(found(w));
 }
 
+/* What it rests on was looked at for the one that was there before. */
+static void test_stored_anew(void **state)
+{
+	struct world *w = *state;
+
+	keep_settled(w);
+	assert_true(found(w));
+	w->r->stored_ns += 1;
+	assert_ok(idx_result_put(w->x, w->r, &w->set, &the_err));
+	assert_false(found(w));
+	assert_true(keep(w));
+	assert_true(found(w));
+}
+
 /* Every bit that matters is guarded, and a file cut short is no stamp. */
 static void test_damage(void **state)
 {
@@ -426,6 +440,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_options, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stdin, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_result_gone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_stored_anew, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_read_only, set_up, tear_down),
 	};
