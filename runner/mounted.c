@@ -79,23 +79,29 @@ static unsigned long flags_of(const char *path)
 	       (st.f_flag & ST_NODIRATIME ? MS_NODIRATIME : 0);
 }
 
-/* The directory over its mount, with what either forbids. */
-static int uncover(const struct mounted *m, struct err *e)
+/*
+ * The directory over its mount, with what either forbids. One that cannot be had (it was moved, or this user may not pass to it) is
+ * reached through the mount: that is slower, and no reason not to run a step that may have nothing to do with it.
+ */
+static void uncover(const struct mounted *m)
 {
 	struct stat st;
 
-	if (mount(m->source, m->path, NULL, MS_BIND | MS_REC, NULL) < 0)
-		return err_set(e, errno, "cannot bind %s over %s", m->source, m->path);
-	if (stat(m->path, &st) < 0)
-		return err_set(e, errno, "cannot look at %s", m->path);
-	if (st.st_dev != m->dev || st.st_ino != m->ino)
-		return err_text(e, ESTALE, "%s is no longer what is mounted on %s", m->source,
-				m->path);
+	if (stat(m->source, &st) < 0 || st.st_dev != m->dev || st.st_ino != m->ino) {
+		log_debug("%s is not what is mounted on %s", m->source, m->path);
+		return;
+	}
+	if (mount(m->source, m->path, NULL, MS_BIND | MS_REC, NULL) < 0) {
+		log_debug("cannot bind %s over %s: %s", m->source, m->path, strerror(errno));
+		return;
+	}
 	if ((flags_of(m->path) & m->flags) != m->flags &&
 	    mount(NULL, m->path, NULL, MS_REMOUNT | MS_BIND | flags_of(m->path) | m->flags, NULL) <
-		    0)
-		return err_set(e, errno, "cannot bind %s with the flags of its mount", m->path);
-	return 0;
+		    0) {
+		log_debug("cannot bind %s with the flags of its mount: %s", m->path,
+			  strerror(errno));
+		(void)umount2(m->path, MNT_DETACH); /* it is ours, and made just now */
+	}
 }
 
 /* Rights over the namespace are no rights over files. */
@@ -116,7 +122,7 @@ int mounted_enter(const struct mounteds *m, struct err *e)
 		    : err_set(e, errno, "cannot find the working directory");
 
 	for (size_t k = 0; k < m->n && r == 0; k++)
-		r = uncover(&m->v[k], e);
+		uncover(&m->v[k]);
 	if (r == 0 && chdir(cwd) < 0)
 		r = err_set(e, errno, "cannot enter %s", cwd);
 	if (r == 0 && kind == VIEW_USER)

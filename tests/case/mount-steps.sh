@@ -214,3 +214,18 @@ if is_root; then
 	chmod 4755 bin/id
 	same "$(setpriv --reuid 54321 --clear-groups bin/id)" 0 "user of a set-user-id program"
 fi
+
+say "a tree that is no longer where it was when it was mounted: through the mount, and others are not concerned"
+cd "$top"
+mv src moved
+mkdir src
+miss -- echo elsewhere
+hit -- echo elsewhere
+cd mnt
+echo 13 >data
+bin/count data >"$IO/out"
+printed "bin/count counts data"
+bin/count data >"$IO/out"
+printed "bin/count counts data"
+same "$(last)" "hit count"
+same "$(cat ../moved/count.out)" 1
