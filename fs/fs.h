@@ -70,6 +70,8 @@ void fs_refresh_file(struct fs *fs, dev_t dev, ino_t ino);
  * an object now, and st holds; 0: it remains to be stored. Each file once. */
 int fs_followed(struct fs *fs, const struct stat *st, struct oid *ret_oid, struct fp *ret_fp,
 		uint64_t *ret_size) must_check;
+/* After the last of them: what else was stored early is of no use, and goes. */
+void fs_unfollow(struct fs *fs);
 struct trace *fs_trace(struct fs *fs);
 /* "LOOKUP=12 READ=3 … total=15" appended to out. */
 void fs_request_counts(const struct fs *fs, struct buf *out);

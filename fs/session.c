@@ -209,6 +209,11 @@ int fs_followed(struct fs *fs, const struct stat *st, struct oid *ret_oid, struc
 	return follow_finish(fs->follower, st, ret_oid, ret_fp, ret_size);
 }
 
+void fs_unfollow(struct fs *fs)
+{
+	follower_free(take(fs->follower));
+}
+
 struct trace *fs_trace(struct fs *fs)
 {
 	return fs->trace;

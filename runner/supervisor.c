@@ -495,6 +495,7 @@ static void finish(struct super *s)
 	}
 	promise_outcome(s);
 	capture(&c, &s->out);
+	fs_unfollow(s->fs);
 }
 
 /* --verify: processes of the step are alive, so that its trace and console are not settled. */
