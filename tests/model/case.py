@@ -174,7 +174,7 @@ class Case:
                     truncated.add(ino)
                 elif what == 'R':
                     gone.add((ino, one))
-                elif what == 'D' or ino not in truncated and ((ino, one) not in gone or names[ino] < 2):
+                elif ino not in truncated and (what == 'D' or (ino, one) not in gone or names[ino] < 2):
                     content.add((ino, one))
         own = set()
         for p, ino in inode.items():
