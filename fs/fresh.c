@@ -10,12 +10,8 @@
  */
 #include "session.h"
 
-#include <linux/fuse.h>
 #include <string.h>
 
-#ifndef FUSE_EXPIRE_ONLY
-#define FUSE_EXPIRE_ONLY (1 << 0)
-#endif
 #define TOLD_NS ((int64_t)(TIMEOUT_S * 1.1e9))
 /* A file changed so shortly before it was looked at may change again with no change in its times.
  */

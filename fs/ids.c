@@ -128,35 +128,6 @@ void ids_resume(struct fs *fs)
 	fs->assumed = false;
 }
 
-bool ids_in_group(fuse_req_t req, gid_t gid)
-{
-	gid_t list[256];
-	int n;
-
-	if (fuse_req_ctx(req)->gid == gid)
-		return true;
-	n = fuse_req_getgroups(req, sizeof(list) / sizeof(*list), list);
-	for (int k = 0; k < n && k < (int)(sizeof(list) / sizeof(*list)); k++)
-		if (list[k] == gid)
-			return true;
-	return false;
-}
-
-bool ids_capable(fuse_req_t req, int cap)
-{
-	const struct fuse_ctx *c = fuse_req_ctx(req);
-	unsigned long long set = 0;
-	auto_fclose FILE *f = NULL;
-	char path[40], line[128];
-	bool found = false;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)c->pid);
-	f = fopen(path, "re");
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = sscanf(line, "CapEff: %llx", &set) == 1;
-	return found ? set >> cap & 1 : c->uid == 0;
-}
-
 void ids_umask(struct fs *fs, const struct fuse_ctx *c)
 {
 	if (c->umask != fs->umask) {

@@ -14,16 +14,6 @@
 
 #include "session.h"
 
-#define CHUNK 32768
-
-struct kernel_dirent {
-	uint64_t ino;
-	int64_t off; /* to go on after this entry */
-	unsigned short reclen;
-	unsigned char type;
-	char name[];
-};
-
 struct listing {
 	struct buf raw; /* kernel_dirents */
 	size_t at;	/* where the next request is likely to go on */
@@ -51,8 +41,8 @@ static int read_all(int fd, off_t off, struct listing *l)
 	if (lseek(fd, off, SEEK_SET) < 0)
 		return -errno;
 	do {
-		buf_reserve(&l->raw, CHUNK);
-		n = syscall(SYS_getdents64, fd, l->raw.data + l->raw.len, CHUNK);
+		buf_reserve(&l->raw, DIRENTS_SIZE);
+		n = syscall(SYS_getdents64, fd, l->raw.data + l->raw.len, DIRENTS_SIZE);
 		if (n > 0)
 			l->raw.len += (size_t)n;
 	} while (n > 0);

@@ -289,26 +289,9 @@ static void run_threads(struct fs_mount *m)
 
 /* ---- the session ---- */
 
-static ssize_t read_request(int fd, void *buf, size_t n, void *userdata)
-{
-	(void)userdata;
-	return read(fd, buf, n);
-}
-
-static ssize_t send_spliced(int in, off_t *off_in, int out, off_t *off_out, size_t n,
-			    unsigned flags, void *userdata)
-{
-	(void)userdata;
-	return splice(in, off_in, out, off_out, n, flags);
-}
-
 int fs_mount_serve(struct fs_mount *m, int fuse_fd, struct err *e)
 {
-	char *argv[] = {(char *)"mlfs", NULL};
-	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
 	struct fuse_lowlevel_ops ops = {.init = op_init};
-	const struct fuse_custom_io io = {
-		.writev = mount_writev, .read = read_request, .splice_send = send_spliced};
 	int r;
 
 	mount_name_ops(&ops);
@@ -316,19 +299,9 @@ int fs_mount_serve(struct fs_mount *m, int fuse_fd, struct err *e)
 	mount_file_ops(&ops);
 	mount_dir_ops(&ops);
 	mount_lock_ops(&ops);
-	m->se = fuse_session_new(&args, &ops, sizeof(ops), m);
-	fuse_opt_free_args(&args);
-	if (!m->se) {
-		close(fuse_fd);
-		return err_text(e, EINVAL, "cannot make a FUSE session");
-	}
-	r = fuse_session_custom_io(m->se, &io, fuse_fd);
-	if (r != 0) {
-		fuse_session_destroy(m->se);
-		m->se = NULL;
-		close(fuse_fd);
-		return err_set(e, -r, "libfuse does not take the mount's descriptor");
-	}
+	r = wire_session(&ops, m, fuse_fd, mount_writev, &m->se, e);
+	if (r < 0)
+		return r;
 	run_threads(m);
 	fuse_session_destroy(m->se); /* closes the descriptor */
 	m->se = NULL;
@@ -337,11 +310,11 @@ int fs_mount_serve(struct fs_mount *m, int fuse_fd, struct err *e)
 
 void fs_mount_counts(struct fs_mount *m, struct buf *out, size_t *ret_nodes)
 {
-	uint64_t counts[MOUNT_OPCODES];
+	uint64_t counts[MAX_OPCODES];
 
-	for (int k = 0; k < MOUNT_OPCODES; k++)
+	for (int k = 0; k < MAX_OPCODES; k++)
 		counts[k] = atomic_load_explicit(&m->counts[k], memory_order_relaxed);
-	counts_told(counts, out);
+	wire_counts(counts, out);
 	pthread_mutex_lock(&m->nodes.lock);
 	*ret_nodes = m->nodes.n;
 	pthread_mutex_unlock(&m->nodes.lock);

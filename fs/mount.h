@@ -9,18 +9,16 @@
 #ifndef MLFS_MOUNT_H
 #define MLFS_MOUNT_H
 
-#define FUSE_USE_VERSION 314
-#include <fuse3/fuse_lowlevel.h>
 #include <linux/capability.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "trace.h"
+#include "wire.h"
 
 #define MOUNT_IO_MAX  (1u << 20) /* most bytes of one READ or WRITE */
 /* Names and attributes are good for this long: what others change in the tree is seen within it. */
 #define MOUNT_VALID_S 1.0
-#define MOUNT_OPCODES MAX_OPCODES
 #define OPENING_LOCKS 64
 
 /* A file that the kernel knows. */
@@ -89,7 +87,7 @@ struct fs_mount {
 	/* Since when the one whose turn it is handles a request (mono_ns); 0: it waits for one. */
 	_Atomic int64_t busy_since;
 	_Atomic bool watched; /* the watchdog is awake */
-	_Atomic uint64_t counts[MOUNT_OPCODES];
+	_Atomic uint64_t counts[MAX_OPCODES];
 	struct locker *locker;
 };
 
@@ -185,15 +183,11 @@ void as_caller(struct worker *w, const struct fuse_ctx *c);
 void own_rights(struct worker *w);
 /* Set-id bits of the file open as fd (O_PATH will do) go, as the kernel has it for a caller without the right to keep them. */
 void kill_suid(fuse_req_t req, int fd);
-bool caller_capable(const struct fuse_ctx *c, int cap);
-bool caller_in_group(fuse_req_t req, gid_t gid);
 void caller_init(struct fs_mount *m);
 
 /* ---- mount_protocol.c ---- */
 void mount_handle(struct worker *w, const struct fuse_buf *b);
 ssize_t mount_writev(int fd, struct iovec *iov, int count, void *userdata);
-void mount_notify(struct fs_mount *m, int code, const void *body, size_t size, const char *name,
-		  size_t name_size);
 
 /* ---- mount_fresh.c ---- */
 void mount_told_absent(struct fs_mount *m, const struct node *parent, const char *name);

@@ -108,7 +108,7 @@ static int touch_ctime(fuse_req_t req, int fd)
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISDIR(st.st_mode) && (st.st_mode & (S_ISUID | S_ISGID)) &&
-	    fuse_req_ctx(req)->uid != st.st_uid && !caller_capable(fuse_req_ctx(req), CAP_FOWNER))
+	    fuse_req_ctx(req)->uid != st.st_uid && !wire_capable(req, CAP_FOWNER))
 		return 0;
 	return fchownat(fd, "", (uid_t)-1, (gid_t)-1, AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
@@ -161,8 +161,7 @@ static size_t hide_trusted(fuse_req_t req, char *list, size_t n)
 
 	for (size_t at = 0; at < n; at += len) {
 		len = strnlen(list + at, n - at - 1) + 1;
-		if (strncmp(list + at, "trusted.", 8) == 0 &&
-		    !caller_capable(fuse_req_ctx(req), CAP_SYS_ADMIN))
+		if (strncmp(list + at, "trusted.", 8) == 0 && !wire_capable(req, CAP_SYS_ADMIN))
 			continue;
 		memmove(list + kept, list + at, len);
 		kept += len;
@@ -274,8 +273,8 @@ static void drop_sgid_by_acl(fuse_req_t req, int fd)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) < 0 || !(st.st_mode & S_ISGID) || caller_in_group(req, st.st_gid) ||
-	    caller_capable(fuse_req_ctx(req), CAP_FSETID))
+	if (fstat(fd, &st) < 0 || !(st.st_mode & S_ISGID) || wire_in_group(req, st.st_gid) ||
+	    wire_capable(req, CAP_FSETID))
 		return;
 	if (chmod(proc_path(fd).s, st.st_mode & 07777 & ~(mode_t)S_ISGID) < 0)
 		log_debug("cannot drop the set-group-id bit: %s", strerror(errno));

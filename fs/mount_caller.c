@@ -48,34 +48,6 @@ void own_rights(struct worker *w)
 	w->assumed = false;
 }
 
-bool caller_in_group(fuse_req_t req, gid_t gid)
-{
-	gid_t list[256];
-	int n;
-
-	if (fuse_req_ctx(req)->gid == gid)
-		return true;
-	n = fuse_req_getgroups(req, sizeof(list) / sizeof(*list), list);
-	for (int k = 0; k < n && k < (int)(sizeof(list) / sizeof(*list)); k++)
-		if (list[k] == gid)
-			return true;
-	return false;
-}
-
-bool caller_capable(const struct fuse_ctx *c, int cap)
-{
-	unsigned long long set = 0;
-	auto_fclose FILE *f = NULL;
-	char path[40], line[128];
-	bool found = false;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)c->pid);
-	f = fopen(path, "re");
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = sscanf(line, "CapEff: %llx", &set) == 1;
-	return found ? set >> cap & 1 : c->uid == 0;
-}
-
 /* setattr_should_drop_suidgid in the kernel. */
 void kill_suid(fuse_req_t req, int fd)
 {
@@ -86,7 +58,7 @@ void kill_suid(fuse_req_t req, int fd)
 	if (fstat(fd, &st) < 0 || !(st.st_mode & (S_ISUID | S_ISGID)))
 		return;
 	gone = st.st_mode & S_ISUID;
-	if ((st.st_mode & S_IXGRP) || !caller_in_group(req, st.st_gid))
+	if ((st.st_mode & S_IXGRP) || !wire_in_group(req, st.st_gid))
 		gone |= st.st_mode & S_ISGID;
 	if (gone && chmod(path.s, st.st_mode & 07777 & ~gone) < 0)
 		log_debug("cannot drop set-id bits: %s", strerror(errno));

@@ -8,16 +8,6 @@
 
 #include "mount_file.h"
 
-#define CHUNK 32768
-
-struct kernel_dirent {
-	uint64_t ino;
-	int64_t off; /* to go on after this entry */
-	unsigned short reclen;
-	unsigned char type;
-	char name[];
-};
-
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs_mount *m = mount_of(req);
@@ -62,8 +52,8 @@ static int next_entry(struct open_file *f, off_t off, const struct kernel_dirent
 	}
 	if (f->at == f->end) {
 		if (!f->entries)
-			f->entries = xmalloc(CHUNK);
-		n = syscall(SYS_getdents64, f->fd, f->entries, CHUNK);
+			f->entries = xmalloc(DIRENTS_SIZE);
+		n = syscall(SYS_getdents64, f->fd, f->entries, DIRENTS_SIZE);
 		if (n <= 0)
 			return n < 0 ? -errno : 0;
 		f->at = 0;

@@ -270,7 +270,7 @@ static void kill_suid_unless_capable(fuse_req_t req, int fd)
 	struct stat st;
 
 	if (fstat(fd, &st) == 0 && (st.st_mode & (S_ISUID | S_ISGID)) &&
-	    !caller_capable(fuse_req_ctx(req), CAP_FSETID))
+	    !wire_capable(req, CAP_FSETID))
 		kill_suid(req, fd);
 }
 

@@ -7,14 +7,10 @@
  */
 #include "mount.h"
 
-#include <linux/fuse.h>
 #include <string.h>
 
 #define NOTIFY_INC_EPOCH 8 /* Linux 6.16 */
-#ifndef FUSE_EXPIRE_ONLY
-#define FUSE_EXPIRE_ONLY (1 << 0)
-#endif
-#define TOLD_NS ((int64_t)(MOUNT_VALID_S * 1.1e9))
+#define TOLD_NS		 ((int64_t)(MOUNT_VALID_S * 1.1e9))
 
 /* A name that the kernel was told of, or that there is nothing of that name (node 0). */
 struct telling {
@@ -83,11 +79,11 @@ static void expire(struct fs_mount *m, const struct telling *t)
 	/* Before Linux 6.2 a name cannot expire, only be thrown out, with all that is mounted below it. */
 	if (t->name && (m->can_expire || !t->node)) {
 		name.namelen = (uint32_t)strlen(t->name);
-		mount_notify(m, FUSE_NOTIFY_INVAL_ENTRY, &name, sizeof(name), t->name,
-			     name.namelen + 1);
+		wire_notify(m->se, FUSE_NOTIFY_INVAL_ENTRY, &name, sizeof(name), t->name,
+			    name.namelen + 1);
 	}
 	if (t->node)
-		mount_notify(m, FUSE_NOTIFY_INVAL_INODE, &node, sizeof(node), NULL, 0);
+		wire_notify(m->se, FUSE_NOTIFY_INVAL_INODE, &node, sizeof(node), NULL, 0);
 }
 
 /* Before Linux 6.16: each name apart. */
@@ -124,7 +120,7 @@ void fs_mount_refresh(struct fs_mount *m)
 	/* The kernel may wait in here for a name that it is looking up. */
 	mount_let_others();
 	if (m->has_epochs)
-		mount_notify(m, NOTIFY_INC_EPOCH, NULL, 0, NULL, 0);
+		wire_notify(m->se, NOTIFY_INC_EPOCH, NULL, 0, NULL, 0);
 	else
 		expire_absent(m, since);
 	pthread_mutex_lock(&m->nodes.lock);

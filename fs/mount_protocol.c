@@ -9,26 +9,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#ifndef FUSE_HANDLE_KILLPRIV_V2
-#define FUSE_HANDLE_KILLPRIV_V2 (1 << 28)
-#endif
 #ifndef FUSE_INIT_EXT
 #define FUSE_INIT_EXT (1 << 30)
 #endif
-#ifndef FATTR_KILL_SUIDGID
-#define FATTR_KILL_SUIDGID (1 << 11)
-#endif
-#ifndef FUSE_WRITE_KILL_SUIDGID
-#define FUSE_WRITE_KILL_SUIDGID (1 << 2)
-#endif
 /* What libfuse 3.14 is told to want, and does not pass on. */
 #define UNSAID		  (FUSE_PARALLEL_DIROPS | FUSE_HAS_IOCTL_DIR)
-#define OPCODE_TMPFILE	  51
 #define FLAG2_PASSTHROUGH (1u << 5) /* FUSE_PASSTHROUGH, 1 << 37 */
 #define OPEN_PASSTHROUGH  (1u << 7) /* FOPEN_PASSTHROUGH */
 
@@ -169,7 +157,7 @@ static void do_tmpfile(struct worker *w, const struct fuse_in_header *h, const c
 	w->backing = passthrough_open(m, n, f, &fi);
 	out.entry.nodeid = e.ino;
 	out.entry.attr_valid = out.entry.entry_valid = (uint64_t)MOUNT_VALID_S;
-	fuse_attr_of(&e.attr, &out.entry.attr);
+	wire_attr(&e.attr, &out.entry.attr);
 	out.open.fh = (uintptr_t)f;
 	reply_raw(m, h->unique, 0, &out, sizeof(out));
 }
@@ -192,23 +180,6 @@ static void note_init(struct fs_mount *m, const char *body, size_t size)
 	m->init_pending = true;
 }
 
-/* Are set-id bits to go with this write or truncation? libfuse does not tell. */
-static bool kills_suid(const struct fuse_in_header *h, const void *body, size_t size)
-{
-	struct fuse_setattr_in attr;
-	struct fuse_write_in w;
-
-	if (h->opcode == FUSE_SETATTR && size >= sizeof(attr)) {
-		memcpy(&attr, body, sizeof(attr));
-		return attr.valid & FATTR_KILL_SUIDGID;
-	}
-	if (h->opcode == FUSE_WRITE && size >= sizeof(w)) {
-		memcpy(&w, body, sizeof(w));
-		return w.write_flags & FUSE_WRITE_KILL_SUIDGID;
-	}
-	return false;
-}
-
 void mount_handle(struct worker *w, const struct fuse_buf *b)
 {
 	const char *body = (const char *)b->mem + sizeof(struct fuse_in_header);
@@ -221,24 +192,14 @@ void mount_handle(struct worker *w, const struct fuse_buf *b)
 		return;
 	}
 	memcpy(&h, b->mem, sizeof(h));
-	atomic_fetch_add_explicit(&m->counts[h.opcode < MOUNT_OPCODES ? h.opcode : 0], 1,
+	atomic_fetch_add_explicit(&m->counts[h.opcode < MAX_OPCODES ? h.opcode : 0], 1,
 				  memory_order_relaxed);
-	w->kill_suid = m->killpriv_v2 && kills_suid(&h, body, size);
+	w->kill_suid = m->killpriv_v2 && wire_kills_suid(&h, body, size);
 	w->backing = 0;
 	if (h.opcode == FUSE_INIT)
 		note_init(m, body, size);
-	if (h.opcode == OPCODE_TMPFILE && size >= sizeof(struct fuse_create_in))
+	if (h.opcode == WIRE_TMPFILE && size >= sizeof(struct fuse_create_in))
 		do_tmpfile(w, &h, body);
 	else
 		fuse_session_process_buf(m->se, b);
-}
-
-void mount_notify(struct fs_mount *m, int code, const void *body, size_t size, const char *name,
-		  size_t name_size)
-{
-	struct fuse_out_header h = {.len = (uint32_t)(sizeof(h) + size + name_size), .error = code};
-	struct iovec v[3] = {{&h, sizeof(h)}, {(void *)body, size}, {(void *)name, name_size}};
-
-	if (writev(fuse_session_fd(m->se), v, name ? 3 : body ? 2 : 1) < 0 && errno != ENOENT)
-		log_debug("cannot notify the kernel: %s", strerror(errno));
 }

@@ -96,7 +96,7 @@ static int touch_ctime(fuse_req_t req, struct inode *i, const char *path, int fo
 	if (fstatat(AT_FDCWD, path, &st, follow) < 0)
 		return -errno;
 	if (!S_ISDIR(st.st_mode) && (st.st_mode & (S_ISUID | S_ISGID)) &&
-	    fuse_req_ctx(req)->uid != st.st_uid && !ids_capable(req, CAP_FOWNER))
+	    fuse_req_ctx(req)->uid != st.st_uid && !wire_capable(req, CAP_FOWNER))
 		return 0;
 	i->suid_checked = false;
 	return fchownat(AT_FDCWD, path, (uid_t)-1, (gid_t)-1, follow) < 0 ? -errno : 0;
@@ -215,7 +215,7 @@ static size_t hide_trusted(fuse_req_t req, char *list, size_t n)
 
 	for (size_t at = 0; at < n; at += len) {
 		len = strnlen(list + at, n - at - 1) + 1;
-		if (strncmp(list + at, "trusted.", 8) == 0 && !ids_capable(req, CAP_SYS_ADMIN))
+		if (strncmp(list + at, "trusted.", 8) == 0 && !wire_capable(req, CAP_SYS_ADMIN))
 			continue;
 		memmove(list + kept, list + at, len);
 		kept += len;
@@ -337,7 +337,7 @@ static void drop_sgid_by_acl(fuse_req_t req, const char *path, int follow)
 	struct stat st;
 
 	if (fstatat(AT_FDCWD, path, &st, follow) < 0 || !(st.st_mode & S_ISGID) ||
-	    ids_in_group(req, st.st_gid) || ids_capable(req, CAP_FSETID))
+	    wire_in_group(req, st.st_gid) || wire_capable(req, CAP_FSETID))
 		return;
 	if (chmod(path, st.st_mode & 07777 & ~(mode_t)S_ISGID) < 0)
 		log_debug("cannot drop the set-group-id bit of %s: %s", path, strerror(errno));

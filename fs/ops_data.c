@@ -123,7 +123,7 @@ void drop_suid(fuse_req_t req, struct inode *i, int fd)
 	if (!has_suid(i, fd, &st))
 		return;
 	gone = st.st_mode & S_ISUID;
-	if ((st.st_mode & S_IXGRP) || !ids_in_group(req, st.st_gid))
+	if ((st.st_mode & S_IXGRP) || !wire_in_group(req, st.st_gid))
 		gone |= st.st_mode & S_ISGID;
 	if (gone && fchmod(fd, st.st_mode & 07777 & ~gone) < 0)
 		log_debug("cannot drop set-id bits: %s", strerror(errno));
@@ -134,7 +134,7 @@ static void drop_suid_unless_capable(fuse_req_t req, struct inode *i, int fd)
 {
 	struct stat st;
 
-	if (has_suid(i, fd, &st) && !ids_capable(req, CAP_FSETID))
+	if (has_suid(i, fd, &st) && !wire_capable(req, CAP_FSETID))
 		drop_suid(req, i, fd);
 }
 

@@ -13,23 +13,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
-
-#ifndef FUSE_HANDLE_KILLPRIV_V2
-#define FUSE_HANDLE_KILLPRIV_V2 (1 << 28)
-#endif
-#ifndef FATTR_KILL_SUIDGID
-#define FATTR_KILL_SUIDGID (1 << 11)
-#endif
-#ifndef FUSE_WRITE_KILL_SUIDGID
-#define FUSE_WRITE_KILL_SUIDGID (1 << 2)
-#endif
-#ifndef FUSE_TMPFILE
-#define FUSE_TMPFILE 51
-#endif
 
 /* The reply to INIT is the first thing written: header and fuse_init_out, in one or more pieces. */
 static void patch_init(struct iovec *iov, int count)
@@ -70,26 +55,6 @@ static void note_init(struct fs *fs, const char *body, size_t size)
 }
 
 /* ---- O_TMPFILE ---- */
-
-void fuse_attr_of(const struct stat *st, struct fuse_attr *a)
-{
-	*a = (struct fuse_attr){
-		.ino = st->st_ino,
-		.size = (uint64_t)st->st_size,
-		.blocks = (uint64_t)st->st_blocks,
-		.atime = (uint64_t)st->st_atim.tv_sec,
-		.mtime = (uint64_t)st->st_mtim.tv_sec,
-		.ctime = (uint64_t)st->st_ctim.tv_sec,
-		.atimensec = (uint32_t)st->st_atim.tv_nsec,
-		.mtimensec = (uint32_t)st->st_mtim.tv_nsec,
-		.ctimensec = (uint32_t)st->st_ctim.tv_nsec,
-		.mode = st->st_mode,
-		.nlink = (uint32_t)st->st_nlink,
-		.uid = st->st_uid,
-		.gid = st->st_gid,
-		.blksize = (uint32_t)st->st_blksize,
-	};
-}
 
 static int tmpfile_open(struct fs *fs, const struct fuse_in_header *h,
 			const struct fuse_create_in *in, struct stat *st)
@@ -153,7 +118,7 @@ static void do_tmpfile(struct fs *fs, const struct fuse_in_header *h, const char
 	ids_show(fs, i, NULL, NULL, &st);
 	out.entry.nodeid = (uintptr_t)i;
 	out.entry.attr_valid = 1;
-	fuse_attr_of(&st, &out.entry.attr);
+	wire_attr(&st, &out.entry.attr);
 	out.open.open_flags = FOPEN_KEEP_CACHE;
 	reply_raw(fs, h->unique, 0, &out, sizeof(out));
 }
@@ -170,30 +135,10 @@ void protocol_serving(struct fs *fs, bool serving)
 void protocol_notify(struct fs *fs, int code, const void *body, size_t size, const char *name,
 		     size_t name_size)
 {
-	struct fuse_out_header h = {.len = (uint32_t)(sizeof(h) + size + name_size), .error = code};
-	struct iovec v[3] = {{&h, sizeof(h)}, {(void *)body, size}, {(void *)name, name_size}};
-
 	pthread_mutex_lock(&fs->refreshing);
-	if (fs->serving && writev(fuse_session_fd(fs->se), v, name ? 3 : 2) < 0 && errno != ENOENT)
-		log_debug("cannot notify the kernel: %s", strerror(errno));
+	if (fs->serving)
+		wire_notify(fs->se, code, body, size, name, name_size);
 	pthread_mutex_unlock(&fs->refreshing);
-}
-
-/* Are set-id bits to go with this write or truncation? libfuse does not tell. */
-static bool kills_suid(const struct fuse_in_header *h, const void *body, size_t size)
-{
-	struct fuse_setattr_in attr;
-	struct fuse_write_in w;
-
-	if (h->opcode == FUSE_SETATTR && size >= sizeof(attr)) {
-		memcpy(&attr, body, sizeof(attr));
-		return attr.valid & FATTR_KILL_SUIDGID;
-	}
-	if (h->opcode == FUSE_WRITE && size >= sizeof(w)) {
-		memcpy(&w, body, sizeof(w));
-		return w.write_flags & FUSE_WRITE_KILL_SUIDGID;
-	}
-	return false;
 }
 
 void protocol_handle(struct fs *fs, const struct fuse_buf *b)
@@ -208,13 +153,13 @@ void protocol_handle(struct fs *fs, const struct fuse_buf *b)
 	}
 	memcpy(&h, b->mem, sizeof(h));
 	fs->counts[h.opcode < MAX_OPCODES ? h.opcode : 0]++;
-	fs->kill_suid = fs->killpriv_v2 && kills_suid(&h, body, size);
+	fs->kill_suid = fs->killpriv_v2 && wire_kills_suid(&h, body, size);
 	if (h.pid)
 		affinity_request(&fs->affinity, h.pid);
 	if (h.opcode == FUSE_INIT)
 		note_init(fs, body, size);
 	latest_begin(fs, &h, body, size);
-	if (h.opcode == FUSE_TMPFILE && size >= sizeof(struct fuse_create_in))
+	if (h.opcode == WIRE_TMPFILE && size >= sizeof(struct fuse_create_in))
 		do_tmpfile(fs, &h, body);
 	else
 		fuse_session_process_buf(fs->se, b);

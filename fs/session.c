@@ -145,45 +145,18 @@ static int loop(struct fs *fs, struct err *e)
 	return 0;
 }
 
-static ssize_t read_request(int fd, void *buf, size_t n, void *userdata)
-{
-	(void)userdata;
-	return read(fd, buf, n);
-}
-
-static ssize_t send_spliced(int in, off_t *off_in, int out, off_t *off_out, size_t n,
-			    unsigned flags, void *userdata)
-{
-	(void)userdata;
-	return splice(in, off_in, out, off_out, n, flags);
-}
-
 int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 {
-	char *argv[] = {(char *)"mlfs", NULL};
-	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
 	struct fuse_lowlevel_ops ops = {.init = op_init};
-	const struct fuse_custom_io io = {
-		.writev = protocol_writev, .read = read_request, .splice_send = send_spliced};
 	int r;
 
 	ops_name_init(&ops);
 	ops_rename_init(&ops);
 	ops_attr_init(&ops);
 	ops_data_init(&ops);
-	fs->se = fuse_session_new(&args, &ops, sizeof(ops), fs);
-	fuse_opt_free_args(&args);
-	if (!fs->se) {
-		close(fuse_fd);
-		return err_text(e, EINVAL, "cannot make a FUSE session");
-	}
-	r = fuse_session_custom_io(fs->se, &io, fuse_fd);
-	if (r != 0) {
-		fuse_session_destroy(fs->se);
-		fs->se = NULL;
-		close(fuse_fd);
-		return err_set(e, -r, "libfuse does not take the mount's descriptor");
-	}
+	r = wire_session(&ops, fs, fuse_fd, protocol_writev, &fs->se, e);
+	if (r < 0)
+		return r;
 	fs->thread = pthread_self();
 	hear_abort();
 	affinity_init(&fs->affinity);
@@ -219,41 +192,9 @@ struct trace *fs_trace(struct fs *fs)
 	return fs->trace;
 }
 
-void counts_told(const uint64_t counts[MAX_OPCODES], struct buf *out)
-{
-	static const char *const names[MAX_OPCODES] = {
-		[1] = "LOOKUP",	       [2] = "FORGET",	   [3] = "GETATTR",
-		[4] = "SETATTR",       [5] = "READLINK",   [6] = "SYMLINK",
-		[8] = "MKNOD",	       [9] = "MKDIR",	   [10] = "UNLINK",
-		[11] = "RMDIR",	       [12] = "RENAME",	   [13] = "LINK",
-		[14] = "OPEN",	       [15] = "READ",	   [16] = "WRITE",
-		[17] = "STATFS",       [18] = "RELEASE",   [20] = "FSYNC",
-		[21] = "SETXATTR",     [22] = "GETXATTR",  [23] = "LISTXATTR",
-		[24] = "REMOVEXATTR",  [25] = "FLUSH",	   [26] = "INIT",
-		[27] = "OPENDIR",      [28] = "READDIR",   [29] = "RELEASEDIR",
-		[30] = "FSYNCDIR",     [34] = "ACCESS",	   [35] = "CREATE",
-		[36] = "INTERRUPT",    [38] = "DESTROY",   [39] = "IOCTL",
-		[42] = "BATCH_FORGET", [43] = "FALLOCATE", [44] = "READDIRPLUS",
-		[45] = "RENAME2",      [46] = "LSEEK",	   [47] = "COPY_FILE_RANGE",
-		[51] = "TMPFILE",      [52] = "STATX",
-	};
-	uint64_t total = 0;
-
-	for (int k = 0; k < MAX_OPCODES; k++) {
-		if (!counts[k])
-			continue;
-		total += counts[k];
-		if (names[k])
-			buf_addf(out, "%s=%llu ", names[k], (unsigned long long)counts[k]);
-		else
-			buf_addf(out, "OP%d=%llu ", k, (unsigned long long)counts[k]);
-	}
-	buf_addf(out, "total=%llu", (unsigned long long)total);
-}
-
 void fs_request_counts(const struct fs *fs, struct buf *out)
 {
-	counts_told(fs->counts, out);
+	wire_counts(fs->counts, out);
 }
 
 void fs_free(struct fs *fs)

@@ -3,8 +3,6 @@
 #ifndef MLFS_SESSION_H
 #define MLFS_SESSION_H
 
-#define FUSE_USE_VERSION 314
-#include <fuse3/fuse_lowlevel.h>
 #include <linux/capability.h>
 #include <pthread.h>
 #include <sched.h>
@@ -13,6 +11,7 @@
 #include "follow.h"
 #include "inode.h"
 #include "trace.h"
+#include "wire.h"
 
 #define IO_MAX (1u << 20) /* most bytes of one READ or WRITE */
 
@@ -40,8 +39,6 @@ struct fresh {
 	pthread_mutex_t mutex;
 	struct told *first, *last;
 };
-
-struct fuse_in_header;
 
 /* Whether times of modification prove something, for the devices met; latest.c. */
 #define LATEST_DEVICES 16
@@ -136,9 +133,6 @@ ino_t ids_ino(const struct fs *fs, dev_t dev, ino_t ino);
  * and set-id bits are then the kernel's affair. The rights stay the server's own. */
 void ids_assume(struct fs *fs, const struct fuse_ctx *c);
 void ids_resume(struct fs *fs);
-/* Is the caller in the group? Has it the capability? Both read /proc: for rare cases. */
-bool ids_in_group(fuse_req_t req, gid_t gid);
-bool ids_capable(fuse_req_t req, int cap);
 /* Take the caller's umask for the creation that follows. */
 void ids_umask(struct fs *fs, const struct fuse_ctx *c);
 

@@ -7,12 +7,6 @@
 
 struct digester;
 
-#define MAX_OPCODES 64
-/* session.c: "LOOKUP=12 READ=3 … total=15" appended to out. */
-void counts_told(const uint64_t counts[MAX_OPCODES], struct buf *out);
-struct fuse_attr;
-/* protocol.c: attributes as the protocol has them. */
-void fuse_attr_of(const struct stat *st, struct fuse_attr *a);
 /* ids.c: the inode number that is shown of a file below, when the root's device is `root`. */
 ino_t ino_shown(dev_t root, dev_t dev, ino_t ino);
 
