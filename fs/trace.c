@@ -472,6 +472,9 @@ void trace_change(struct trace *t, struct trace_path *p, enum change c)
 		trace_read(t, p);
 	guard_drop(t, t->guard, p);
 	if (c == CHANGE_LINK) {
+		/* Before the ctime moves: whoever is digesting it goes by that. */
+		if (!p->changed && p->hash_state != HASH_NONE)
+			digester_finish(t->digester, p);
 		p->relinked = true;
 		return;
 	}

@@ -2,6 +2,7 @@
 /* fs/trace.h and fs/inode.h without a mount: what is kept of a path, and how names and inodes hang together. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -95,6 +96,27 @@ static void absent_is_kept(void **state)
 	assert_int_equal(p->err, ENOENT);
 	assert_int_equal(p->obs, OBS_ABSENT);
 	assert_ptr_equal(p, get(w, "none"));
+	assert_null(trace_spoiled(w->t));
+}
+
+/* Digesting takes long enough here for the other name to be made meanwhile; its ctime moves then. */
+static void what_gets_another_name_is_digested_first(void **state)
+{
+	enum { SIZE = 64 << 20 };
+	struct world *w = *state;
+	auto_free char *path = in(w, "f"), *other = in(w, "g");
+	struct trace_path *p;
+	struct fp fp;
+
+	put(w, "f", "x");
+	assert_int_equal(truncate(path, SIZE), 0);
+	p = look(w, "f");
+	trace_read(w->t, p);
+	while (p->hash_state == HASH_QUEUED)
+		(void)sched_yield();
+	trace_change(w->t, p, CHANGE_LINK);
+	assert_int_equal(link(path, other), 0);
+	assert_int_equal(trace_digest(w->t, p, &fp), 0);
 	assert_null(trace_spoiled(w->t));
 }
 
@@ -590,6 +612,7 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(absent_is_kept),
+		T(what_gets_another_name_is_digested_first),
 		T(appearing_by_others_spoils),
 		T(changing_by_others_spoils),
 		T(a_change_keeps_what_was_there),
