@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -339,7 +338,7 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static int serve_all(struct browse *b, struct err *e)
+static void serve_all(struct browse *b)
 {
 	pthread_t threads[THREADS - 1];
 	unsigned n = 0;
@@ -352,8 +351,6 @@ static int serve_all(struct browse *b, struct err *e)
 	(void)serve(b);
 	while (n)
 		(void)pthread_join(threads[--n], NULL); /* fails for misuse only */
-	(void)e;
-	return 0;
 }
 
 static int no_blocking(int fd)
@@ -361,17 +358,6 @@ static int no_blocking(int fd)
 	int flags = fcntl(fd, F_GETFL);
 
 	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-/* Each open file takes a descriptor. */
-static void raise_limit(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
-		l.rlim_cur = l.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &l); /* else fewer files can be open at once */
-	}
 }
 
 int browse_serve(struct browse *b, int fuse_fd, struct err *e)
@@ -388,7 +374,7 @@ int browse_serve(struct browse *b, int fuse_fd, struct err *e)
 	}
 	browse_list_ops(&ops);
 	browse_data_ops(&ops);
-	raise_limit();
+	raise_open_files(); /* each open file takes one */
 	b->se = fuse_session_new(&args, &ops, sizeof(ops), b);
 	fuse_opt_free_args(&args);
 	if (!b->se || fuse_session_mount(b->se, at) != 0) {
@@ -398,10 +384,10 @@ int browse_serve(struct browse *b, int fuse_fd, struct err *e)
 		(void)close(fuse_fd);
 		return err_text(e, EINVAL, "libfuse does not take the mount's descriptor");
 	}
-	r = serve_all(b, e);
+	serve_all(b);
 	fuse_session_destroy(b->se); /* closes the descriptor */
 	b->se = NULL;
-	return r;
+	return 0;
 }
 
 void browse_abort(struct browse *b)

@@ -68,13 +68,14 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	}
 	fd = open_path(dir.fd, name);
-	if (fd >= 0)
+	if (fd >= 0) {
 		reply_entry(req, dir.n, name, fd);
-	else if (fd == -ENOENT) {
+	} else if (fd == -ENOENT) {
 		mount_told_absent(m, dir.n, name);
 		fuse_reply_entry(req, &none);
-	} else
+	} else {
 		fuse_reply_err(req, -fd);
+	}
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)

@@ -39,15 +39,10 @@ static char *answer(void *arg, const char *question)
 	return mount_answer(&b->told, NULL, (char *)text.data, question);
 }
 
-/* Whoever looks goes on until he is done, and so does this process. */
 static void stop(void *arg, int times)
 {
-	const struct browsing *b = arg;
-	struct err e = {0};
-
 	(void)times;
-	if (mount_detach(b->o->mnt, false, &e) < 0 && mount_detach(b->o->mnt, true, &e) < 0)
-		log_debug("%s", e.msg); /* it is gone already */
+	mount_stop(((const struct browsing *)arg)->o->mnt);
 }
 
 static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
@@ -78,20 +73,12 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 	return r;
 }
 
-static bool is_in(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n] || n == 1);
-}
-
 int mount_browse(struct mount_opts *o)
 {
 	const char *mnt = o->q.args.v[o->q.args.n - 1];
 	auto_free char *dir = NULL;
-	struct daemon d;
 	struct err e = {0};
-	int status, r = query_dir(&o->q, &dir);
+	int r = query_dir(&o->q, &dir);
 
 	if (r < 0)
 		return EXIT_FAILURE;
@@ -103,15 +90,8 @@ int mount_browse(struct mount_opts *o)
 				    : err_set(&e, errno, "cannot open the cache %s", dir);
 	if (r == 0)
 		r = mount_find(o, mnt, &e);
-	if (r == 0 && is_in(o->src, o->mnt)) /* the server would look for it in its own mount */
+	if (r == 0 &&
+	    path_is_in(o->src, o->mnt)) /* the server would look for it in its own mount */
 		r = err_text(&e, EINVAL, "cannot mount on %s: the cache lies in it", o->mnt);
-	if (r == 0)
-		r = daemon_begin(&d, o->foreground, &status, &e);
-	if (r > 0)
-		return status;
-	if (r == 0)
-		r = serve(o, &d, &e);
-	if (r < 0)
-		log_warn("%s", e.msg);
-	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	return mount_in_background(o, r, &e, serve);
 }

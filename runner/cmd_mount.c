@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -253,39 +252,10 @@ struct serving {
 	struct mount_told told;
 };
 
-static int by_start(const void *a, const void *b)
-{
-	const struct mount_step_now *x = a, *y = b;
-
-	return (x->started_ns > y->started_ns) - (x->started_ns < y->started_ns);
-}
-
-/* What mount_status.h tells of them. */
-static void tell_steps(struct mount_steps *m, struct mount_steps_status *from,
-		       struct mount_status *ret)
-{
-	mount_steps_status(m, from);
-	*ret = (struct mount_status){.hits = from->hits,
-				     .misses = from->misses,
-				     .uncached = from->uncached,
-				     .saved_ns = (int64_t)(from->saved_seconds * 1e9),
-				     .ignored = from->ignored,
-				     .n_steps = from->n};
-	ret->steps = xcalloc(from->n + 1, sizeof(*ret->steps));
-	for (size_t i = 0; i < from->n; i++)
-		ret->steps[i] = (struct mount_step_now){.name = from->v[i].path,
-							.pid = from->v[i].pid,
-							.uid = from->v[i].uid,
-							.started_ns = from->v[i].begun_ns,
-							.expected_ns = from->v[i].took_ns};
-	qsort(ret->steps, ret->n_steps, sizeof(*ret->steps), by_start);
-}
-
 static char *answer(void *arg, const struct fs_request *q, const char *question)
 {
 	const struct serving *s = arg;
-	struct mount_steps_status from;
-	struct mount_status status;
+	struct mount_steps_status status;
 	auto_buf struct buf requests = {0};
 	char *text = mount_steps_answer(s->steps, q, question);
 	size_t nodes;
@@ -294,10 +264,9 @@ static char *answer(void *arg, const struct fs_request *q, const char *question)
 		return text;
 	fs_mount_counts(s->fs, &requests, &nodes);
 	buf_u8(&requests, 0);
-	tell_steps(s->steps, &from, &status);
+	mount_steps_status(s->steps, &status);
 	text = mount_answer(&s->told, &status, (char *)requests.data, question);
-	free(status.steps);
-	mount_steps_status_free(&from);
+	mount_steps_status_free(&status);
 	return text;
 }
 
@@ -312,26 +281,10 @@ static char *intercept(void *arg, const struct fs_request *q, const struct stat 
 	return mount_steps_intercept(((struct serving *)arg)->steps, q, st, ret_size);
 }
 
-/* Whoever is in it goes on until he is done, and so does this process. */
 static void stop(void *arg, int times)
 {
-	struct serving *s = arg;
-	struct err e = {0};
-
 	(void)times;
-	if (mount_detach(s->o->mnt, false, &e) < 0 && mount_detach(s->o->mnt, true, &e) < 0)
-		log_debug("%s", e.msg); /* it is gone already */
-}
-
-/* Open files are ours to use up to the hard limit. */
-static void raise_limits(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
-		l.rlim_cur = l.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &l);
-	}
+	mount_stop(((const struct serving *)arg)->o->mnt);
 }
 
 static int find_steps(struct serving *s, struct fs_mount_options *fo, struct err *e)
@@ -365,7 +318,7 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 	int fd, r;
 
 	s.told.cache = o->q.cache;
-	raise_limits();
+	raise_open_files();
 	fo.root = mount_source(o, e);
 	if (fo.root < 0)
 		return fo.root;
@@ -384,15 +337,15 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 	return r;
 }
 
-static int run(struct mount_opts *o)
+int mount_in_background(struct mount_opts *o, int r, struct err *e,
+			int (*serve_mount)(struct mount_opts *o, struct daemon *d, struct err *e))
 {
 	struct daemon d;
-	struct err e = {0};
 	struct stat st;
-	int status, r = find_places(o, &e);
+	int status;
 
 	if (r == 0)
-		r = daemon_begin(&d, o->foreground, &status, &e);
+		r = daemon_begin(&d, o->foreground, &status, e);
 	if (r > 0 && status == EXIT_SUCCESS && stat(o->mnt, &st) < 0) {
 		log_warn("cannot look into %s: %s", o->mnt, strerror(errno));
 		status = EXIT_FAILURE;
@@ -400,10 +353,18 @@ static int run(struct mount_opts *o)
 	if (r > 0)
 		return status;
 	if (r == 0)
-		r = serve(o, &d, &e);
+		r = serve_mount(o, &d, e);
 	if (r < 0)
-		log_warn("%s", e.msg);
+		log_warn("%s", e->msg);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int run(struct mount_opts *o)
+{
+	struct err e = {0};
+	int r = find_places(o, &e);
+
+	return mount_in_background(o, r, &e, serve);
 }
 
 static void apply_generic(struct mount_opts *o)

@@ -52,12 +52,11 @@ static bool leads_into(const char *link, const char *mnt)
 {
 	char to[4096];
 	ssize_t n = readlink(link, to, sizeof(to) - 1);
-	size_t len = strlen(mnt);
 
 	if (n <= 0)
 		return false;
 	to[n] = '\0';
-	return strncmp(to, mnt, len) == 0 && (to[len] == '/' || !to[len]);
+	return path_is_in(to, mnt);
 }
 
 static bool uses(const char *pid, const char *mnt)

@@ -22,8 +22,6 @@ struct mount_opts {
 
 /* `-o` options, a comma between them, into o. 0, or -EINVAL: *ret_why (caller frees) says what is wrong. */
 int mount_generic(struct mount_opts *o, const char *text, char **ret_why) must_check;
-/* The flags of mount(2) that they come to. */
-unsigned long mount_flags(const struct mount_opts *o);
 
 /*
  * mount_attach.c: the tree to show: SRC as it is now, with all that is mounted in it, whatever is mounted over it or in it later (root), or
@@ -39,6 +37,12 @@ int mount_browse(struct mount_opts *o);
 int mount_list(const struct query *q);
 /* Take it away: as umount(8); lazy: at once, whoever uses it goes on until he is done. */
 int mount_detach(const char *mnt, bool lazy, struct err *e) must_check;
+/* The same for its own server: lazily when it is used. That ends when nobody is in it any more. */
+void mount_stop(const char *mnt);
+/* cmd_mount.c: serve o->mnt as o says, in the background or not; r: how what came before it ended, e why it failed. The exit status. */
+struct daemon;
+int mount_in_background(struct mount_opts *o, int r, struct err *e,
+			int (*serve_mount)(struct mount_opts *o, struct daemon *d, struct err *e));
 
 /* mount_reach.c: the path at which steps find SRC, also when the mount lies over it. Caller frees; then mount_unreach. */
 int mount_reach(const struct mount_opts *o, char **ret_path, struct err *e) must_check;

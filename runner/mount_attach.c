@@ -15,13 +15,6 @@
 #include "mountinfo.h"
 #include "view.h"
 
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return strcmp(dir, "/") == 0 || (strncmp(path, dir, n) == 0 && path[n] == '/');
-}
-
 /* ---- the tree that is shown ---- */
 
 /* Mounts of its own, which nobody sees: what is mounted in SRC later, this mount itself for one, is no part of it. */
@@ -54,7 +47,7 @@ int mount_source(const struct mount_opts *o, struct err *e)
 	if (access(o->src, R_OK | X_OK) < 0) /* nobody could even look at the mount */
 		return err_set(e, errno, "cannot look into %s", o->src);
 	/* The mount would show itself. (Over the whole of SRC it does not: what is open is below it.) */
-	if (is_below(o->mnt, o->src))
+	if (path_is_in(o->mnt, o->src) && (strcmp(o->mnt, o->src) != 0 || !o->src[1]))
 		return err_text(e, EINVAL,
 				"cannot mount on %s: it lies in %s, and only root can mount there",
 				o->mnt, o->src);
@@ -78,7 +71,7 @@ static unsigned long inherited_flags(const struct mount_opts *o, int source)
 			 (sv.f_flag & ST_NOEXEC ? MS_NOEXEC : 0);
 	mountinfo_read(&all);
 	for (size_t k = 0; k < all.n; k++)
-		if (is_below(all.v[k].path, o->src))
+		if (path_is_in(all.v[k].path, o->src))
 			flags |= all.v[k].flags & (MS_NOSUID | MS_NODEV);
 	return flags;
 }
@@ -216,4 +209,12 @@ int mount_detach(const char *mnt, bool lazy, struct err *e)
 	return umount2(mnt, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0
 		       ? err_set(e, errno, "cannot unmount %s", mnt)
 		       : 0;
+}
+
+void mount_stop(const char *mnt)
+{
+	struct err e = {0};
+
+	if (mount_detach(mnt, false, &e) < 0 && mount_detach(mnt, true, &e) < 0)
+		log_debug("%s", e.msg); /* it is gone already */
 }

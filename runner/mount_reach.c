@@ -16,13 +16,6 @@
 
 #define PLACES "/run/mlfs"
 
-static bool is_hidden(const struct mount_opts *o)
-{
-	size_t n = strlen(o->mnt);
-
-	return strncmp(o->src, o->mnt, n) == 0 && (o->src[n] == '/' || !o->src[n]);
-}
-
 static char *place_of(const char *mnt)
 {
 	struct fp fp = fp_of(mnt, strlen(mnt));
@@ -46,7 +39,7 @@ int mount_reach(const struct mount_opts *o, char **ret_path, struct err *e)
 	auto_free char *place = NULL;
 	int r;
 
-	if (!is_hidden(o) ||
+	if (!path_is_in(o->src, o->mnt) ||
 	    (view_kind() != VIEW_ROOT && !o->steps.n && !o->commands.n)) { /* nobody asks */
 		*ret_path = xstrdup(o->src);
 		return 0;

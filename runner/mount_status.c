@@ -35,21 +35,21 @@ static void mount_lines(const struct mount_told *t, struct buf *b)
 
 /* ---- JSON ---- */
 
-static void json_steps(struct json *j, const struct mount_status *s)
+static void json_steps(struct json *j, const struct mount_steps_status *s)
 {
-	json_uint(j, "steps_running", s->n_steps);
+	json_uint(j, "steps_running", s->n);
 	json_array(j, "steps");
-	for (size_t i = 0; i < s->n_steps && i < MAX_STEPS; i++) {
-		const struct mount_step_now *n = &s->steps[i];
+	for (size_t i = 0; i < s->n && i < MAX_STEPS; i++) {
+		const struct mount_step *n = &s->v[i];
 
 		json_object(j, NULL);
-		json_text(j, "name", n->name);
+		json_text(j, "name", n->path);
 		json_int(j, "pid", n->pid);
 		json_uint(j, "uid", n->uid);
-		json_time(j, "started", n->started_ns);
-		json_seconds(j, "running_seconds", (double)(now_ns() - n->started_ns) / 1e9);
-		if (n->expected_ns > 0)
-			json_seconds(j, "expected_seconds", (double)n->expected_ns / 1e9);
+		json_time(j, "started", n->begun_ns);
+		json_seconds(j, "running_seconds", (double)(now_ns() - n->begun_ns) / 1e9);
+		if (n->took_ns > 0)
+			json_seconds(j, "expected_seconds", (double)n->took_ns / 1e9);
 		else
 			json_null(j, "expected_seconds");
 		json_end(j);
@@ -58,7 +58,7 @@ static void json_steps(struct json *j, const struct mount_status *s)
 	json_uint(j, "hits", s->hits);
 	json_uint(j, "misses", s->misses);
 	json_uint(j, "uncached", s->uncached);
-	json_seconds(j, "saved_seconds", (double)s->saved_ns / 1e9);
+	json_seconds(j, "saved_seconds", s->saved_seconds);
 	json_array(j, "ignored_settings");
 	for (char *const *v = s->ignored; v && *v; v++)
 		json_text(j, NULL, *v);
@@ -79,7 +79,7 @@ static void json_requests(struct json *j, const char *text)
 	json_end(j);
 }
 
-static void status_json(const struct mount_told *t, const struct mount_status *s,
+static void status_json(const struct mount_told *t, const struct mount_steps_status *s,
 			const char *requests, struct buf *b)
 {
 	struct json j = {0};
@@ -103,35 +103,35 @@ static void status_json(const struct mount_told *t, const struct mount_status *s
 
 /* ---- text ---- */
 
-static void text_step(const struct mount_step_now *n, struct buf *b)
+static void text_step(const struct mount_step *n, struct buf *b)
 {
-	int64_t ran = now_ns() - n->started_ns;
+	int64_t ran = now_ns() - n->begun_ns;
 	char took[32], all[32];
 
 	buf_addf(b, "  ");
-	add_plain(b, n->name);
+	add_plain(b, n->path);
 	buf_addf(b, "  pid %ld, %s", (long)n->pid,
 		 human_seconds((double)(ran > 0 ? ran : 0) / 1e9, took, sizeof(took)));
-	if (n->expected_ns > 0)
+	if (n->took_ns > 0)
 		buf_addf(b, " of about %s (%d %%)",
-			 human_seconds((double)n->expected_ns / 1e9, all, sizeof(all)),
-			 (int)(ran < n->expected_ns ? 100 * ran / n->expected_ns : 99));
+			 human_seconds((double)n->took_ns / 1e9, all, sizeof(all)),
+			 (int)(ran < n->took_ns ? 100 * ran / n->took_ns : 99));
 	buf_u8(b, '\n');
 }
 
-static void text_steps(const struct mount_status *s, struct buf *b)
+static void text_steps(const struct mount_steps_status *s, struct buf *b)
 {
 	char saved[32];
 
-	buf_addf(b, "steps     %zu running\n", s->n_steps);
-	for (size_t i = 0; i < s->n_steps && i < MAX_STEPS; i++)
-		text_step(&s->steps[i], b);
-	if (s->n_steps > MAX_STEPS)
-		buf_addf(b, "  and %zu more\n", s->n_steps - MAX_STEPS);
+	buf_addf(b, "steps     %zu running\n", s->n);
+	for (size_t i = 0; i < s->n && i < MAX_STEPS; i++)
+		text_step(&s->v[i], b);
+	if (s->n > MAX_STEPS)
+		buf_addf(b, "  and %zu more\n", s->n - MAX_STEPS);
 	buf_addf(b, "results   %llu hits, %llu misses, %llu not cached; saved %s\n",
 		 (unsigned long long)s->hits, (unsigned long long)s->misses,
 		 (unsigned long long)s->uncached,
-		 human_seconds((double)s->saved_ns / 1e9, saved, sizeof(saved)));
+		 human_seconds(s->saved_seconds, saved, sizeof(saved)));
 	for (char *const *v = s->ignored; v && *v; v++) {
 		buf_addf(b, "ignored   ");
 		add_plain(b, *v);
@@ -139,7 +139,7 @@ static void text_steps(const struct mount_status *s, struct buf *b)
 	}
 }
 
-static void status_text(const struct mount_told *t, const struct mount_status *s,
+static void status_text(const struct mount_told *t, const struct mount_steps_status *s,
 			const char *requests, struct buf *b)
 {
 	char up[32];
@@ -160,8 +160,8 @@ static void status_text(const struct mount_told *t, const struct mount_status *s
 	buf_addf(b, "requests  %s\n", requests);
 }
 
-char *mount_answer(const struct mount_told *t, const struct mount_status *s, const char *requests,
-		   const char *question)
+char *mount_answer(const struct mount_told *t, const struct mount_steps_status *s,
+		   const char *requests, const char *question)
 {
 	struct buf b = {0};
 
@@ -172,7 +172,7 @@ char *mount_answer(const struct mount_told *t, const struct mount_status *s, con
 	else if (strcmp(question, MOUNT_ASK_TEXT) == 0)
 		status_text(t, s, requests, &b);
 	else if (strcmp(question, MOUNT_ASK_RUNNING) == 0)
-		buf_addf(&b, "%zu", s ? s->n_steps : 0);
+		buf_addf(&b, "%zu", s ? s->n : 0);
 	else
 		return NULL;
 	buf_u8(&b, 0);

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -65,18 +64,14 @@ static bool file_of(const char *path, struct statx *ret)
 
 static int find_self(struct mount_steps *m, struct err *e)
 {
-	char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-
-	if (n < 0 || !file_of("/proc/self/exe", &m->self))
+	m->mlfs = realpath("/proc/self/exe", NULL);
+	if (!m->mlfs || !file_of("/proc/self/exe", &m->self))
 		return err_set(e, errno, "cannot find the program of mlfs");
-	path[n] = '\0';
-	m->mlfs = xstrdup(path);
-	m->line = xasprintf("#!%s --mounted\n", path);
-	if (strpbrk(path, " \t\n") || strlen(m->line) > LINE_MAX_BYTES)
+	m->line = xasprintf("#!%s --mounted\n", m->mlfs);
+	if (strpbrk(m->mlfs, " \t\n") || strlen(m->line) > LINE_MAX_BYTES)
 		return err_text(e, ENAMETOOLONG,
 				"cannot run steps by %s: its path has blanks, or is too long",
-				path);
+				m->mlfs);
 	return 0;
 }
 
@@ -242,7 +237,8 @@ static void done(struct mount_steps *m, const struct fs_request *q, const char *
 	for (size_t k = m->n_running; k-- > 0;) {
 		if (m->running[k].pid != q->pid)
 			continue;
-		if (strncmp(told, "hit ", 4) != 0)
+		/* What is not cached tells before it runs. */
+		if (strncmp(told, "miss ", 5) == 0)
 			note_took(m, &m->running[k]);
 		drop_running(m, k);
 		m->hits += strncmp(told, "hit ", 4) == 0;
@@ -254,6 +250,13 @@ static void done(struct mount_steps *m, const struct fs_request *q, const char *
 	pthread_mutex_unlock(&m->mutex);
 }
 
+static int by_start(const void *a, const void *b)
+{
+	const struct mount_step *x = a, *y = b;
+
+	return (x->begun_ns > y->begun_ns) - (x->begun_ns < y->begun_ns);
+}
+
 void mount_steps_status(struct mount_steps *m, struct mount_steps_status *ret)
 {
 	pthread_mutex_lock(&m->mutex);
@@ -262,13 +265,14 @@ void mount_steps_status(struct mount_steps *m, struct mount_steps_status *ret)
 					   .misses = m->misses,
 					   .uncached = m->uncached,
 					   .saved_seconds = m->saved_seconds,
-					   .v = xcalloc(m->n_running, sizeof(*ret->v)),
+					   .v = xcalloc(m->n_running + 1, sizeof(*ret->v)),
 					   .n = m->n_running};
 	for (size_t k = 0; k < ret->n; k++) {
 		ret->v[k] = m->running[k];
 		ret->v[k].path = xstrdup(ret->v[k].path);
 	}
 	pthread_mutex_unlock(&m->mutex);
+	qsort(ret->v, ret->n, sizeof(*ret->v), by_start);
 	ret->ignored = tree_ignored(m->tree);
 }
 

@@ -47,7 +47,7 @@ struct mount_step {
 struct mount_steps_status {
 	uint64_t hits, misses, uncached;
 	double saved_seconds;
-	struct mount_step *v; /* that run now */
+	struct mount_step *v; /* that run now, the oldest first */
 	size_t n;
 	char **ignored; /* files of settings that do not hold: what and why; NULL-terminated, or NULL */
 };

@@ -26,13 +26,6 @@ struct native {
 	char *spoiled;
 };
 
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]);
-}
-
 static void add_place(struct native *n, const char *path)
 {
 	n->places = xrealloc(n->places, (n->n + 2) * sizeof(*n->places));
@@ -44,7 +37,7 @@ static void add_place(struct native *n, const char *path)
 static void add_mount(struct native *n, const char *path)
 {
 	for (size_t k = 1; k < n->n; k++)
-		if (is_below(path, n->places[k])) {
+		if (path_is_in(path, n->places[k])) {
 			free(n->places[k]);
 			n->places[k] = xstrdup(path);
 			return;
@@ -63,7 +56,7 @@ static void add_mounts(struct native *n)
 		mountinfo_read(&m);
 	for (size_t k = 0; k < m.n; k++)
 		for (const char *const *p = parents; *p; p++)
-			if (is_below(m.v[k].path, *p))
+			if (path_is_in(m.v[k].path, *p))
 				add_mount(n, m.v[k].path);
 }
 

@@ -271,16 +271,11 @@ static int start_server(struct super *s, int fuse_fd, struct err *e)
 /* Descriptors are ours to use up to the hard limit; the command has its own limits already. */
 static void raise_limits(const struct super *s)
 {
-	struct rlimit l = {0};
+	rlim_t files = raise_open_files();
 	int fd;
 
-	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
-		l.rlim_cur = l.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &l);
-	}
 	/* Once there are threads, each growth of the table of descriptors waits for all processors (milliseconds). */
-	fd = fcntl(s->signals, F_DUPFD_CLOEXEC,
-		   (int)(l.rlim_cur < TABLE_SIZE ? l.rlim_cur : TABLE_SIZE) - 1);
+	fd = fcntl(s->signals, F_DUPFD_CLOEXEC, (int)(files < TABLE_SIZE ? files : TABLE_SIZE) - 1);
 	base_close(&fd);
 }
 

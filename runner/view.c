@@ -191,17 +191,10 @@ static int bind_native(const struct view *v, const char *dir, unsigned long recu
 	return 0;
 }
 
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]);
-}
-
 static bool is_native(const char *path)
 {
 	for (const char *const *p = view_native(); *p; p++)
-		if (is_below(path, *p))
+		if (path_is_in(path, *p))
 			return true;
 	return false;
 }

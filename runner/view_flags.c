@@ -18,14 +18,6 @@
 
 #define ALL_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
 
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return strcmp(dir, "/") == 0 ||
-	       (strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]));
-}
-
 static bool may_hang(const char *type)
 {
 	static const char *const types[] = {"autofs", "nfs",	 "nfs4", "cifs",   "smb3",
@@ -67,7 +59,7 @@ static int set_attrs(int fd, struct mount_attr *attr, const char *path, struct e
 static bool is_native(const char *path, const char *const *native)
 {
 	for (; *native; native++)
-		if (is_below(path, *native))
+		if (path_is_in(path, *native))
 			return true;
 	return false;
 }
@@ -114,7 +106,7 @@ int view_take_flags(const char *mountpoint, const char *const *native, unsigned 
 			continue;
 		}
 		for (size_t i = 0; i < k; i++)
-			if (all.v[i].path[0] && is_below(m->path, all.v[i].path) &&
+			if (all.v[i].path[0] && path_is_in(m->path, all.v[i].path) &&
 			    (!around || strlen(all.v[i].path) >= strlen(around->path)))
 				around = &all.v[i];
 		if ((around ? around->flags : 0) == m->flags)

@@ -185,6 +185,8 @@ void hex(const void *p, size_t n, char *out);
 bool unhex(const char *digits, void *to, size_t n);
 /* Damerau-Levenshtein distance, for "did you mean". */
 unsigned edit_distance(const char *a, const char *b);
+/* Is path the directory dir, or in it? Both absolute and plain. */
+bool path_is_in(const char *path, const char *dir);
 /* Text of n bytes as a JSON string, quotes included; bytes that are not UTF-8 become U+FFFD. */
 void json_string(struct buf *b, const char *s, size_t n);
 bool is_utf8(const char *s, size_t n);
@@ -202,6 +204,8 @@ int read_file(const char *path, char **ret, size_t *ret_n, struct err *e) must_c
 /* The same of what is open already; path: what to call it. */
 int read_opened(int fd, const char *path, char **ret, size_t *ret_n, struct err *e) must_check;
 int mkdir_p(const char *path, mode_t mode, struct err *e) must_check;
+/* This process may open files up to the hard limit now: how many that is, 0 when it cannot be told. */
+uint64_t raise_open_files(void);
 
 /* ---- log; the only global state besides the runner's signal flag ---- */
 enum log_level { LOG_QUIET = -1, LOG_WARN = 0, LOG_INFO = 1, LOG_DEBUG = 2 };

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -172,4 +173,15 @@ void signals_all(sigset_t *ret)
 	(void)sigfillset(ret);
 	(void)sigdelset(ret, SIGSEGV);
 	(void)sigdelset(ret, SIGBUS);
+}
+
+uint64_t raise_open_files(void)
+{
+	struct rlimit l = {0};
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+		l.rlim_cur = l.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &l); /* else it is what it was */
+	}
+	return l.rlim_cur;
 }

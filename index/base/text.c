@@ -326,3 +326,10 @@ void json_string(struct buf *b, const char *s, size_t n)
 	}
 	buf_u8(b, '"');
 }
+
+bool path_is_in(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n] || n == 1);
+}

@@ -15,6 +15,18 @@
 
 #include "base/base.h"
 
+static void test_path_is_in(void **state)
+{
+	(void)state;
+	assert_true(path_is_in("/a/b", "/a"));
+	assert_true(path_is_in("/a", "/a"));
+	assert_true(path_is_in("/a", "/"));
+	assert_true(path_is_in("/", "/"));
+	assert_false(path_is_in("/ab", "/a"));
+	assert_false(path_is_in("/a", "/a/b"));
+	assert_false(path_is_in("/", "/a"));
+}
+
 static void test_err(void **state)
 {
 	struct err e = {0};
@@ -357,12 +369,13 @@ static void test_take(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_err),	      cmocka_unit_test(test_buf_cur),
-		cmocka_unit_test(test_cur_lies),      cmocka_unit_test(test_durations),
-		cmocka_unit_test(test_sizes),	      cmocka_unit_test(test_for_people),
-		cmocka_unit_test(test_edit_distance), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_files),	      cmocka_unit_test(test_take),
-		cmocka_unit_test(test_arena),	      cmocka_unit_test(test_hex),
+		cmocka_unit_test(test_path_is_in), cmocka_unit_test(test_err),
+		cmocka_unit_test(test_buf_cur),	   cmocka_unit_test(test_cur_lies),
+		cmocka_unit_test(test_durations),  cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_for_people), cmocka_unit_test(test_edit_distance),
+		cmocka_unit_test(test_json),	   cmocka_unit_test(test_files),
+		cmocka_unit_test(test_take),	   cmocka_unit_test(test_arena),
+		cmocka_unit_test(test_hex),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
