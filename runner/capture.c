@@ -23,17 +23,13 @@ int capture_refuse(struct work *w, const char *fmt, ...)
 	return -ECANCELED;
 }
 
-/* An empty file sends no read: whether the step read it cannot be known. One that a recorded step left is taken for
- * an earlier output of its own, any other for an input. */
-static bool empty_input(const struct work *w, const struct trace_path *p)
+/* An empty file sends no read: whether the step read it cannot be known. */
+static bool may_have_been_read(const struct trace_path *p)
 {
-	struct left l = {.type = OUT_FILE, .mode = p->st.st_mode & 07777, .fp = fp_of("", 0)};
-
-	return S_ISREG(p->st.st_mode) && p->st.st_size == 0 &&
-	       idx_left_known(w->c->idx, p->path, &l) != 1;
+	return S_ISREG(p->st.st_mode) && p->st.st_size == 0;
 }
 
-bool capture_is_own(const struct work *w, const struct trace_path *p)
+bool capture_is_own(const struct trace_path *p)
 {
 	if (!p->changed || !p->replaced)
 		return false;
@@ -44,7 +40,7 @@ bool capture_is_own(const struct work *w, const struct trace_path *p)
 	    !S_ISFIFO(p->st.st_mode))
 		return false;
 	return !p->partial && !(p->obs & (OBS_CONTENT | OBS_LINK | OBS_LIST | OBS_XATTR)) &&
-	       !empty_input(w, p);
+	       !may_have_been_read(p);
 }
 
 size_t capture_find(const struct work *w, const char *path)

@@ -44,7 +44,7 @@ static inline bool was_there(const struct trace_path *p)
 }
 
 /* The step made what is here without having learned the content of what was here before (design 4). */
-bool capture_is_own(const struct work *w, const struct trace_path *p);
+bool capture_is_own(const struct trace_path *p);
 /* Its place among the sorted paths; w->n when it is none of them. */
 size_t capture_find(const struct work *w, const char *path);
 

@@ -28,7 +28,7 @@ static void find_made(struct work *w)
 		const struct trace_path *p = w->v[k];
 		bool temporary = p->changed && !was_there(p) && w->now_err[k] == ENOENT;
 
-		if (!temporary && !capture_is_own(w, p))
+		if (!temporary && !capture_is_own(p))
 			continue;
 		if (!temporary && w->now_err[k] == ENOENT)
 			continue; /* was there and was removed: an input */
@@ -103,7 +103,7 @@ static unsigned kinds_changed(const struct work *w, const struct trace_path *p, 
 
 	if (!was_there(p))
 		return strict ? OBS_ABSENT : 0;
-	if (capture_is_own(w, p) && !strict && now_err != ENOENT)
+	if (capture_is_own(p) && !strict && now_err != ENOENT)
 		return 0;
 	switch (p->st.st_mode & S_IFMT) {
 	case S_IFREG:

@@ -320,7 +320,7 @@ static int add_output(struct work *w, size_t k, const struct links *links)
 		return capture_refuse(w, "cannot look at the output %s: %s", p->path,
 				      strerror(w->now_err[k]));
 	o->path = xstrdup(p->path);
-	o->own = capture_is_own(w, p) && !w->c->opts->strict &&
+	o->own = capture_is_own(p) && !w->c->opts->strict &&
 		 (w->now_err[k] != ENOENT || !was_there(p));
 	o->listed = o->own && p->own_listed;
 	if (o->own)
