@@ -13,6 +13,7 @@
 #ifndef MLFS_FS_H
 #define MLFS_FS_H
 
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "../index/index.h"
@@ -153,6 +154,12 @@ struct fs_request {
 	gid_t gid;
 };
 
+enum fs_lazy { LAZY_PLACE = 1, LAZY_RUN };
+/* May I make placeholders, from now until I close this? 1; 0: no, a step is running. */
+#define FS_LAZY_PLACE _IO('m', 0xe1)
+/* A step is to run until this is closed: there is to be no placeholder. How many were made real. */
+#define FS_LAZY_RUN   _IO('m', 0xe2)
+
 /* The callbacks are called by several threads at once, and may take their time: others are served meanwhile. Each may be NULL. */
 struct fs_mount_options {
 	int root;	  /* the tree: a directory, O_PATH will do; taken by fs_mount_new */
@@ -166,6 +173,12 @@ struct fs_mount_options {
 			   size_t *ret_size);
 	/* The answer (malloc'ed) to a question, an extended attribute that begins with FS_ASK_PREFIX; NULL: there is none. */
 	char *(*answer)(void *arg, const struct fs_request *q, const char *question);
+	/* The directory of the cache that this user's outputs which are not real yet are kept in (closed by who asks), or -errno. NULL:
+	 * there are none, links are links. */
+	int (*lazy_cache)(void *arg, uid_t owner);
+	/* Somebody asks by ioctl(2) of a directory, see below; the answer. What it began ends when he closes it. */
+	int (*lazy_begin)(void *arg, enum fs_lazy what);
+	void (*lazy_end)(void *arg, enum fs_lazy what);
 	/* Such an attribute is set: 0, or -errno. The kernel lets nobody set one of a file that he may not write. */
 	int (*told)(void *arg, const struct fs_request *q, const char *name, const void *value,
 		    size_t size);
@@ -174,6 +187,9 @@ struct fs_mount_options {
 /* A question that the mount answers itself: what the kernel was told of names and attributes is forgotten, since the tree was
  * changed past the mount. */
 #define FS_ASK_REFRESH "user.mlfs.refresh"
+
+/* Another: the file is to be real now. "1": it is, since just now; "0": it was; "-5": the errno why it cannot be. */
+#define FS_ASK_REAL "user.mlfs.materialize"
 
 int fs_mount_new(const struct fs_mount_options *o, struct fs_mount **ret, struct err *e) must_check;
 /* Serve the mount behind the /dev/fuse descriptor until it is unmounted. Takes ownership of fuse_fd. */

@@ -65,6 +65,9 @@ int fs_mount_new(const struct fs_mount_options *o, struct fs_mount **ret, struct
 	pthread_cond_init(&m->all_ended, NULL);
 	for (int k = 0; k < OPENING_LOCKS; k++)
 		pthread_mutex_init(&m->opening[k], NULL);
+	for (int k = 0; k < OPENING_LOCKS; k++)
+		pthread_mutex_init(&m->realizing[k], NULL);
+	pthread_mutex_init(&m->verified.lock, NULL);
 	caller_init(m);
 	m->locker = locker_new();
 	r = nodes_init(&m->nodes, o->root, e);

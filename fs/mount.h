@@ -20,6 +20,7 @@
 /* Names and attributes are good for this long: what others change in the tree is seen within it. */
 #define MOUNT_VALID_S 1.0
 #define OPENING_LOCKS 64
+#define VERIFIED_MAX  512
 
 /* A file that the kernel knows. */
 struct node {
@@ -37,6 +38,7 @@ struct node {
 	struct node *next;	    /* hash chain */
 	struct node *newer, *older; /* ring of those whose descriptor may be closed */
 	_Atomic int64_t told;	    /* mono_ns of when the kernel was last told of it */
+	_Atomic bool real;	    /* it stood for an object, and is a file now: fd is that */
 	_Atomic bool locked;	    /* fcntl(2) locks were taken: whoever closes it is to say so */
 	/* Of regular files, under the opening lock: how the kernel has them open (file.c), */
 	unsigned cached, passed;
@@ -66,7 +68,14 @@ struct fs_mount {
 	struct nodes nodes;
 	struct absents absents;
 	struct fuse_session *se;
-	pthread_mutex_t opening[OPENING_LOCKS]; /* of a node's cached, passed, backing, seen */
+	pthread_mutex_t opening[OPENING_LOCKS];	  /* of a node's cached, passed, backing, seen */
+	pthread_mutex_t realizing[OPENING_LOCKS]; /* while a node is made real */
+	/* Objects whose bytes are known to be those of their names, as long as they are so. */
+	struct {
+		pthread_mutex_t lock;
+		struct stat_kept v[VERIFIED_MAX];
+		size_t next;
+	} verified;
 	/* What this process is: a caller that is the same needs no change. */
 	uid_t uid;
 	gid_t gid;
@@ -137,6 +146,10 @@ bool node_is_named(struct nodes *t, const struct node *n, const struct node *par
 		   const char *name);
 /* Its path from the root, without a slash before it. Caller frees; NULL: it has none. */
 char *node_path(struct nodes *t, struct node *n);
+/* Its parent, held without a descriptor, and its name (the caller frees), or NULL. */
+struct node *node_whence(struct nodes *t, struct node *n, char **ret_name);
+/* It stood for an object, and is the file open as fd (O_PATH, borrowed) now. The name is that file's, of which there is no node yet. */
+int node_made_real(struct nodes *t, struct node *n, int fd) must_check;
 /* The kernel is about to be told its attributes. */
 void node_told(struct node *n);
 /* Close descriptors of nodes that can be had again. False: there were none. */
@@ -176,6 +189,22 @@ void stat_of(const struct fs_mount *m, const struct statx *x, struct stat *ret);
 /* What the kernel is told of an open file: 0 or -errno. */
 int stat_shown(const struct fs_mount *m, int fd, struct stat *ret) must_check;
 int statx_fd(int fd, struct statx *ret) must_check;
+
+/* ---- mount_lazy.c ---- */
+struct open_file;
+/* When st is that of a placeholder, open as fd: the file it stands for. */
+bool lazy_stat(const struct fs_mount *m, int fd, struct stat *st);
+/* A descriptor of the placeholder's object, whose bytes are good; -errno. */
+int lazy_bytes(struct fs_mount *m, struct held *h) must_check;
+/* 0: it is no placeholder, or not any more. */
+int lazy_make_real(struct fs_mount *m, struct held *h) must_check;
+struct held hold_real(struct fs_mount *m, fuse_ino_t ino);
+/* Is name in dir one? Then lazy_gone is for when it has been removed. */
+bool lazy_look(const struct fs_mount *m, int dir, const char *name, struct lazy_link *ret);
+void lazy_gone(struct fs_mount *m, const struct lazy_link *k);
+/* FS_LAZY_PLACE, FS_LAZY_RUN; and f is closed. */
+void lazy_token(fuse_req_t req, struct open_file *f, unsigned cmd);
+void lazy_token_end(struct fs_mount *m, struct open_file *f);
 
 /* ---- mount_caller.c ---- */
 /* Until own_rights this thread makes files as the caller would: owner, group, umask. */

@@ -42,8 +42,10 @@ int stat_shown(const struct fs_mount *m, int fd, struct stat *ret)
 	struct statx x;
 	int r = statx_fd(fd, &x);
 
-	if (r == 0)
+	if (r == 0) {
 		stat_of(m, &x, ret);
+		(void)lazy_stat(m, fd, ret);
+	}
 	return r;
 }
 
@@ -142,8 +144,12 @@ static int set_attr(fuse_req_t req, int fd, const struct fuse_file_info *fi,
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		       struct fuse_file_info *fi)
 {
-	auto_held struct held h = hold(mount_of(req), ino);
-	int r = h.fd < 0 ? h.fd : set_attr(req, h.fd, fi, attr, to_set);
+	auto_held struct held h = hold_real(mount_of(req), ino);
+	int r = h.fd;
+
+	/* What was opened to read is the object, which is nobody's to change. */
+	if (r >= 0)
+		r = set_attr(req, h.fd, atomic_load(&h.n->real) ? NULL : fi, attr, to_set);
 
 	if (r < 0)
 		fuse_reply_err(req, -r);
@@ -205,12 +211,22 @@ static char *below(int fd, bool reading)
 	struct stat st;
 	auto_close int rfd = -1;
 
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0 || lazy_may_be(st.st_mode, st.st_size))
 		return NULL;
 	if (S_ISREG(st.st_mode))
 		rfd = open(proc_path(fd).s, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	idx_below_tell(proc_path(fd).s, &st, reading, rfd >= 0 && fd_has_writer(rfd), text);
 	return xstrdup(text);
+}
+
+static char *make_real(struct fs_mount *m, struct held *h)
+{
+	struct stat st;
+	bool was = !atomic_load(&h->n->real) && stat_shown(m, h->fd, &st) == 0 &&
+		   h->n->type == S_IFLNK && S_ISREG(st.st_mode);
+	int r = lazy_make_real(m, h);
+
+	return xasprintf("%d", r < 0 ? r : was);
 }
 
 static void answer(fuse_req_t req, struct held *h, const char *name, size_t size)
@@ -223,6 +239,8 @@ static void answer(fuse_req_t req, struct held *h, const char *name, size_t size
 	mount_let_others();
 	if (reading || strcmp(name, IDX_BELOW_XATTR) == 0) {
 		text = below(h->fd, reading);
+	} else if (strcmp(name, FS_ASK_REAL) == 0) {
+		text = make_real(m, h);
 	} else if (strcmp(name, FS_ASK_REFRESH) == 0) {
 		fs_mount_refresh(m);
 		text = xstrdup("");
@@ -248,6 +266,9 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		if (size > MOUNT_IO_MAX)
 			size = MOUNT_IO_MAX;
 		n = getxattr(proc_path(h.fd).s, name, io, size);
+		/* What is not real yet is a link below, which can have no ACL. */
+		if (n < 0 && errno == EOPNOTSUPP && h.n->type == S_IFLNK)
+			errno = ENODATA;
 		reply_xattr(req, io, n, size);
 	}
 }
@@ -296,7 +317,8 @@ static int tell(fuse_req_t req, struct held *h, const char *name, const char *va
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
 			size_t size, int flags)
 {
-	auto_held struct held h = hold(mount_of(req), ino);
+	auto_held struct held h =
+		is_question(name) ? hold(mount_of(req), ino) : hold_real(mount_of(req), ino);
 	int r = h.fd;
 
 	if (r >= 0 && is_question(name))
@@ -310,7 +332,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	auto_held struct held h = hold(mount_of(req), ino);
+	auto_held struct held h = hold_real(mount_of(req), ino);
 	int r = h.fd;
 
 	if (r >= 0)
@@ -337,17 +359,20 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 		     struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
 		     size_t out_size)
 {
-	auto_held struct held h = hold(mount_of(req), ino);
+	bool token = cmd == FS_LAZY_PLACE || cmd == FS_LAZY_RUN;
+	bool known = cmd == FS_IOC_GETFLAGS || cmd == FS_IOC_SETFLAGS || cmd == FS_IOC_FSGETXATTR ||
+		     cmd == FS_IOC_FSSETXATTR;
+	auto_held struct held h = known ? hold_real(mount_of(req), ino) : hold(mount_of(req), ino);
 	auto_close int fd = -1;
 	char data[256] = {0};
 	int r;
 
 	(void)arg;
-	(void)fi;
-	(void)flags;
-	if ((cmd != FS_IOC_GETFLAGS && cmd != FS_IOC_SETFLAGS && cmd != FS_IOC_FSGETXATTR &&
-	     cmd != FS_IOC_FSSETXATTR) ||
-	    in_size > sizeof(data) || out_size > sizeof(data)) {
+	if (token) {
+		lazy_token(req, flags & FUSE_IOCTL_DIR ? open_file(fi) : NULL, cmd);
+		return;
+	}
+	if (!known || in_size > sizeof(data) || out_size > sizeof(data)) {
 		fuse_reply_err(req, ENOTTY);
 		return;
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* mount_dir.c - a persistent mount: listing directories. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -35,6 +36,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
+	lazy_token_end(mount_of(req), open_file(fi));
 	open_file_free(open_file(fi));
 	fuse_reply_err(req, 0);
 }
@@ -79,6 +81,10 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	while ((r = next_entry(f, off, &d)) > 0) {
 		struct stat st = {.st_ino = ino_shown(m->nodes.root.dev, dir->dev, d->ino),
 				  .st_mode = (mode_t)d->type << 12};
+		struct lazy l;
+
+		if (d->type == DT_LNK && m->o.lazy_cache && lazy_read(f->fd, d->name, &l) > 0)
+			st.st_mode = S_IFREG;
 
 		need = fuse_add_direntry(req, io + used, size - used, d->name, &st, d->off);
 		if (need > size - used)

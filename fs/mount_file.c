@@ -74,6 +74,19 @@ static int intercept(fuse_req_t req, struct held *h, bool exec, struct open_file
 	return f->bytes != NULL;
 }
 
+/* A placeholder: to read it, its object. For all else it is made real, and what has the name then is looked up anew. */
+static int open_lazy(struct fs_mount *m, struct held *h, int flags, bool exec)
+{
+	int r = -ESTALE;
+
+	if (atomic_load(&h->n->real))
+		return r;
+	if (!exec && (flags & O_ACCMODE) == O_RDONLY)
+		return lazy_bytes(m, h);
+	r = lazy_make_real(m, h);
+	return r < 0 ? r : -ESTALE;
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs_mount *m = mount_of(req);
@@ -89,9 +102,14 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	f = xcalloc(1, sizeof(*f));
 	f->fd = -1;
 	exec = fi->flags & OPEN_EXEC;
-	if (exec || (m->o.may_intercept && (fi->flags & O_ACCMODE) == O_RDONLY))
+	if (m->o.lazy_cache && h.n->type == S_IFLNK) {
+		r = f->fd = open_lazy(m, &h, fi->flags, exec);
+		fi->noflush = 1;
+	} else if (exec || (m->o.may_intercept && (fi->flags & O_ACCMODE) == O_RDONLY))
 		r = intercept(req, &h, exec, f);
-	if (r > 0) {
+	if (f->fd >= 0) {
+		r = 0;
+	} else if (r > 0) {
 		fi->direct_io = fi->keep_cache = fi->noflush = 1; /* others go on */
 	} else if (r == 0) {
 		r = f->fd = open_real(m, h.fd, fi->flags);

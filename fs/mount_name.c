@@ -15,6 +15,7 @@ struct node *mount_entry(struct fs_mount *m, struct node *parent, const char *na
 			 struct fuse_entry_param *ret, int *ret_err)
 {
 	struct statx x;
+	struct stat st;
 	struct node *n;
 	int r = statx_fd(fd, &x);
 
@@ -23,11 +24,13 @@ struct node *mount_entry(struct fs_mount *m, struct node *parent, const char *na
 		*ret_err = -r;
 		return NULL;
 	}
+	stat_of(m, &x, &st);
+	(void)lazy_stat(m, fd, &st);
 	n = node_looked_up(&m->nodes, parent, name, fd, &x);
 	*ret = (struct fuse_entry_param){.ino = node_id(m, n),
 					 .attr_timeout = MOUNT_VALID_S,
-					 .entry_timeout = MOUNT_VALID_S};
-	stat_of(m, &x, &ret->attr);
+					 .entry_timeout = MOUNT_VALID_S,
+					 .attr = st};
 	return n;
 }
 
@@ -150,7 +153,7 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
 {
 	struct fs_mount *m = mount_of(req);
-	auto_held struct held file = hold(m, ino);
+	auto_held struct held file = hold_real(m, ino);
 	auto_held struct held dir = hold(m, newparent);
 	int r = file.fd < 0 ? file.fd : dir.fd;
 
@@ -174,15 +177,20 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int
 {
 	struct fs_mount *m = mount_of(req);
 	auto_held struct held dir = hold(m, parent);
+	struct lazy_link k;
 	struct node *n;
 	int r = dir.fd;
+	bool lazy;
 
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 		return;
 	}
 	n = node_find(&m->nodes, dir.fd, name);
+	lazy = lazy_look(m, dir.fd, name, &k);
 	r = unlinkat(dir.fd, name, flags) < 0 ? errno : 0;
+	if (lazy && r == 0)
+		lazy_gone(m, &k);
 	if (n && r == 0)
 		part(m, n, dir.n, name);
 	if (n)
@@ -206,7 +214,9 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	struct fs_mount *m = mount_of(req);
 	auto_held struct held from = hold(m, parent);
 	auto_held struct held to = hold(m, newparent);
+	struct lazy_link k;
 	struct node *a, *b;
+	bool lazy;
 	int r = from.fd < 0 ? from.fd : to.fd;
 
 	if (r < 0) {
@@ -215,10 +225,13 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	}
 	a = node_find(&m->nodes, from.fd, name);
 	b = node_find(&m->nodes, to.fd, newname);
+	lazy = !(flags & RENAME_EXCHANGE) && lazy_look(m, to.fd, newname, &k);
 	if (flags & RENAME_WHITEOUT) /* which is a new file */
 		as_caller(mount_worker(), fuse_req_ctx(req));
 	r = syscall(SYS_renameat2, from.fd, name, to.fd, newname, flags) < 0 ? errno : 0;
 	own_rights(mount_worker());
+	if (r == 0 && lazy && a != b)
+		lazy_gone(m, &k);
 	if (r == 0 && a != b) { /* names of one file: nothing happens */
 		if (b && (flags & RENAME_EXCHANGE))
 			node_renamed(&m->nodes, b, from.n, name);

@@ -47,8 +47,8 @@ int statx_fd(int fd, struct statx *ret)
 
 static bool is_file(const struct node *n, const struct statx *x)
 {
-	return n->ino == x->stx_ino && n->dev == dev_of(x) && n->type == (x->stx_mode & S_IFMT) &&
-	       n->born == born_of(x);
+	return !atomic_load(&n->real) && n->ino == x->stx_ino && n->dev == dev_of(x) &&
+	       n->type == (x->stx_mode & S_IFMT) && n->born == born_of(x);
 }
 
 /* Half of them: the other half is for what is open. */
@@ -297,8 +297,7 @@ void node_release(struct nodes *t, struct node *n)
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* Its parent, held, and its name (the caller frees), or NULL. */
-static struct node *whence(struct nodes *t, struct node *n, char **ret_name)
+struct node *node_whence(struct nodes *t, struct node *n, char **ret_name)
 {
 	struct node *parent;
 
@@ -330,7 +329,7 @@ static int reopen(struct nodes *t, struct node *n)
 {
 	auto_free char *name = NULL;
 	auto_close int fd = -1;
-	struct node *parent = whence(t, n, &name);
+	struct node *parent = node_whence(t, n, &name);
 	struct statx x;
 	int r;
 
@@ -399,6 +398,21 @@ void node_renamed(struct nodes *t, struct node *n, struct node *parent, const ch
 	pthread_mutex_lock(&t->lock);
 	set_name(t, n, parent, name);
 	pthread_mutex_unlock(&t->lock);
+}
+
+int node_made_real(struct nodes *t, struct node *n, int fd)
+{
+	int r;
+
+	pthread_mutex_lock(&t->lock);
+	/* Whoever uses the descriptor has the file from now on. */
+	r = dup3(fd, n->fd, O_CLOEXEC) < 0 ? -errno : 0;
+	if (r == 0) {
+		atomic_store(&n->real, true);
+		set_name(t, n, NULL, NULL);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return r;
 }
 
 bool node_is_named(struct nodes *t, const struct node *n, const struct node *parent,

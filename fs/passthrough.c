@@ -65,9 +65,10 @@ static void may_keep_set_ids(struct fs_mount *m, bool may)
 		log_debug("cannot change this thread's rights: %s", strerror(errno));
 }
 
-static int backing_open(struct fs_mount *m, const struct node *n, int fd)
+static int backing_open(struct fs_mount *m, int fd)
 {
 	struct backing_map map = {.fd = fd};
+	struct stat st;
 	int id, err;
 
 	may_keep_set_ids(m, false);
@@ -79,19 +80,20 @@ static int backing_open(struct fs_mount *m, const struct node *n, int fd)
 	log_debug("no passthrough: %s", strerror(err));
 	if (err == EPERM || err == ENOTTY)
 		atomic_store(&m->passthrough, false); /* nor will there be any */
-	else if (err == ELOOP || err == EOPNOTSUPP)
-		atomic_store(&m->refused,
-			     n->dev); /* a file system on others: there may be others in the tree */
+	else if ((err == ELOOP || err == EOPNOTSUPP) && fstat(fd, &st) == 0)
+		atomic_store(
+			&m->refused,
+			st.st_dev); /* a file system on others: there may be others in the tree */
 	return 0;
 }
 
 /* Set-id bits go, or stay, by who writes: only the server knows. */
-static bool is_fit(struct fs_mount *m, const struct node *n, int fd)
+static bool is_fit(struct fs_mount *m, int fd)
 {
 	struct stat st;
 
-	return atomic_load(&m->passthrough) && n->dev != atomic_load(&m->refused) && fd >= 0 &&
-	       fstat(fd, &st) == 0 && !(st.st_mode & (S_ISUID | S_ISGID));
+	return atomic_load(&m->passthrough) && fd >= 0 && fstat(fd, &st) == 0 &&
+	       st.st_dev != atomic_load(&m->refused) && !(st.st_mode & (S_ISUID | S_ISGID));
 }
 
 static void backing_close(struct fs_mount *m, int id)
@@ -109,8 +111,8 @@ int passthrough_open(struct fs_mount *m, struct node *n, struct open_file *f,
 	int id = 0;
 
 	pthread_mutex_lock(lock);
-	if (!n->cached && !n->passed && is_fit(m, n, f->fd))
-		n->backing = backing_open(m, n, f->fd);
+	if (!n->cached && !n->passed && is_fit(m, f->fd))
+		n->backing = backing_open(m, f->fd);
 	f->counted = true;
 	if (!n->cached && n->backing) {
 		f->passed = true;

@@ -48,7 +48,8 @@ static bool expected_name(const char *name)
 		if (strcmp(name, layout[i]) == 0)
 			return true;
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "version") == 0 ||
-	       strcmp(name, "mlfs.conf") == 0 || strcmp(name, "lost+found") == 0;
+	       strcmp(name, "mlfs.conf") == 0 || strcmp(name, "lost+found") == 0 ||
+	       strcmp(name, "lazy") == 0;
 }
 
 /* Making a cache of somebody's home directory would be a poor answer to a typing mistake. */

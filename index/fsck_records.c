@@ -380,7 +380,7 @@ static void note_left_over(struct fsck *f)
 	for (size_t i = 0; i < f->n_objects; i++) {
 		const struct known *o = &f->objects[i];
 
-		if (!o->wanted && o->good &&
+		if (!o->wanted && o->good && !lazy_pinned(f->dirfd, &o->oid) &&
 		    (f->alone || (!o->small && o->mtime_ns < f->begun_ns - FSCK_YOUNG_NS)))
 			note_object(f, o);
 	}
@@ -405,6 +405,21 @@ static void note_left_over(struct fsck *f)
 					  "its result is gone");
 }
 
+/* What is not real yet, and never will be. */
+static int look_at_lazy(void *arg, const struct lazy_record *r)
+{
+	struct fsck *f = arg;
+	const struct known key = {.oid = r->oid};
+	const struct known *o =
+		f->n_objects ? bsearch(&key, f->objects, f->n_objects, sizeof(*f->objects), by_oid)
+			     : NULL;
+
+	if (!o || !o->good)
+		(void)fsck_note(f, true, MEND_NOT, "placeholder", r->path,
+				o ? "its object is damaged" : "its object is missing");
+	return 0;
+}
+
 void fsck_references(struct fsck *f)
 {
 	if (f->n_objects)
@@ -421,5 +436,6 @@ void fsck_references(struct fsck *f)
 		qsort(f->steps.data, f->steps.len / FP_SIZE, FP_SIZE, by_fp);
 	fsck_refs(f);
 	note_left_over(f);
+	(void)lazy_each(f->dirfd, look_at_lazy, f);
 	f->n->objects = f->n_objects;
 }

@@ -2,6 +2,7 @@
 /* gc_doomed.c - objects that no result refers to any more are removed when nobody can be using them; see gc.c. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,12 +23,17 @@ int gc_move_away(struct gc *g, struct buf *names, const struct oid *o)
 {
 	char from[80], to[TEMP_NAME_SIZE];
 
+	if (lazy_pinned(g->x->dirfd, o))
+		return 0;
 	object_name(o, from);
 	idx_temp_name(g->x, to);
-	if (renameat(g->x->dirfd, from, g->x->dirfd, to) == 0)
-		buf_add(names, to, sizeof(to));
-	else if (errno != ENOENT)
+	if (renameat(g->x->dirfd, from, g->x->dirfd, to) < 0)
+		return errno == ENOENT;
+	/* Who makes a placeholder notes it first, and then looks whether the object is there. */
+	if (lazy_pinned(g->x->dirfd, o) &&
+	    renameat2(g->x->dirfd, to, g->x->dirfd, from, RENAME_NOREPLACE) == 0)
 		return 0;
+	buf_add(names, to, sizeof(to));
 	return 1;
 }
 

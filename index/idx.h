@@ -17,6 +17,7 @@ struct idx {
 	unsigned how;	  /* enum kv_how */
 	unsigned version; /* of the cache's format, as it was found */
 	bool in_view;	  /* this process lives in the view of an mlfs */
+	bool lazy;	  /* idx_lazy_known */
 	atomic_bool held; /* nothing that can wait is written; see idx_open_for_job */
 	struct kv *kv;
 	struct objects *objects;

@@ -769,6 +769,72 @@ int idx_results_drop(struct idx *x, const struct fp *keys, size_t n, bool dry_ru
 int idx_result_used(struct idx *x, const struct fp *input_key, int64_t *ret,
 		    struct err *e) must_check;
 
+/* ---- lazy.c: outputs of hits that are not real yet: symbolic links that stand for an object; see docs/design.md ---- */
+
+/* From this size on an output may be one. */
+#define LAZY_MIN  (UINT64_C(1) << 20)
+#define LAZY_TEXT 160
+/* What such a link says. */
+struct lazy {
+	struct oid oid;
+	struct fp fp;
+	uint64_t size;
+	mode_t mode; /* 0777 bits */
+};
+struct lazy_link {
+	struct lazy l;
+	struct stat st; /* of the link: its owner and time are those of the output */
+};
+/* The target of a link that says l. */
+void lazy_text(const struct lazy *l, char text[LAZY_TEXT]);
+/* Quickly: could a file of this st_mode and st_size be one? */
+bool lazy_may_be(mode_t mode, off_t size);
+/* Is name in dir (or dir itself, O_PATH, with "") such a link? 1; 0; -errno. Anybody can make one: whose it is says which cache it
+ * may be about. */
+int lazy_read(int dir, const char *name, struct lazy *ret) must_check;
+int lazy_at(int dir, const char *name, struct lazy_link *ret) must_check;
+/* st, of the link, becomes that of the file it stands for. */
+void lazy_shown(const struct lazy *l, struct stat *st);
+
+/* Below, `cache` is the directory of a cache, which may be another user's: nothing in it is trusted. */
+
+/* The object, open to read: a file of the owner's, as long as it should be; its bytes are not looked at. -ENOENT, -EUCLEAN, … */
+int lazy_open(int cache, const struct lazy *l, uid_t owner) must_check;
+/* Reads all of it. 0; -EUCLEAN: they are other bytes; -errno. */
+int lazy_verify(int fd, const struct lazy *l) must_check;
+/* It was found to be damaged. */
+void lazy_drop(int cache, const struct lazy *l);
+bool lazy_there(int cache, const struct lazy *l);
+/*
+ * The file comes in the place of the link k, which is name in dir; its record goes. -ESTALE: k is not there any more. -ENOENT,
+ * -EUCLEAN: its object is missing, or damaged. e: a reason only.
+ */
+int lazy_realize(int dir, const char *name, const struct lazy_link *k, int cache,
+		 struct err *e) must_check;
+
+/* A record that there is a placeholder, which keeps its object in the cache. Made before the placeholder is. path: where it is
+ * to be; its device and inode say which it is, also when it was moved. */
+struct lazy_record {
+	struct oid oid;
+	dev_t dev;
+	ino_t ino;
+	const char *path; /* borrowed for the call */
+};
+int lazy_note(int cache, const struct oid *o, dev_t dev, ino_t ino, const char *path) must_check;
+void lazy_unnote(int cache, const struct oid *o, dev_t dev, ino_t ino);
+/* Is there a record of this object? */
+bool lazy_pinned(int cache, const struct oid *o);
+/* Stops when fn returns other than 0, and returns that. */
+int lazy_each(int cache, int (*fn)(void *arg, const struct lazy_record *r), void *arg);
+
+/* The directory of the cache; borrowed. */
+int idx_dirfd(const struct idx *x);
+/* Are links of this kind to be taken for what they stand for, in states? Only by who sees to it that a step never meets one. */
+void idx_lazy_known(struct idx *x, bool known);
+/* When they are: is name in dir, which st describes, one of this user's, with its object in this cache? */
+bool idx_lazy_at(const struct idx *x, int dir, const char *name, const struct stat *st,
+		 struct lazy *ret);
+
 /* ---- placing.c: temporary names outside the cache, tidied up by the next to open it when we are killed ---- */
 
 struct idx_placing;

@@ -158,7 +158,16 @@ static int read_target(const char *path, uint64_t size, char **ret)
 	}
 }
 
-static int read_list(const char *path, struct gathered *g)
+static bool stands_for_file(const struct idx *x, int dir, const char *name)
+{
+	struct lazy l;
+	struct stat st;
+
+	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       idx_lazy_at(x, dir, name, &st, &l);
+}
+
+static int read_list(const struct idx *x, const char *path, struct gathered *g)
 {
 	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	size_t n;
@@ -169,6 +178,9 @@ static int read_list(const char *path, struct gathered *g)
 	r = list_dir(fd, &g->list, &n);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; x && x->lazy && i < n; i++)
+		if (g->list[i][0] == 'l' && stands_for_file(x, fd, g->list[i] + 1))
+			g->list[i][0] = 'f';
 	g->facts.list = g->list;
 	g->facts.n_list = n;
 	return 0;
@@ -202,7 +214,7 @@ static int gather(struct idx *x, const char *path, unsigned kinds, const struct 
 		f->target = g->target;
 	}
 	if (r == 0 && kinds & OBS_LIST && S_ISDIR(st->st_mode))
-		r = read_list(path, g);
+		r = read_list(x, path, g);
 	if (r == 0 && kinds & OBS_XATTR) {
 		r = xattr_blob(path, -1, &g->xattrs);
 		f->xattrs = g->xattrs.data;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "inherited.h"
+#include "lazy_step.h"
 #include "mounted.h"
 #include "plain.h"
 #include "supervise.h"
@@ -29,6 +30,7 @@ struct exec {
 	bool hands_off; /* the cache is not to be written to at all */
 	char *why_miss;
 	struct mounteds mounted;
+	struct lazy_step lazy;
 	int apart; /* the pipe to the process that runs this one; -1: nobody does */
 };
 
@@ -101,6 +103,9 @@ static int run_plain(struct exec *x, const char *reason)
 		note_run(x);
 		return plain_exec(&p);
 	}
+	/* Where it runs there is no server that would show them. */
+	if (lazy_step_runs(&x->lazy) < 0)
+		log_debug("not all outputs in mounts could be made real");
 	x->begun = mono_ns();
 	x->rep.exit_status = plain_run(&p);
 	if (x->in && stdin_finish(x->in, &used, &e) < 0)
@@ -163,6 +168,7 @@ static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, 
 		return 0;
 	}
 	got = replay_outputs(x->idx, d, &e);
+	lazy_step_placed(&x->lazy);
 	if (got <= 0) {
 		*why = xasprintf("%s", got < 0 || e.code
 					       ? e.msg
@@ -200,6 +206,7 @@ static int try_hit(struct exec *x, int *ret_status)
 
 	free(take(x->why_miss));
 	decide(x->idx, &x->o, &x->step, x->in, &d);
+	d.lazy = x->lazy.v ? &x->lazy : NULL;
 	if (d.hit)
 		served = serve_hit(x, &d, ret_status, &x->why_miss);
 	else
@@ -286,6 +293,8 @@ static int run_recorded(struct exec *x, const struct result *expected, int verdi
 	struct outcome out = {0};
 	struct err e = {0};
 
+	if (lazy_step_runs(&x->lazy) < 0)
+		return run_uncached(x, "outputs in a mount cannot be made real");
 	idx_close(x->idx); /* the supervisor opens it for itself */
 	x->idx = NULL;
 	if (supervise(&s, &out, &e) < 0) {
@@ -415,6 +424,9 @@ static int run_cached(struct exec *x)
 	/* Who waited for the lock looks again. */
 	if (!x->o.verify && lock_step(x) && !x->o.refresh && try_hit(x, &status))
 		return status;
+	/* What was not real was not looked at, where it is another user's. */
+	if (lazy_step_runs(&x->lazy) > 0 && !x->o.verify && !x->o.refresh && try_hit(x, &status))
+		return status;
 	return run_recorded(x, NULL, -1);
 }
 
@@ -441,6 +453,8 @@ static int run_in_cache(struct exec *x)
 		return run_uncached(x, e.msg);
 	}
 	find_other_cache(x);
+	if (x->apart >= 0)
+		lazy_step_begin(&x->lazy, &x->mounted, x->idx, x->o.no_lazy);
 	return run_cached(x);
 }
 
@@ -566,6 +580,7 @@ int exec_in(int argc, char **argv, const struct exec_base *base)
 	free(x.why_miss);
 	free(x.cache);
 	free(x.other_cache);
+	lazy_step_end(&x.lazy);
 	mounted_free(&x.mounted);
 	exec_opts_free(&x.o);
 	return status;

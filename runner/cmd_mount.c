@@ -11,6 +11,7 @@
 #include "daemon.h"
 #include "mount.h"
 #include "mount_ask.h"
+#include "mount_lazy.h"
 #include "mount_status.h"
 #include "mount_steps.h"
 #include "mounted.h"
@@ -41,6 +42,7 @@ static const struct word_def mount_defs[] = {
 	{"no-step", 0, WORD_LIST, M(not_steps), "GLOB", "programs that are none all the same"},
 	{"step-command", 0, WORD_LIST, M(commands), "GLOB",
 	 "command lines of other programs that are steps"},
+	{"no-lazy", 0, WORD_FLAG, M(no_lazy), NULL, "hits copy their outputs at once"},
 	{"browse", 0, WORD_FLAG, M(browse), NULL, "show the cache as a tree, read-only, at MNT"},
 	{"list", 0, WORD_FLAG, M(list), NULL, "which mounts of mlfs there are"},
 	{"json", 0, WORD_FLAG, M(q.json), NULL, "with --list: print an array of objects"},
@@ -120,6 +122,7 @@ static bool *flag_of(struct mount_opts *o, const char *name, bool *ret_on)
 		     {"nosuid", "suid", &o->nosuid},
 		     {"nodev", "dev", &o->nodev},
 		     {"noatime", "atime", &o->noatime},
+		     {"no-lazy", "lazy", &o->no_lazy},
 		     {"browse", NULL, &o->browse},
 		     {"allow_other", NULL, &o->allow_other}};
 
@@ -249,6 +252,7 @@ struct serving {
 	struct mount_opts *o;
 	struct fs_mount *fs;
 	struct mount_steps *steps;
+	struct mount_lazy *lazy;
 	struct mount_told told;
 };
 
@@ -262,9 +266,15 @@ static char *answer(void *arg, const struct fs_request *q, const char *question)
 
 	if (text)
 		return text;
+	if (strcmp(question, MOUNT_ASK_LAZY) == 0)
+		return mount_lazy_answer(s->lazy, q->uid);
+	if (strcmp(question, MOUNT_ASK_SETTLE) == 0)
+		return mount_lazy_settling(s->lazy, q->uid);
 	fs_mount_counts(s->fs, &requests, &nodes);
 	buf_u8(&requests, 0);
 	mount_steps_status(s->steps, &status);
+	if (strncmp(question, MOUNT_ASK_STATUS, strlen(MOUNT_ASK_STATUS)) == 0)
+		status.unreal_bytes = mount_lazy_bytes(s->lazy, &status.unreal);
 	text = mount_answer(&s->told, &status, (char *)requests.data, question);
 	mount_steps_status_free(&status);
 	return text;
@@ -279,6 +289,37 @@ static char *intercept(void *arg, const struct fs_request *q, const struct stat 
 		       size_t *ret_size)
 {
 	return mount_steps_intercept(((struct serving *)arg)->steps, q, st, ret_size);
+}
+
+static int lazy_cache(void *arg, uid_t owner)
+{
+	return mount_lazy_cache(((struct serving *)arg)->lazy, owner);
+}
+
+static int lazy_begin(void *arg, enum fs_lazy what)
+{
+	return mount_lazy_begin(((struct serving *)arg)->lazy, what);
+}
+
+static void lazy_end(void *arg, enum fs_lazy what)
+{
+	mount_lazy_end(((struct serving *)arg)->lazy, what);
+}
+
+/* Where the cache of a step is not known, only this user's own can be meant. */
+static void find_lazy(struct serving *s, struct fs_mount_options *fo)
+{
+	const struct mount_opts *o = s->o;
+	auto_free char *own = o->q.cache ? NULL : default_cache();
+	const struct mount_lazy_options lo = {.root = fo->root,
+					      .src = o->src,
+					      .cache = own ? own : o->q.cache,
+					      .of_each = o->q.cache && view_kind() == VIEW_ROOT};
+
+	s->lazy = mount_lazy_new(&lo);
+	fo->lazy_cache = lazy_cache;
+	fo->lazy_begin = lazy_begin;
+	fo->lazy_end = lazy_end;
 }
 
 static void stop(void *arg, int times)
@@ -322,6 +363,7 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 	fo.root = mount_source(o, e);
 	if (fo.root < 0)
 		return fo.root;
+	find_lazy(&s, &fo);
 	r = find_steps(&s, &fo, e);
 	if (r == 0)
 		r = fs_mount_new(&fo, &s.fs, e);
@@ -330,7 +372,9 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 	if (r == 0) {
 		daemon_ready(d);
 		r = fs_mount_serve(s.fs, fd, e);
+		mount_lazy_settle(s.lazy);
 	}
+	mount_lazy_free(s.lazy);
 	fs_mount_free(s.fs);
 	mount_steps_free(s.steps);
 	mount_unreach(o->mnt);
@@ -381,6 +425,8 @@ static int run_any(struct mount_opts *o)
 	size_t n = o->q.args.n;
 
 	apply_generic(o);
+	if (o->no_lazy)
+		strlist_add(&o->settings, xstrdup("no-lazy=yes"));
 	if (o->list && !n)
 		return mount_list(&o->q);
 	if (o->browse && (n == 1 || (n == 2 && o->generic.n)))

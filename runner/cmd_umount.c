@@ -13,6 +13,7 @@
 #include "mount.h"
 #include "mount_ask.h"
 #include "mount_status.h"
+#include "screen.h"
 #include "view.h"
 
 #define ASK_AGAIN_MS 100
@@ -127,6 +128,34 @@ static void wait_for_steps(const char *mnt)
 	}
 }
 
+/* What is served from the cache becomes files of the directory that is shown, which is all that is left then. */
+static void settle(const char *mnt)
+{
+	unsigned long long bytes = 0;
+	size_t files = 0;
+	bool said = false;
+	char size[32];
+	int goes_on;
+
+	for (;;) {
+		auto_free char *text = NULL;
+
+		if (mount_ask(mnt, MOUNT_ASK_SETTLE, &text) < 0 ||
+		    sscanf(text, "%d %llu %zu", &goes_on, &bytes, &files) != 3)
+			return;
+		if (!goes_on)
+			break;
+		if (!said && files)
+			log_warn("making %zu output%s in %s real: %s", files, files == 1 ? "" : "s",
+				 mnt, human_size(bytes, size, sizeof(size)));
+		said |= files > 0;
+		(void)poll(NULL, 0, ASK_AGAIN_MS);
+	}
+	if (files)
+		log_warn("%zu output%s in %s could not be made real: try `mlfs materialize`", files,
+			 files == 1 ? "" : "s", mnt);
+}
+
 /* The server ends when the last who has anything open there is done: what it had of the cache is written then. */
 static void wait_for_end(int pidfd)
 {
@@ -146,6 +175,7 @@ static int detach(const struct umount_query *w, const struct mount_seen *m, stru
 	if (w->force || w->lazy)
 		return mount_detach(m->mnt, true, e);
 	wait_for_steps(m->mnt);
+	settle(m->mnt);
 	r = mount_detach(m->mnt, false, e);
 	/* Whoever is in a dead mount gets nothing from it any more. */
 	return r < 0 && m->state == MOUNT_DEAD ? mount_detach(m->mnt, true, e) : r;

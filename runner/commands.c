@@ -11,6 +11,7 @@ const struct command commands[] = {
 	{"stats", cmd_stats, "what the cache saved"},
 	{"mount", cmd_mount, "a directory at another place, in which steps are cached"},
 	{"umount", cmd_umount, "take such a mount away"},
+	{"materialize", cmd_materialize, "make outputs real that are served from the cache"},
 	{"status", cmd_status, "what a mount is doing"},
 	{"gc", cmd_gc, "shrink the cache to its limits"},
 	{"forget", cmd_forget, "drop results"},
@@ -23,6 +24,6 @@ const size_t n_commands = sizeof(commands) / sizeof(*commands);
 const struct word_table *const word_tables[] = {
 	&log_words,   &stats_words, &fsck_words,   &doctor_words,	&completion_words,
 	&show_words,  &gc_words,    &forget_words, &explain_words,	&lineage_words,
-	&mount_words, &tree_words,  &umount_words, &mount_status_words,
+	&mount_words, &tree_words,  &umount_words, &mount_status_words, &materialize_words,
 };
 const size_t n_word_tables = sizeof(word_tables) / sizeof(*word_tables);

@@ -17,6 +17,6 @@ extern const size_t n_commands;
 /* The words of each command but exec: in its cmd_*.c. tree_words: of files of settings in a mounted tree. */
 extern const struct word_table completion_words, log_words, doctor_words, fsck_words, show_words,
 	stats_words, gc_words, forget_words, explain_words, lineage_words, mount_words, tree_words,
-	umount_words, mount_status_words;
+	umount_words, mount_status_words, materialize_words;
 
 #endif

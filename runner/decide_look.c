@@ -45,7 +45,20 @@ static const struct node *dir_of(struct look *l, const char *path)
 	return l->dir = node_get(l, dir, true);
 }
 
-static int look_at(struct look *l, const char *path, struct stat_kept *ret)
+/* What is not real yet is what it stands for. */
+static void see_through(struct look *l, const char *path, struct stat *st, struct node *n)
+{
+	struct lazy lazy;
+
+	if (!idx_lazy_at(l->x, AT_FDCWD, path, st, &lazy))
+		return;
+	lazy_shown(&lazy, st);
+	n->digest = lazy.fp;
+	n->digested = true;
+	l->passing = true; /* its object could go, and lstat would not tell */
+}
+
+static int look_at(struct look *l, const char *path, struct node *n)
 {
 	const struct node *dir = dir_of(l, path);
 	struct stat st;
@@ -56,7 +69,8 @@ static int look_at(struct look *l, const char *path, struct stat_kept *ret)
 		return ENOENT;
 	if (lstat(path, &st) < 0)
 		return errno;
-	*ret = stat_keep(&st);
+	see_through(l, path, &st, n);
+	n->st = stat_keep(&st);
 	return 0;
 }
 
@@ -71,7 +85,7 @@ struct node *node_get(struct look *l, const char *path, bool copy)
 	if (copy)
 		n->own_path = xstrdup(path);
 	n->path = copy ? n->own_path : path;
-	n->st_err = look_at(l, path, &n->st);
+	n->st_err = look_at(l, path, n);
 	if (l->n * 4 >= l->cap * 3)
 		grow(l);
 	i = slot_of(l->slots, l->cap, path); /* looking at the directory added to them */

@@ -10,8 +10,9 @@ struct mount_opts {
 	struct query q;	 /* --cache as given, -v, …; q.args: SRC MNT */
 	char *src, *mnt; /* absolute, without links */
 	bool foreground;
-	bool browse; /* the cache as a tree, in place of SRC; src is its directory then */
-	bool list;   /* only say which mounts there are */
+	bool browse;  /* the cache as a tree, in place of SRC; src is its directory then */
+	bool no_lazy; /* hits make real files */
+	bool list;    /* only say which mounts there are */
 	bool allow_other, ro, noexec, nosuid, nodev, noatime;
 	struct strlist generic;	  /* -o, as given */
 	struct strlist steps;	  /* --step, -o step=A:B: patterns, relative to SRC */

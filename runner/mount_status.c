@@ -59,6 +59,8 @@ static void json_steps(struct json *j, const struct mount_steps_status *s)
 	json_uint(j, "misses", s->misses);
 	json_uint(j, "uncached", s->uncached);
 	json_seconds(j, "saved_seconds", s->saved_seconds);
+	json_uint(j, "unreal_outputs", s->unreal);
+	json_uint(j, "unreal_bytes", s->unreal_bytes);
 	json_array(j, "ignored_settings");
 	for (char *const *v = s->ignored; v && *v; v++)
 		json_text(j, NULL, *v);
@@ -121,7 +123,7 @@ static void text_step(const struct mount_step *n, struct buf *b)
 
 static void text_steps(const struct mount_steps_status *s, struct buf *b)
 {
-	char saved[32];
+	char saved[32], size[32];
 
 	buf_addf(b, "steps     %zu running\n", s->n);
 	for (size_t i = 0; i < s->n && i < MAX_STEPS; i++)
@@ -132,6 +134,10 @@ static void text_steps(const struct mount_steps_status *s, struct buf *b)
 		 (unsigned long long)s->hits, (unsigned long long)s->misses,
 		 (unsigned long long)s->uncached,
 		 human_seconds(s->saved_seconds, saved, sizeof(saved)));
+	if (s->unreal)
+		buf_addf(b, "not real  %s in %zu output%s, served from the cache\n",
+			 human_size(s->unreal_bytes, size, sizeof(size)), s->unreal,
+			 s->unreal == 1 ? "" : "s");
 	for (char *const *v = s->ignored; v && *v; v++) {
 		buf_addf(b, "ignored   ");
 		add_plain(b, *v);

@@ -10,6 +10,7 @@
 #define MOUNT_ASK_STATUS  "user.mlfs.status" /* a JSON object */
 #define MOUNT_ASK_TEXT	  "user.mlfs.status.text"
 #define MOUNT_ASK_RUNNING "user.mlfs.running" /* how many steps, in decimal */
+#define MOUNT_ASK_SETTLE  "user.mlfs.settle"  /* see mount_lazy_settling */
 
 /* What does not change. */
 struct mount_told {

@@ -46,6 +46,8 @@ struct mount_step {
 };
 struct mount_steps_status {
 	uint64_t hits, misses, uncached;
+	size_t unreal; /* outputs that are not real yet, and their bytes; not set by mount_steps_status */
+	uint64_t unreal_bytes;
 	double saved_seconds;
 	struct mount_step *v; /* that run now, the oldest first */
 	size_t n;

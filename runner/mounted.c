@@ -3,6 +3,7 @@
 #include "mounted.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/limits.h>
 #include <string.h>
@@ -49,6 +50,7 @@ void mounted_find(struct mounteds *ret)
 		    !ask_facts(all.v[k].path, &m))
 			continue;
 		m.flags = all.v[k].flags;
+		m.dir = open(m.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		ret->v = xrealloc(ret->v, (ret->n + 1) * sizeof(*ret->v));
 		ret->v[ret->n++] = m;
 	}
@@ -59,6 +61,7 @@ void mounted_free(struct mounteds *m)
 	for (size_t k = 0; k < m->n; k++) {
 		free(m->v[k].path);
 		free(m->v[k].source);
+		base_close(&m->v[k].dir);
 	}
 	free(m->v);
 	*m = (struct mounteds){0};

@@ -21,6 +21,7 @@
 	"user.mlfs.real" /* the next program that this thread executes is meant itself */
 #define MOUNT_ASK_REAL \
 	"user.mlfs.real" /* this process is to read scripts as they are, also after an exec */
+#define MOUNT_ASK_LAZY	  "user.mlfs.lazy"    /* see mount_lazy_answer */
 #define MOUNT_ASK_REFRESH "user.mlfs.refresh" /* what lies below was changed past the mount */
 /* And how the step of the calling process ended goes behind this: "hit 5.3" (seconds saved), "miss 0", "uncached 0". */
 #define MOUNT_TELL_DONE	  "user.mlfs.done:"
@@ -31,6 +32,7 @@ struct mounted {
 	unsigned long flags; /* MS_RDONLY and so on, of the mount */
 	dev_t dev;	     /* of the directory */
 	ino_t ino;
+	int dir; /* the mount's root, O_PATH: it reaches the mount also where something lies over it; -1 */
 };
 struct mounteds {
 	struct mounted *v; /* in the order they were made in */

@@ -45,6 +45,8 @@ static const struct option_def options[] = {
 	{"read-only", 0, K_FLAG, AT(read_only), 0, false, NULL, "use hits, store nothing"},
 	{"only-if-cached", 0, K_FLAG, AT(only_if_cached), 0, false, NULL,
 	 "never run: status 125 where there is no hit"},
+	{"no-lazy", 0, K_FLAG, AT(no_lazy), 0, false, NULL,
+	 "in a mount: a hit's outputs are real files at once"},
 	{"require", 0, K_FLAG, AT(require), 0, false, NULL, "fail where the step cannot be traced"},
 	{"env", 0, K_LIST, AT(env), 0, false, "NAME[=VAL]",
 	 "this variable is in the key (NAME may hold *)"},

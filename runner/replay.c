@@ -159,6 +159,9 @@ static int prepare_one(struct replay *p, size_t i)
 		return 1;
 	if (first)
 		return make_link(p, out, first, &p->items[i]);
+	if (out->now.type == OUT_FILE && p->places[i].action == PLACE_WRITE && p->lazy &&
+	    replay_lazy(p, out, &p->items[i]) > 0)
+		return 1;
 	if (out->now.type == OUT_FILE)
 		return make_file(p, out, &p->items[i], p->places[i].action == PLACE_WRITE);
 	if (out->now.type == OUT_LINK || out->now.type == OUT_FIFO)
@@ -274,6 +277,7 @@ static int replay_in(struct replay *p)
 	r = prepare(p);
 	if (r <= 0) {
 		replay_roll_back(p);
+		replay_lazy_undo(p);
 		return r;
 	}
 	/* From the first change to the last no signal may end us half way; it is a matter of
@@ -289,6 +293,7 @@ static int replay_in(struct replay *p)
 		r = each_dir(p, close_dir);
 	} else {
 		replay_roll_back(p);
+		replay_lazy_undo(p);
 	}
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return r;
@@ -296,7 +301,7 @@ static int replay_in(struct replay *p)
 
 int replay_outputs(struct idx *x, const struct decision *d, struct err *e)
 {
-	struct replay p = {.x = x, .r = d->result, .places = d->places, .e = e};
+	struct replay p = {.x = x, .r = d->result, .places = d->places, .lazy = d->lazy, .e = e};
 	struct err why = {0};
 	int r;
 

@@ -21,7 +21,10 @@ struct undo {
 };
 
 struct item {
-	char *tmp;	       /* made under this name, or NULL */
+	char *tmp; /* made under this name, or NULL */
+	bool lazy; /* tmp is a link that stands for the file; its record is of: */
+	dev_t dev;
+	ino_t ino;
 	struct timespec mtime; /* files: the time to give */
 	bool opened; /* directory: made writable for filling, its mode is to be set again */
 	bool removed;
@@ -32,12 +35,20 @@ struct replay {
 	struct idx_placing *placing; /* our temporary names, should we be killed; NULL: none yet */
 	const struct result *r;
 	const struct place *places;
-	struct item *items; /* one an output */
+	struct item *items;	/* one an output */
+	struct lazy_step *lazy; /* or NULL */
 	struct undo *undo;
 	size_t n_undo, cap_undo;
 	int64_t began_ns;
 	struct err *e;
 };
+
+/* ---- replay_lazy.c ---- */
+
+/* Instead of the file a link that stands for it, under a temporary name. 1: made; 0: it is to be made real. */
+int replay_lazy(struct replay *p, const struct output *out, struct item *it);
+/* None of them came into place: their records go. */
+void replay_lazy_undo(struct replay *p);
 
 /* ---- replay_place.c ---- */
 

@@ -34,6 +34,7 @@ struct exec_opts {
 	char *config;	 /* file read, or NULL */
 	double expire_after; /* seconds; < 0: never */
 	bool no_cache, refresh, read_only, only_if_cached, require;
+	bool no_lazy; /* outputs of hits are real files at once, in a persistent mount as well */
 	bool strict, allow_network, cache_failures, verify;
 	bool clean_env;
 	struct strlist env;	   /* --env NAME or NAME=VALUE, NAME may have '*' */
@@ -192,12 +193,15 @@ bool console_compatible(const struct result *r, bool merged);
 
 /* ---- decide*.c: is this a hit? ---- */
 
+struct lazy_step;
 struct decision {
 	bool hit;
 	struct result *result; /* hit: caller frees through decision_free */
 	char *reason; /* miss: a sentence for people: "data/raw.csv changed", "not seen before" */
 	struct place
 		*places; /* hit: what is to be done to each output, same order as result->outputs */
+	struct lazy_step *
+		lazy; /* lazy_step.h: some may be placeholders; NULL: none. Set by who places them */
 };
 enum place_action {
 	PLACE_KEEP,
@@ -324,6 +328,7 @@ int cmd_explain(int argc, char **argv);
 int cmd_lineage(int argc, char **argv);
 int cmd_mount(int argc, char **argv);
 int cmd_umount(int argc, char **argv);
+int cmd_materialize(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 /* As mount(8) calls its helpers: mount.fuse.mlfs SRC MNT [-sfnv] [-o OPTIONS]. */
 int mount_helper(int argc, char **argv);

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/* cmd_materialize.c - `mlfs materialize`: outputs of hits that are served from the cache become files of their own. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "../fs/fs.h"
+#include "commands.h"
+#include "json.h"
+#include "realize.h"
+#include "screen.h"
+
+struct materialize_query {
+	struct query q;
+};
+
+const struct word_table materialize_words = {
+	.command = "materialize",
+	.usage = "[OPTIONS] [PATH...]",
+	.what = "Make outputs of hits real that are served from the cache (see mlfs-mount(1)):\n"
+		"PATH, and all below it, in a mount or in the directory that it showed; without\n"
+		"PATH all that the cache knows of.\n",
+	.status = "Exit status: 0 all are real; 1 one could not be made so; 2 wrong usage.\n",
+	.size = sizeof(struct materialize_query),
+	.arg = "PATH",
+	.max_args = 1000,
+	.no_config = true,
+};
+
+struct work {
+	char *own; /* the cache of this user */
+	size_t made, failed;
+	uint64_t bytes;
+};
+
+static void note_failed(struct work *w, const char *path, const char *why)
+{
+	log_warn("cannot make %s real: %s", path, why);
+	w->failed++;
+}
+
+/* ---- caches ---- */
+
+/* The directory of all users' caches that one's own is in, or NULL. */
+static char *users_dir(const struct work *w)
+{
+	auto_free char *tail = xasprintf("/" CACHE_USERS "/%u", (unsigned)geteuid());
+	size_t n = strlen(w->own), k = strlen(tail);
+
+	return n > k && strcmp(w->own + n - k, tail) == 0
+		       ? xstrndup(w->own, n - k + strlen("/" CACHE_USERS))
+		       : NULL;
+}
+
+static int open_cache(const struct work *w, uid_t owner)
+{
+	auto_free char *users = owner == geteuid() ? NULL : users_dir(w);
+	auto_free char *path = users ? xasprintf("%s/%u", users, (unsigned)owner) : NULL;
+	auto_close int fd = -1;
+	struct stat st;
+
+	if (owner != geteuid() && (geteuid() != 0 || !path))
+		return -EACCES;
+	fd = open(path ? path : w->own,
+		  O_RDONLY | O_DIRECTORY | O_CLOEXEC | (path ? O_NOFOLLOW : 0));
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_uid == owner ? take_fd(&fd) : -EACCES;
+}
+
+/* ---- by path ---- */
+
+static void real_link(struct work *w, int dir, const char *name, const struct lazy_link *k,
+		      const char *path)
+{
+	auto_close int cache = open_cache(w, k->st.st_uid);
+	auto_free char *why = NULL;
+	struct err e = {0};
+	int r;
+
+	if (cache < 0) {
+		why = xasprintf("the cache of user %u is not known here; set --cache",
+				(unsigned)k->st.st_uid);
+		note_failed(w, path, why);
+		return;
+	}
+	r = lazy_realize(dir, name, k, cache, &e);
+	if (r == 0) {
+		w->made++;
+		w->bytes += k->l.size;
+	} else if (r != -ESTALE) {
+		note_failed(w, path, e.msg);
+	}
+}
+
+/* In a mount its server knows whether it is real, and makes it so. */
+static void real_file(struct work *w, const struct stat *st, const char *path)
+{
+	char text[16];
+	ssize_t n;
+	int r;
+
+	if ((uint64_t)st->st_size < LAZY_MIN)
+		return;
+	n = lgetxattr(path, FS_ASK_REAL, text, sizeof(text) - 1);
+	if (n <= 0) {
+		if (n < 0 && errno == EACCES)
+			note_failed(w, path, strerror(errno));
+		return;
+	}
+	text[n] = '\0';
+	r = atoi(text);
+	if (r < 0) {
+		note_failed(w, path, r == -EIO ? "its object is missing or damaged" : strerror(-r));
+	} else if (r) {
+		w->made++;
+		w->bytes += (uint64_t)st->st_size;
+	}
+}
+
+static void visit(struct work *w, int dir, const char *name, const char *path);
+
+static void visit_all(struct work *w, int parent, const char *name, const char *path)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+
+	if (!d) {
+		note_failed(w, path, strerror(errno));
+		base_close(&fd);
+		return;
+	}
+	while ((de = readdir(d)))
+		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0) {
+			auto_free char *below = xasprintf("%s/%s", path, de->d_name);
+
+			visit(w, fd, de->d_name, below);
+		}
+	(void)closedir(d); /* only read from */
+}
+
+static void visit(struct work *w, int dir, const char *name, const char *path)
+{
+	struct lazy_link k;
+	int r = lazy_at(dir, name, &k);
+
+	if (r == -ENOENT && dir != AT_FDCWD)
+		return; /* it went meanwhile */
+	if (r < 0)
+		note_failed(w, path, strerror(-r));
+	else if (r > 0)
+		real_link(w, dir, name, &k, path);
+	else if (S_ISDIR(k.st.st_mode))
+		visit_all(w, dir, name, path);
+	else if (S_ISREG(k.st.st_mode))
+		real_file(w, &k.st, path);
+}
+
+/* A path that is given may end with slashes, and lead through links; it is opened by its directory. */
+static void visit_arg(struct work *w, const char *path)
+{
+	auto_free char *copy = xstrdup(path);
+	size_t n = strlen(copy);
+	char *slash;
+	auto_close int dir = -1;
+
+	while (n > 1 && copy[n - 1] == '/')
+		copy[--n] = '\0';
+	slash = strrchr(copy, '/');
+	if (!slash || !slash[1]) {
+		visit(w, AT_FDCWD, copy, path);
+		return;
+	}
+	*slash = '\0';
+	dir = open(*copy ? copy : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	*slash = '/';
+	if (dir < 0)
+		note_failed(w, path, strerror(errno));
+	else
+		visit(w, dir, slash + 1, copy);
+}
+
+/* ---- all that the cache knows of ---- */
+
+static int add_source(void *arg, const struct lazy_record *r)
+{
+	struct strlist *l = arg;
+	const char *end = strstr(r->path, RECORD_SEPARATOR);
+	size_t n = end ? (size_t)(end - r->path) : 0;
+
+	for (size_t k = 0; k < l->n; k++)
+		if (strlen(l->v[k]) == n && strncmp(l->v[k], r->path, n) == 0)
+			return 0;
+	if (n) {
+		l->v = xrealloc(l->v, (l->n + 1) * sizeof(*l->v));
+		l->v[l->n++] = xstrndup(r->path, n);
+	}
+	return 0;
+}
+
+static void real_below(struct work *w, const char *src, int cache, uid_t owner)
+{
+	auto_close int root = open(src, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_realize struct realize r = {.root = root, .src = src};
+	struct statfs sf;
+
+	if (root < 0) {
+		note_failed(w, src, strerror(errno));
+		return;
+	}
+	if (fstatfs(root, &sf) == 0 && sf.f_type == FUSE_SUPER_MAGIC) {
+		visit_arg(w, src); /* a mount lies over it */
+		return;
+	}
+	realize_add(&r, cache, owner);
+	realize_all(&r);
+	w->made += r.made;
+	w->failed += r.failed;
+	w->bytes += r.bytes;
+}
+
+static void real_all_of(struct work *w, uid_t owner)
+{
+	auto_close int cache = open_cache(w, owner);
+	struct strlist sources = {0};
+
+	if (cache < 0)
+		return;				      /* there is none */
+	(void)lazy_each(cache, add_source, &sources); /* it goes on to the end */
+	for (size_t k = 0; k < sources.n; k++) {
+		real_below(w, sources.v[k], cache, owner);
+		free(sources.v[k]);
+	}
+	free(sources.v);
+}
+
+static void real_all(struct work *w)
+{
+	auto_free char *users = geteuid() == 0 ? users_dir(w) : NULL;
+	DIR *d = users ? opendir(users) : NULL;
+	struct dirent *de;
+	char *end;
+
+	if (!d) {
+		real_all_of(w, geteuid());
+		return;
+	}
+	while ((de = readdir(d))) {
+		unsigned long id = strtoul(de->d_name, &end, 10);
+
+		if (de->d_name[0] >= '0' && de->d_name[0] <= '9' && !*end)
+			real_all_of(w, (uid_t)id);
+	}
+	(void)closedir(d); /* only read from */
+}
+
+/* ---- the command ---- */
+
+static void print_json(const struct work *w)
+{
+	struct json j = {0};
+
+	json_object(&j, NULL);
+	json_uint(&j, "made", w->made);
+	json_uint(&j, "bytes", w->bytes);
+	json_uint(&j, "failed", w->failed);
+	json_end(&j);
+	json_done(&j);
+	fwrite(j.b.data, 1, j.b.len, stdout);
+	buf_free(&j.b);
+}
+
+static int materialize(const struct materialize_query *m)
+{
+	auto_free char *own = query_cache(&m->q);
+	struct work w = {.own = own};
+	char size[32];
+
+	if (!own)
+		return EXIT_FAILURE;
+	for (size_t k = 0; k < m->q.args.n; k++)
+		visit_arg(&w, m->q.args.v[k]);
+	if (!m->q.args.n)
+		real_all(&w);
+	if (m->q.json)
+		print_json(&w);
+	else if (m->q.verbosity >= 0)
+		printf("made %zu output%s real: %s\n", w.made, w.made == 1 ? "" : "s",
+		       human_size(w.bytes, size, sizeof(size)));
+	return w.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int cmd_materialize(int argc, char **argv)
+{
+	struct materialize_query m = {0};
+	int r = words_parse(&materialize_words, argc, argv, &m);
+	int status = r < 0 ? EXIT_USAGE : r > 0 ? EXIT_SUCCESS : materialize(&m);
+
+	words_free(&materialize_words, &m);
+	return printed_status(status);
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/* realize.c - make all outputs below a directory real that are not yet; see realize.h. */
+#include "realize.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* One of the records. */
+struct unreal {
+	struct oid oid;
+	dev_t dev;
+	ino_t ino;
+	uid_t owner;
+	int cache;
+	char *path; /* from the root, when it was made */
+	bool done;
+};
+
+struct adding {
+	struct realize *r;
+	int cache;
+	uid_t owner;
+};
+
+static int add(void *arg, const struct lazy_record *rec)
+{
+	const struct adding *a = arg;
+	struct realize *r = a->r;
+	size_t n = strlen(r->src);
+
+	if (strncmp(rec->path, r->src, n) != 0 ||
+	    strncmp(rec->path + n, RECORD_SEPARATOR, strlen(RECORD_SEPARATOR)) != 0)
+		return 0;
+	if (!(r->n & (r->n - 1)))
+		r->v = xrealloc(r->v, (r->n ? r->n * 2 : 1) * sizeof(*r->v));
+	r->v[r->n++] = (struct unreal){.oid = rec->oid,
+				       .dev = rec->dev,
+				       .ino = rec->ino,
+				       .owner = a->owner,
+				       .cache = a->cache,
+				       .path = xstrdup(rec->path + n + strlen(RECORD_SEPARATOR))};
+	return 0;
+}
+
+void realize_add(struct realize *r, int cache, uid_t owner)
+{
+	struct adding a = {r, cache, owner};
+
+	(void)lazy_each(cache, add, &a); /* add goes on to the end */
+}
+
+void realize_free(struct realize *r)
+{
+	for (size_t k = 0; k < r->n; k++)
+		free(r->v[k].path);
+	free(take(r->v));
+	r->n = 0;
+}
+
+/* ---- where it was put ---- */
+
+/* The directory that path lies in, through no link. */
+static int open_parent(int root, const char *path, const char **ret_name)
+{
+	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+			       .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+	const char *slash = strrchr(path, '/');
+	auto_free char *dir = slash ? xstrndup(path, (size_t)(slash - path)) : xstrdup(".");
+	int fd = (int)syscall(SYS_openat2, root, dir, &how, sizeof(how));
+
+	*ret_name = slash ? slash + 1 : path;
+	return fd < 0 ? -errno : fd;
+}
+
+static bool is_it(const struct unreal *u, const struct lazy_link *k)
+{
+	return k->st.st_dev == u->dev && k->st.st_ino == u->ino && k->st.st_uid == u->owner &&
+	       oid_eq(&k->l.oid, &u->oid);
+}
+
+uint64_t realize_size(const struct realize *r, size_t *ret_files)
+{
+	struct lazy_link k;
+	const char *name;
+	uint64_t bytes = 0;
+
+	*ret_files = 0;
+	for (size_t i = 0; i < r->n; i++) {
+		auto_close int dir = open_parent(r->root, r->v[i].path, &name);
+
+		if (dir < 0 || lazy_at(dir, name, &k) <= 0 || !is_it(&r->v[i], &k))
+			continue;
+		bytes += k.l.size;
+		++*ret_files;
+	}
+	return bytes;
+}
+
+/* ---- one ---- */
+
+static bool has_objects(int cache)
+{
+	return faccessat(cache, "cas", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void realize_one(struct realize *r, struct unreal *u, int dir, const char *name,
+			const struct lazy_link *k)
+{
+	struct err e = {0};
+	int c = lazy_realize(dir, name, k, u->cache, &e);
+
+	u->done = true;
+	if (c == 0) {
+		r->made++;
+		r->bytes += k->l.size;
+		return;
+	}
+	if (c == -ESTALE) { /* it went, or moved, at this moment */
+		u->done = false;
+		return;
+	}
+	if ((c == -ENOENT || c == -EUCLEAN) && r->remove_lost && has_objects(u->cache) &&
+	    unlinkat(dir, name, 0) == 0) {
+		log_warn("removed %s/%s, which was not real yet: %s", r->src, u->path, e.msg);
+		lazy_unnote(u->cache, &u->oid, u->dev, u->ino);
+		r->lost++;
+		return;
+	}
+	log_warn("cannot make %s/%s real: %s", r->src, u->path, e.msg);
+	r->failed++;
+}
+
+static void try_one(struct realize *r, struct unreal *u, int dir, const char *name)
+{
+	struct lazy_link k;
+
+	if (lazy_at(dir, name, &k) > 0 && is_it(u, &k))
+		realize_one(r, u, dir, name, &k);
+}
+
+/* ---- looking for what was moved ---- */
+
+static int by_ino(const void *a, const void *b)
+{
+	const struct unreal *x = a, *y = b;
+
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+static void visit_link(struct realize *r, int dir, const struct dirent *de)
+{
+	const struct unreal key = {.ino = de->d_ino};
+	struct unreal *u = bsearch(&key, r->v, r->n, sizeof(*r->v), by_ino);
+
+	if (!u)
+		return;
+	while (u > r->v && u[-1].ino == de->d_ino)
+		u--;
+	for (; u < r->v + r->n && u->ino == de->d_ino; u++)
+		if (!u->done)
+			try_one(r, u, dir, de->d_name);
+}
+
+/* False: something of the tree was not seen. */
+static bool walk(struct realize *r, int parent, const char *name)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+	struct stat st;
+	bool whole = true;
+
+	if (!d) {
+		whole = errno == ENOENT;
+		base_close(&fd);
+		return whole;
+	}
+	while ((de = readdir(d))) {
+		unsigned char type = de->d_type;
+
+		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
+			continue;
+		if (type == DT_UNKNOWN && fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			type = IFTODT(st.st_mode);
+		if (type == DT_LNK)
+			visit_link(r, fd, de);
+		else if (type == DT_DIR && !walk(r, fd, de->d_name))
+			whole = false;
+	}
+	(void)closedir(d); /* only read from */
+	return whole;
+}
+
+static size_t missing(const struct realize *r)
+{
+	size_t n = 0;
+
+	for (size_t k = 0; k < r->n; k++)
+		n += !r->v[k].done;
+	return n;
+}
+
+void realize_all(struct realize *r)
+{
+	const char *name;
+
+	for (size_t k = 0; k < r->n; k++) {
+		auto_close int dir = open_parent(r->root, r->v[k].path, &name);
+
+		if (dir >= 0)
+			try_one(r, &r->v[k], dir, name);
+	}
+	if (!missing(r))
+		return;
+	qsort(r->v, r->n, sizeof(*r->v), by_ino);
+	if (!walk(r, r->root, "."))
+		return;
+	for (size_t k = 0; k < r->n; k++)
+		if (!r->v[k].done)
+			lazy_unnote(r->v[k].cache, &r->v[k].oid, r->v[k].dev, r->v[k].ino);
+}

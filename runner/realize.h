@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* realize.h - private to runner/: make all outputs below a directory real that are not yet, by the records of caches. */
+#ifndef MLFS_REALIZE_H
+#define MLFS_REALIZE_H
+
+#include "runner.h"
+
+/* A record says "SRC//PATH". */
+#define RECORD_SEPARATOR "//"
+
+struct realize {
+	int root;	 /* of the tree, borrowed */
+	const char *src; /* its name in records, borrowed */
+	/* One whose bytes are lost is removed: a step is to find nothing there, and can make it anew. */
+	bool remove_lost;
+	struct unreal *v; /* what there is to do */
+	size_t n;
+	/* What was done: */
+	size_t made, lost, failed;
+	uint64_t bytes;
+};
+/* Add what the cache open as `cache` (a directory, borrowed until realize_free) has of user `owner` in the tree. */
+void realize_add(struct realize *r, int cache, uid_t owner);
+/* How many bytes those that are where they were put stand for; they are counted in *ret_files. */
+uint64_t realize_size(const struct realize *r, size_t *ret_files);
+/* Do it. What was moved is looked for in the whole tree; records of what is not there any more go. */
+void realize_all(struct realize *r);
+void realize_free(struct realize *r);
+#define auto_realize __attribute__((cleanup(realize_free)))
+
+#endif
