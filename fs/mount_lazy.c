@@ -127,13 +127,10 @@ static int realize(struct fs_mount *m, struct node *n, int dir, const char *name
 	auto_close int fd = -1;
 	struct err e = {0};
 	int r = cache < 0 ? err_set(&e, cache, "its cache cannot be opened")
-			  : lazy_realize(dir, name, k, cache, &e);
+			  : lazy_realize(dir, name, k, cache, &fd, &e);
 
 	if (r < 0)
 		return lost(m, n, k, -1, r, e.msg);
-	fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -ESTALE : -errno;
 	r = node_made_real(&m->nodes, n, fd);
 	expire_attributes(m, n);
 	return r;

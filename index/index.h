@@ -806,10 +806,11 @@ int lazy_verify(int fd, const struct lazy *l) must_check;
 void lazy_drop(int cache, const struct lazy *l);
 bool lazy_there(int cache, const struct lazy *l);
 /*
- * The file comes in the place of the link k, which is name in dir; its record goes. -ESTALE: k is not there any more. -ENOENT,
+ * The file comes in the place of the link k, which is name in dir; its record goes. *ret_fd (unless NULL; caller closes): the very
+ * file, O_PATH, whatever has the name by now. -ESTALE: k is not there any more. -ENOENT,
  * -EUCLEAN: its object is missing, or damaged. e: a reason only.
  */
-int lazy_realize(int dir, const char *name, const struct lazy_link *k, int cache,
+int lazy_realize(int dir, const char *name, const struct lazy_link *k, int cache, int *ret_fd,
 		 struct err *e) must_check;
 
 /* A record that there is a placeholder, which keeps its object in the cache. Made before the placeholder is. path: where it is

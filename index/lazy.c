@@ -298,10 +298,22 @@ static int take_place(struct made *m, const char *name, const struct lazy_link *
 	return 0;
 }
 
-int lazy_realize(int dir, const char *name, const struct lazy_link *k, int cache, struct err *e)
+/* What is open as fd, to go by. */
+static int open_again(int fd)
+{
+	char proc[32];
+	int again;
+
+	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd); /* fits */
+	again = open(proc, O_PATH | O_CLOEXEC);
+	return again < 0 ? -errno : again;
+}
+
+int lazy_realize(int dir, const char *name, const struct lazy_link *k, int cache, int *ret_fd,
+		 struct err *e)
 {
 	__attribute__((cleanup(made_clear))) struct made m = {.dir = dir, .fd = -1};
-	auto_close int object = lazy_open(cache, &k->l, k->st.st_uid);
+	auto_close int object = lazy_open(cache, &k->l, k->st.st_uid), made = -1;
 	int r;
 
 	if (object < 0)
@@ -318,6 +330,10 @@ int lazy_realize(int dir, const char *name, const struct lazy_link *k, int cache
 		r = dress(m.fd, k);
 	if (r == 0)
 		r = give_name(&m);
+	if (r == 0 && ret_fd) {
+		made = open_again(m.fd);
+		r = made < 0 ? made : 0;
+	}
 	if (r == 0)
 		r = take_place(&m, name, k);
 	if (r < 0)
@@ -325,6 +341,8 @@ int lazy_realize(int dir, const char *name, const struct lazy_link *k, int cache
 	/* Another name of the link stays what it is. */
 	if (k->st.st_nlink == 1)
 		lazy_unnote(cache, &k->l.oid, k->st.st_dev, k->st.st_ino);
+	if (ret_fd)
+		*ret_fd = take_fd(&made);
 	return 0;
 }
 

@@ -89,7 +89,7 @@ static void real_link(struct work *w, int dir, const char *name, const struct la
 		note_failed(w, path, why);
 		return;
 	}
-	r = lazy_realize(dir, name, k, cache, &e);
+	r = lazy_realize(dir, name, k, cache, NULL, &e);
 	if (r == 0) {
 		w->made++;
 		w->bytes += k->l.size;

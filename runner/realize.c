@@ -10,6 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define MAX_RECORDS (1u << 17) /* of one cache: somebody may have made them up */
+#define MAX_DEPTH   200	       /* of the tree: the same */
+
 /* One of the records. */
 struct unreal {
 	struct oid oid;
@@ -25,14 +28,17 @@ struct adding {
 	struct realize *r;
 	int cache;
 	uid_t owner;
+	size_t n;
 };
 
 static int add(void *arg, const struct lazy_record *rec)
 {
-	const struct adding *a = arg;
+	struct adding *a = arg;
 	struct realize *r = a->r;
 	size_t n = strlen(r->src);
 
+	if (++a->n > MAX_RECORDS)
+		return 1;
 	if (strncmp(rec->path, r->src, n) != 0 ||
 	    strncmp(rec->path + n, RECORD_SEPARATOR, strlen(RECORD_SEPARATOR)) != 0)
 		return 0;
@@ -49,9 +55,11 @@ static int add(void *arg, const struct lazy_record *rec)
 
 void realize_add(struct realize *r, int cache, uid_t owner)
 {
-	struct adding a = {r, cache, owner};
+	struct adding a = {.r = r, .cache = cache, .owner = owner};
 
-	(void)lazy_each(cache, add, &a); /* add goes on to the end */
+	if (lazy_each(cache, add, &a) != 0)
+		log_debug("the cache of user %u has too many records of placeholders",
+			  (unsigned)owner);
 }
 
 void realize_free(struct realize *r)
@@ -112,7 +120,7 @@ static void realize_one(struct realize *r, struct unreal *u, int dir, const char
 			const struct lazy_link *k)
 {
 	struct err e = {0};
-	int c = lazy_realize(dir, name, k, u->cache, &e);
+	int c = lazy_realize(dir, name, k, u->cache, NULL, &e);
 
 	u->done = true;
 	if (c == 0) {
@@ -167,16 +175,18 @@ static void visit_link(struct realize *r, int dir, const struct dirent *de)
 }
 
 /* False: something of the tree was not seen. */
-static bool walk(struct realize *r, int parent, const char *name)
+static bool walk(struct realize *r, int parent, const char *name, unsigned depth)
 {
-	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = depth > MAX_DEPTH
+			 ? -1
+			 : openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *de;
 	struct stat st;
 	bool whole = true;
 
 	if (!d) {
-		whole = errno == ENOENT;
+		whole = depth <= MAX_DEPTH && errno == ENOENT;
 		base_close(&fd);
 		return whole;
 	}
@@ -189,7 +199,7 @@ static bool walk(struct realize *r, int parent, const char *name)
 			type = IFTODT(st.st_mode);
 		if (type == DT_LNK)
 			visit_link(r, fd, de);
-		else if (type == DT_DIR && !walk(r, fd, de->d_name))
+		else if (type == DT_DIR && !walk(r, fd, de->d_name, depth + 1))
 			whole = false;
 	}
 	(void)closedir(d); /* only read from */
@@ -218,8 +228,10 @@ void realize_all(struct realize *r)
 	if (!missing(r))
 		return;
 	qsort(r->v, r->n, sizeof(*r->v), by_ino);
-	if (!walk(r, r->root, "."))
-		return;
+	/* Twice: one may be moved past the first walk. */
+	for (int k = 0; k < 2; k++)
+		if (!walk(r, r->root, ".", 0) || !missing(r))
+			return;
 	for (size_t k = 0; k < r->n; k++)
 		if (!r->v[k].done)
 			lazy_unnote(r->v[k].cache, &r->v[k].oid, r->v[k].dev, r->v[k].ino);

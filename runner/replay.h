@@ -47,6 +47,8 @@ struct replay {
 
 /* Instead of the file a link that stands for it, under a temporary name. 1: made; 0: it is to be made real. */
 int replay_lazy(struct replay *p, const struct output *out, struct item *it);
+/* What was displaced, and is about to be removed, may be a placeholder: its record goes. */
+void replay_lazy_gone(struct replay *p, const char *path);
 /* None of them came into place: their records go. */
 void replay_lazy_undo(struct replay *p);
 

@@ -100,6 +100,15 @@ int replay_lazy(struct replay *p, const struct output *out, struct item *it)
 	return 0;
 }
 
+void replay_lazy_gone(struct replay *p, const char *path)
+{
+	struct lazy_link k;
+
+	if (p->lazy && lazy_at(AT_FDCWD, path, &k) > 0 && k.st.st_uid == geteuid() &&
+	    k.st.st_nlink == 1)
+		lazy_unnote(idx_dirfd(p->x), &k.l.oid, k.st.st_dev, k.st.st_ino);
+}
+
 void replay_lazy_undo(struct replay *p)
 {
 	for (size_t i = 0; i < p->r->n_outputs; i++)

@@ -87,9 +87,13 @@ void replay_roll_back(struct replay *p)
 /* What was displaced goes for good. */
 void replay_commit(struct replay *p)
 {
-	for (size_t i = 0; i < p->n_undo; i++)
-		if (p->undo[i].aside && unlink(p->undo[i].aside) < 0)
+	for (size_t i = 0; i < p->n_undo; i++) {
+		if (!p->undo[i].aside)
+			continue;
+		replay_lazy_gone(p, p->undo[i].aside);
+		if (unlink(p->undo[i].aside) < 0)
 			log_warn("cannot remove %s: %s", p->undo[i].aside, strerror(errno));
+	}
 }
 
 /* ---- where things go ---- */

@@ -23,6 +23,16 @@ ls -l >/dev/null
 [ -L big ] && echo "it is a link" >&2
 cksum <big >sum
 END
+cat >src/bin/build <<'END'
+#!/bin/sh
+mark
+cp "$(readlink -f /usr/bin/python3)" tool
+END
+cat >src/bin/pick <<'END'
+#!/bin/sh
+mark
+{ echo "$1"; head -c 2000000 seed; } >picked
+END
 cat >src/bin/list <<'END'
 #!/bin/sh
 mark
@@ -204,6 +214,30 @@ with open("big", "rb") as f:
 same "$(stat -c %a ../src/big)" 604
 same "$(cksum <"$(object)")" "$whole" "the object after that"
 
+say "a program that was made by a step"
+bin/build
+rm tool
+bin/build
+ran 5
+same "$(unreal)" "./tool "
+same "$(./tool -c 'print(6 * 7)')" 42 "what it prints"
+same "$(unreal)" "" "what is executed is real"
+same "$(./tool -c 'print(6 * 7)')" 42 "what it prints, once more"
+rm tool
+
+say "another hit over it"
+bin/pick 1
+bin/pick 2
+bin/pick 1
+same "$(unreal)" "./picked "
+same "$(kept)" 1
+bin/pick 2
+same "$(unreal)" "./picked "
+same "$(kept)" 1 "nothing is kept for what was replaced"
+same "$(head -c 1 picked)" 2
+ran 7
+rm picked
+
 say "names: another, a link, none"
 lazily
 mkdir deep
@@ -231,7 +265,7 @@ mkdir sub
 mv big sub/there
 mv "$top/src/sub" "$top/src/elsewhere"
 ! bin/use 2>/dev/null || fail "it has found what is gone"
-ran 5
+ran 8
 same "$(unreal)" "" "all is real before a step runs"
 cmp elsewhere/there seed || fail "what was moved"
 same "$(kept)" 0
@@ -248,7 +282,7 @@ attach
 cd mnt
 cmp big seed || fail "served by a new server it has other bytes"
 bin/make
-ran 5
+ran 8
 same "$(unreal)" "./also ./big " "a hit over what the last server had"
 
 say "its object stays, whatever is dropped"
@@ -270,7 +304,7 @@ attach
 cd mnt
 rm -f big also small
 bin/make
-ran 6
+ran 9
 lazily
 cd "$top"
 if is_root; then umount mnt; else fusermount3 -u mnt; fi
@@ -319,7 +353,7 @@ mlfs fsck ${cache:+--cache "$cache"} >"$IO/out" && fail "fsck finds nothing"
 grep -q "placeholder .*big" "$IO/out" || fail "fsck does not say which"
 same "$(cksum <also)" "$also" "the other one"
 bin/make # the step makes it anew
-ran 7
+ran 10
 same "$(cksum <big)" "$seed"
 cmp ../src/big seed || fail "made anew"
 
@@ -331,7 +365,7 @@ for how in --no-lazy "-o no-lazy"; do
 	attach $how
 	rm -f mnt/big mnt/also
 	(cd mnt && bin/make)
-	ran 7
+	ran 10
 	same "$(unreal)" "" "with $how"
 	mlfs umount mnt
 done
@@ -339,7 +373,7 @@ echo 'no-lazy = yes' >src/.mlfs.conf
 attach
 rm -f mnt/big mnt/also
 (cd mnt && bin/make)
-ran 7
+ran 10
 same "$(unreal)" "" "with a file of settings"
 rm src/.mlfs.conf
 
@@ -361,7 +395,7 @@ rm -f big also small
 as $ada bin/make
 rm -f big also small
 as $ada bin/make
-ran 8
+ran 11
 same "$(unreal)" "./also ./big "
 same "$(stat -c '%u %a' big also | tr '\n' ' ')" "$ada 644 $ada 640 "
 cmp big seed || fail "as root"

@@ -64,7 +64,7 @@ static void test_real(void **state)
 	assert_int_equal(lazy_note(idx_dirfd(x), &lazy.oid, k.st.st_dev, k.st.st_ino, "/a//big"),
 			 0);
 	assert_true(lazy_pinned(idx_dirfd(x), &lazy.oid));
-	assert_ok(lazy_realize(at, "big", &k, idx_dirfd(x), &the_err));
+	assert_ok(lazy_realize(at, "big", &k, idx_dirfd(x), NULL, &the_err));
 	fd = openat(at, "big", O_RDONLY | O_NOFOLLOW);
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_true(S_ISREG(st.st_mode));
@@ -91,11 +91,11 @@ static void test_replaced(void **state)
 	k = look(at);
 	write_file(other, "theirs", 6);
 	assert_int_equal(rename(other, big), 0);
-	assert_int_equal(lazy_realize(at, "big", &k, idx_dirfd(x), &the_err), -ESTALE);
+	assert_int_equal(lazy_realize(at, "big", &k, idx_dirfd(x), NULL, &the_err), -ESTALE);
 	assert_int_equal(lstat(big, &st), 0);
 	assert_int_equal(st.st_size, 6);
 	assert_int_equal(unlink(big), 0);
-	assert_int_equal(lazy_realize(at, "big", &k, idx_dirfd(x), &the_err), -ESTALE);
+	assert_int_equal(lazy_realize(at, "big", &k, idx_dirfd(x), NULL, &the_err), -ESTALE);
 	assert_int_equal(lstat(big, &st), -1);
 }
 
@@ -117,9 +117,9 @@ static void test_damaged(void **state)
 	fd = lazy_open(idx_dirfd(x), &lazy, geteuid());
 	assert_true(fd >= 0);
 	assert_int_equal(lazy_verify(fd, &lazy), -EUCLEAN);
-	assert_int_equal(lazy_realize(at, "big", &k, idx_dirfd(x), &the_err), -EUCLEAN);
+	assert_int_equal(lazy_realize(at, "big", &k, idx_dirfd(x), NULL, &the_err), -EUCLEAN);
 	assert_int_equal(lstat(object, &st), -1); /* so that the next lookup finds it gone */
-	assert_int_equal(lazy_realize(at, "big", &k, idx_dirfd(x), &the_err), -ENOENT);
+	assert_int_equal(lazy_realize(at, "big", &k, idx_dirfd(x), NULL, &the_err), -ENOENT);
 	assert_int_equal(lazy_at(at, "big", &k), 1);
 	assert_false(lazy_there(idx_dirfd(x), &lazy));
 }
