@@ -154,8 +154,6 @@ void protocol_handle(struct fs *fs, const struct fuse_buf *b)
 	memcpy(&h, b->mem, sizeof(h));
 	fs->counts[h.opcode < MAX_OPCODES ? h.opcode : 0]++;
 	fs->kill_suid = fs->killpriv_v2 && wire_kills_suid(&h, body, size);
-	if (h.pid)
-		affinity_request(&fs->affinity, h.pid);
 	if (h.opcode == FUSE_INIT)
 		note_init(fs, body, size);
 	latest_begin(fs, &h, body, size);

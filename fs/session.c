@@ -114,7 +114,7 @@ static void on_abort(int sig)
 	(void)sig;
 }
 
-/* Let the abort signal, and only it, interrupt this thread. */
+/* Let the abort signal interrupt this thread's waiting. */
 static void hear_abort(void)
 {
 	struct sigaction sa = {.sa_handler = on_abort};
@@ -123,7 +123,7 @@ static void hear_abort(void)
 	(void)sigaction(ABORT_SIGNAL, &sa, NULL); /* cannot fail for a real-time signal */
 	sigemptyset(&set);
 	sigaddset(&set, ABORT_SIGNAL);
-	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 static int loop(struct fs *fs, struct err *e)
@@ -132,7 +132,7 @@ static int loop(struct fs *fs, struct err *e)
 	int r = 0;
 
 	while (!atomic_load(&fs->aborted)) {
-		r = fuse_session_receive_buf(fs->se, &b);
+		r = await_request(&fs->await, fs->se, &b);
 		if (r == -EINTR || r == -EAGAIN)
 			continue;
 		if (r <= 0)
@@ -159,10 +159,12 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 		return r;
 	fs->thread = pthread_self();
 	hear_abort();
-	affinity_init(&fs->affinity);
+	r = await_init(&fs->await, fuse_fd, ABORT_SIGNAL, e);
 	protocol_serving(fs, true);
-	r = loop(fs, e);
+	if (r == 0)
+		r = loop(fs, e);
 	protocol_serving(fs, false);
+	await_done(&fs->await);
 	fuse_session_destroy(fs->se); /* closes the descriptor */
 	fs->se = NULL;
 	inodes_free(&fs->inodes); /* what comes after wants the memory */

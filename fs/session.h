@@ -21,18 +21,20 @@
  * end finds it and nothing is stored. */
 #define SYSTEM_TIMEOUT_S 60.0
 
-/* affinity.c: where the server's thread runs */
-#define AFFINITY_WINDOW 8 /* looks that decide */
-struct affinity {
-	cpu_set_t all; /* the processors this process may use */
-	bool off;
-	int pinned; /* -1: none */
-	int seen[AFFINITY_WINDOW];
-	unsigned looks;
-	int skip; /* requests until the next look */
+/* await.c: how the server waits for requests. */
+struct await {
+	sigset_t mask;	 /* while asleep */
+	int score;	 /* whether requests came quickly of late */
+	unsigned cpus;	 /* that may be used; 0: not looked up yet */
+	int loadavg;	 /* a descriptor, or -1 */
+	bool room;	 /* a processor was idle when it was last looked ... */
+	unsigned looked; /* ... so many times of being awake ago */
 };
-void affinity_init(struct affinity *a); /* in the server's thread */
-void affinity_request(struct affinity *a, uint32_t tid);
+/* In the server's thread; abort_signal is blocked, and interrupts the waiting only. fd is the session's. */
+int await_init(struct await *a, int fd, int abort_signal, struct err *e) must_check;
+/* As fuse_session_receive_buf; -EINTR also by the signal, -EAGAIN: call again. */
+int await_request(struct await *a, struct fuse_session *se, struct fuse_buf *b) must_check;
+void await_done(struct await *a);
 
 /* What the kernel was told lately; fresh.c. */
 struct fresh {
@@ -58,7 +60,7 @@ struct fs {
 	struct inodes inodes;
 	struct trace *trace;
 	struct fuse_session *se;
-	struct affinity affinity;
+	struct await await;
 	bool own_ids_only, posix_acl;
 	bool begun; /* FS_BEGIN was asked */
 	uid_t uid;

@@ -26,13 +26,11 @@
 
 unsigned fsck_threads(const struct fsck *f, size_t n)
 {
-	long processors = f->o->threads ? (long)f->o->threads : sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned processors = f->o->threads ? f->o->threads : cpus_allowed();
 
-	if (processors < 1)
-		processors = 1;
 	if (processors > FSCK_MAX_THREADS)
 		processors = FSCK_MAX_THREADS;
-	return (size_t)processors < n ? (unsigned)processors : (unsigned)n;
+	return processors < n ? processors : (unsigned)n;
 }
 
 void fsck_tell(struct fsck *f, const char *what, uint64_t done, uint64_t all)

@@ -206,6 +206,10 @@ int read_opened(int fd, const char *path, char **ret, size_t *ret_n, struct err 
 int mkdir_p(const char *path, mode_t mode, struct err *e) must_check;
 /* This process may open files up to the hard limit now: how many that is, 0 when it cannot be told. */
 uint64_t raise_open_files(void);
+/* How many processors this process may use: those it may run on, or fewer by the quota of its control groups; at least 1. */
+unsigned cpus_allowed(void);
+/* That quota, from the text of /proc/self/cgroup in file `groups` and the tree below root, in whole processors; 0: there is none. */
+unsigned cpus_quota(const char *groups, const char *root);
 
 /* ---- log; the only global state besides the runner's signal flag ---- */
 enum log_level { LOG_QUIET = -1, LOG_WARN = 0, LOG_INFO = 1, LOG_DEBUG = 2 };

@@ -27,6 +27,55 @@ static void test_path_is_in(void **state)
 	assert_false(path_is_in("/", "/a"));
 }
 
+static void put(const char *dir, const char *name, const char *text)
+{
+	auto_free char *path = xasprintf("%s/%s", dir, name);
+	auto_free char *parent = xstrndup(path, (size_t)(strrchr(path, '/') - path));
+	struct err e = {0};
+	FILE *f;
+
+	assert_int_equal(mkdir_p(parent, 0755, &e), 0);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static unsigned quota(const char *dir, const char *groups)
+{
+	auto_free char *file = xasprintf("%s/groups", dir);
+
+	put(dir, "groups", groups);
+	return cpus_quota(file, dir);
+}
+
+static void test_cpus(void **state)
+{
+	char dir[] = "/tmp/mlfs-base.XXXXXX";
+	auto_free char *command = NULL;
+
+	(void)state;
+	assert_true(cpus_allowed() >= 1);
+	assert_non_null(mkdtemp(dir));
+	put(dir, "a/cpu.max", "250000 100000\n");
+	put(dir, "a/b/cpu.max", "max 100000\n");
+	put(dir, "a/c/cpu.max", "50000 100000\n");
+	put(dir, "cpu/x/cpu.cfs_quota_us", "400000\n");
+	put(dir, "cpu/x/cpu.cfs_period_us", "100000\n");
+	put(dir, "cpu/y/cpu.cfs_quota_us", "-1\n");
+	put(dir, "cpu/y/cpu.cfs_period_us", "100000\n");
+	assert_int_equal(quota(dir, "0::/\n"), 0);
+	assert_int_equal(quota(dir, "0::/a/b\n"), 2); /* that of the group around it */
+	assert_int_equal(quota(dir, "0::/a/c/not/there\n"), 1);
+	assert_int_equal(quota(dir, "3:cpuset:/x\n2:cpu,cpuacct:/x\n0::/\n"), 4);
+	assert_int_equal(quota(dir, "1:cpu:/y\n"), 0);
+	assert_int_equal(quota(dir, "nonsense\n"), 0);
+	put(dir, "cpu.max", "100000 100000\n"); /* of a container's own group */
+	assert_int_equal(quota(dir, "0::/host/path\n"), 1);
+	command = xasprintf("rm -r %s", dir);
+	assert_int_equal(system(command), 0);
+}
+
 static void test_err(void **state)
 {
 	struct err e = {0};
@@ -369,13 +418,13 @@ static void test_take(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_path_is_in), cmocka_unit_test(test_err),
-		cmocka_unit_test(test_buf_cur),	   cmocka_unit_test(test_cur_lies),
-		cmocka_unit_test(test_durations),  cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_for_people), cmocka_unit_test(test_edit_distance),
-		cmocka_unit_test(test_json),	   cmocka_unit_test(test_files),
-		cmocka_unit_test(test_take),	   cmocka_unit_test(test_arena),
-		cmocka_unit_test(test_hex),
+		cmocka_unit_test(test_cpus),	      cmocka_unit_test(test_path_is_in),
+		cmocka_unit_test(test_err),	      cmocka_unit_test(test_buf_cur),
+		cmocka_unit_test(test_cur_lies),      cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_sizes),	      cmocka_unit_test(test_for_people),
+		cmocka_unit_test(test_edit_distance), cmocka_unit_test(test_json),
+		cmocka_unit_test(test_files),	      cmocka_unit_test(test_take),
+		cmocka_unit_test(test_arena),	      cmocka_unit_test(test_hex),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
