@@ -230,6 +230,11 @@ void state_of_facts(unsigned kinds, const struct facts *f, char *const *excluded
 		    struct buf *out);
 /* owner.c: the part of a state that says whose it is; nothing when it is one's own. */
 void owner_put(mode_t mode, uid_t uid, gid_t gid, struct buf *out);
+/* state_owner.c: a state without that part, and with the one of the user of this process (st: lstat of the path now; NULL:
+ * nothing is there). -EBADMSG: it is no state. */
+int state_without_owner(const void *p, size_t n, struct buf *out) must_check;
+int state_with_owner(const void *p, size_t n, unsigned kinds, const struct stat *st,
+		     struct buf *out) must_check;
 /* Names and types of a directory sorted by name ("fname"), "." and ".." left out. Caller frees with
  * strv_free. */
 int list_dir(int dirfd_, char ***ret, size_t *ret_n) must_check;

@@ -12,6 +12,7 @@
 #include "lazy_step.h"
 #include "mounted.h"
 #include "plain.h"
+#include "share.h"
 #include "supervise.h"
 #include "verdict.h"
 
@@ -31,6 +32,7 @@ struct exec {
 	char *why_miss;
 	struct mounteds mounted;
 	struct lazy_step lazy;
+	const struct exec_base *base; /* of a step of a mount, or NULL */
 	int apart; /* the pipe to the process that runs this one; -1: nobody does */
 };
 
@@ -44,6 +46,7 @@ struct news {
 	bool has_key;
 	struct fp step_key;
 	double saved_seconds;
+	bool shared; /* a hit by a result of another user */
 	char name[256], reason[512];
 };
 
@@ -57,7 +60,9 @@ static void note_run(struct exec *x)
 
 static void tell_apart(const struct exec *x, bool plain)
 {
-	struct news n = {.plain = plain, .saved_seconds = x->rep.saved_seconds};
+	struct news n = {.plain = plain,
+			 .saved_seconds = x->rep.saved_seconds,
+			 .shared = x->rep.shared_by != NULL};
 
 	if (x->apart < 0)
 		return;
@@ -151,6 +156,8 @@ static void fill_hit(struct exec *x, const struct result *r)
 	x->rep.result = "hit";
 	x->rep.input_key = &r->input_key;
 	x->rep.inputs = r->n_inputs;
+	free(x->rep.shared_by);
+	x->rep.shared_by = share_marked(r);
 	count_outputs(r, &x->rep);
 }
 
@@ -159,6 +166,7 @@ static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, 
 {
 	const struct result *r = d->result;
 	auto_free void *console = NULL;
+	auto_free char *by = NULL;
 	struct err e = {0};
 	size_t n = 0;
 	int got;
@@ -194,7 +202,10 @@ static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, 
 	write_report(x);
 	if (idx_result_touch(x->idx, r, &e) < 0)
 		log_debug("%s", e.msg);
+	by = x->rep.shared_by ? xasprintf("stored by %s", x->rep.shared_by) : NULL;
+	x->rep.reason = by; /* for the log */
 	note_run(x);
+	x->rep.reason = NULL;
 	return 1;
 }
 
@@ -213,6 +224,36 @@ static int try_hit(struct exec *x, int *ret_status)
 		x->why_miss = xstrdup(d.reason ? d.reason : "not seen before");
 	decision_free(&d);
 	return served;
+}
+
+/* ---- other users ---- */
+
+static struct share_asker asker(const struct exec *x)
+{
+	return (struct share_asker){.base = x->base,
+				    .o = &x->o,
+				    .step = &x->step,
+				    .in = x->in ? stdin_type(x->in) : IN_CLOSED};
+}
+
+/* What was stored just now. */
+static void offer(struct exec *x, const struct fp *key)
+{
+	const struct share_asker a = asker(x);
+	struct err e = {0};
+
+	if (!x->idx && idx_open_for_job(x->cache, true, &x->idx, &e) < 0)
+		log_debug("%s", e.msg);
+	else
+		share_offer(x->idx, &a, key);
+}
+
+/* 1: a result of somebody else is a hit, and served. */
+static int try_others(struct exec *x, int *ret_status)
+{
+	const struct share_asker a = asker(x);
+
+	return share_fetch(x->idx, &a) && try_hit(x, ret_status);
 }
 
 /* ---- a miss ---- */
@@ -236,6 +277,8 @@ static int after_run(struct exec *x, const struct outcome *out)
 	report_line(&x->rep, x->o.verbosity);
 	write_report(x);
 	note_run(x);
+	if (out->stored && x->base && x->base->share)
+		offer(x, &out->input_key);
 	return out->exit_status;
 }
 
@@ -406,7 +449,8 @@ static int run_cached(struct exec *x)
 		(void)lock_step(x);
 	if (x->o.refresh)
 		x->why_miss = xstrdup("--refresh");
-	else if (x->o.verify ? try_verify(x, &status) : try_hit(x, &status))
+	else if (x->o.verify ? try_verify(x, &status)
+			     : try_hit(x, &status) || try_others(x, &status))
 		return status;
 	x->rep.result = "miss";
 	if (x->o.only_if_cached) {
@@ -510,7 +554,8 @@ static int run_apart(struct exec *x)
 	status = plain_wait(child, &x->mask);
 	if (read_full(from, &n, sizeof(n)) != sizeof(n))
 		snprintf(n.result, sizeof(n.result), "uncached"); /* it was killed */
-	snprintf(told, sizeof(told), "%s %.6f", n.result, n.saved_seconds);
+	snprintf(told, sizeof(told), "%s %.6f%s", n.result, n.saved_seconds,
+		 n.shared ? MOUNT_TOLD_SHARED : "");
 	mounted_done(&x->mounted, told);
 	if (!n.plain)
 		return status;
@@ -563,7 +608,7 @@ static int run_unread(char **argv, const sigset_t *mask)
 
 int exec_in(int argc, char **argv, const struct exec_base *base)
 {
-	struct exec x = {.apart = -1};
+	struct exec x = {.apart = -1, .base = base};
 	int status, r = exec_opts_parse_in(argc, argv, base, &x.o);
 
 	sigprocmask(SIG_SETMASK, NULL, &x.mask);
@@ -578,6 +623,7 @@ int exec_in(int argc, char **argv, const struct exec_base *base)
 	inherited_free(x.passed);
 	step_free(&x.step);
 	free(x.why_miss);
+	free(x.rep.shared_by);
 	free(x.cache);
 	free(x.other_cache);
 	lazy_step_end(&x.lazy);

@@ -78,6 +78,7 @@ static void json_near(struct json *j, const char *name, const struct near_result
 	json_text(j, "name", n->name);
 	json_time(j, "started", n->started_ns);
 	json_seconds(j, "wall_seconds", (double)n->wall_ns / 1e9);
+	json_text(j, "shared_by", n->shared_by);
 	json_diffs(j, &n->diffs);
 	json_end(j);
 }
@@ -170,8 +171,13 @@ static void show_found(struct screen *c, const struct near_result *f)
 	screen_painted(c, PAINT_GOOD, "would be a hit");
 	screen_addf(c, ": ");
 	show_key(c, &f->key);
-	screen_addf(c, " of %s, which took %s\n", human_time(f->started_ns, when, sizeof(when)),
+	screen_addf(c, " of %s, which took %s", human_time(f->started_ns, when, sizeof(when)),
 		    human_seconds((double)f->wall_ns / 1e9, took, sizeof(took)));
+	if (f->shared_by) {
+		screen_addf(c, ", stored by ");
+		screen_text(c, f->shared_by);
+	}
+	screen_addf(c, "\n");
 }
 
 static void show_miss(struct screen *c, const struct told *t)

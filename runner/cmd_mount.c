@@ -17,6 +17,7 @@
 #include "mounted.h"
 #include "mountinfo.h"
 #include "options.h"
+#include "share.h"
 #include "view.h"
 
 #define M(member) offsetof(struct mount_opts, member)
@@ -31,6 +32,7 @@ static char *bad_generic(const char *text)
 	strlist_free(&o.not_steps);
 	strlist_free(&o.commands);
 	strlist_free(&o.settings);
+	tree_share_free(&o.share);
 	free(o.q.cache);
 	return why;
 }
@@ -43,6 +45,13 @@ static const struct word_def mount_defs[] = {
 	{"step-command", 0, WORD_LIST, M(commands), "GLOB",
 	 "command lines of other programs that are steps"},
 	{"no-lazy", 0, WORD_FLAG, M(no_lazy), NULL, "hits copy their outputs at once"},
+	{"share", 0, WORD_LIST, M(share.programs), "GLOB",
+	 "steps whose results are for other users, too"},
+	{"no-share", 0, WORD_LIST, M(share.not_programs), "GLOB",
+	 "steps whose results are not all the same"},
+	{"share-store", 0, WORD_LIST, M(share.store), "WHO",
+	 "users whose results others get (ada,@builders)"},
+	{"share-use", 0, WORD_LIST, M(share.use), "WHO", "users who get results of others (*)"},
 	{"browse", 0, WORD_FLAG, M(browse), NULL, "show the cache as a tree, read-only, at MNT"},
 	{"list", 0, WORD_FLAG, M(list), NULL, "which mounts of mlfs there are"},
 	{"json", 0, WORD_FLAG, M(q.json), NULL, "with --list: print an array of objects"},
@@ -152,6 +161,14 @@ static int set_value(struct mount_opts *o, const char *name, const char *value, 
 		add_patterns(name[0] == 's' ? &o->steps : &o->not_steps, value);
 		return 0;
 	}
+	if (strcmp(name, "share") == 0 || strcmp(name, "no-share") == 0) {
+		add_patterns(name[0] == 's' ? &o->share.programs : &o->share.not_programs, value);
+		return 0;
+	}
+	if (strcmp(name, "share-store") == 0 || strcmp(name, "share-use") == 0) {
+		add_patterns(strcmp(name, "share-use") ? &o->share.store : &o->share.use, value);
+		return 0;
+	}
 	if (strcmp(name, "step-command") == 0) {
 		strlist_add(&o->commands, xstrdup(value));
 		return 0;
@@ -253,6 +270,7 @@ struct serving {
 	struct fs_mount *fs;
 	struct mount_steps *steps;
 	struct mount_lazy *lazy;
+	struct share_server *share;
 	struct mount_told told;
 };
 
@@ -328,10 +346,33 @@ static void stop(void *arg, int times)
 	mount_stop(((const struct serving *)arg)->o->mnt);
 }
 
+static bool shares(const struct mount_opts *o)
+{
+	return o->share.programs.n || o->share.store.n || o->share.use.n;
+}
+
+/* Only root can say of others who they are, and look with their rights. */
+static int start_sharing(struct serving *s, int root, char **ret_socket, struct err *e)
+{
+	const struct share_options so = {.cache = s->o->q.cache,
+					 .root = root,
+					 .rules = &s->o->share,
+					 .foreground = s->o->foreground};
+
+	if (!shares(s->o))
+		return 0;
+	if (view_kind() != VIEW_ROOT)
+		return err_text(e, EPERM, "cannot share results between users: only root can");
+	if (!s->o->q.cache)
+		return err_text(e, EINVAL,
+				"cannot share results: a cache is to be named (--cache)");
+	return share_start(&so, &s->share, ret_socket, e);
+}
+
 static int find_steps(struct serving *s, struct fs_mount_options *fo, struct err *e)
 {
 	const struct mount_opts *o = s->o;
-	auto_free char *source = NULL;
+	auto_free char *source = NULL, *socket = NULL;
 	int r = mount_reach(o, &source, e);
 	struct mount_steps_options so = {.source = source,
 					 .mountpoint = o->mnt,
@@ -340,6 +381,7 @@ static int find_steps(struct serving *s, struct fs_mount_options *fo, struct err
 					 .not_steps = &o->not_steps,
 					 .commands = &o->commands,
 					 .settings = &o->settings,
+					 .share = &o->share,
 					 .cache = o->q.cache,
 					 .cache_of_each = view_kind() == VIEW_ROOT};
 
@@ -347,6 +389,9 @@ static int find_steps(struct serving *s, struct fs_mount_options *fo, struct err
 	fo->intercept = intercept;
 	fo->answer = answer;
 	fo->arg = s;
+	if (r == 0)
+		r = start_sharing(s, fo->root, &socket, e);
+	so.share_socket = socket;
 	return r < 0 ? r : mount_steps_new(&so, &s->steps, e);
 }
 
@@ -377,6 +422,7 @@ static int serve(struct mount_opts *o, struct daemon *d, struct err *e)
 	mount_lazy_free(s.lazy);
 	fs_mount_free(s.fs);
 	mount_steps_free(s.steps);
+	share_stop(s.share);
 	mount_unreach(o->mnt);
 	return r;
 }

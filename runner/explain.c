@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "explain.h"
+#include "share.h"
 
 #define OTHERS_MAX 3 /* steps whose results are compared where a step has none */
 
@@ -198,6 +199,7 @@ static struct near_result near_of(const struct result *r)
 	return (struct near_result){.key = r->input_key,
 				    .step_key = r->step_key,
 				    .name = xstrdup(r->name ? r->name : ""),
+				    .shared_by = share_marked(r),
 				    .started_ns = r->started_ns,
 				    .stored_ns = r->stored_ns,
 				    .wall_ns = r->wall_ns};
@@ -206,6 +208,7 @@ static struct near_result near_of(const struct result *r)
 void near_result_free(struct near_result *n)
 {
 	free(n->name);
+	free(n->shared_by);
 	diffs_free(&n->diffs);
 	*n = (struct near_result){0};
 }

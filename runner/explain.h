@@ -27,6 +27,7 @@ void other_steps_free(struct other_steps *o);
 struct near_result {
 	struct fp key, step_key;
 	char *name;
+	char *shared_by; /* the other user who stored it, or NULL */
 	int64_t started_ns, stored_ns, wall_ns;
 	struct diffs diffs; /* none: it would be the hit, or was the same */
 };

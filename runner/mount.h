@@ -4,6 +4,7 @@
 #define MLFS_RUNNER_MOUNT_H
 
 #include "../fs/fs.h"
+#include "mount_tree.h"
 #include "words.h"
 
 struct mount_opts {
@@ -19,6 +20,7 @@ struct mount_opts {
 	struct strlist not_steps; /* --no-step */
 	struct strlist commands;  /* --step-command */
 	struct strlist settings;  /* "name=value", as in mlfs.conf, of all steps */
+	struct tree_share share;  /* --share, --no-share, --share-store, --share-use */
 };
 
 /* `-o` options, a comma between them, into o. 0, or -EINVAL: *ret_why (caller frees) says what is wrong. */

@@ -61,6 +61,7 @@ static void json_steps(struct json *j, const struct mount_steps_status *s)
 	json_seconds(j, "saved_seconds", s->saved_seconds);
 	json_uint(j, "unreal_outputs", s->unreal);
 	json_uint(j, "unreal_bytes", s->unreal_bytes);
+	json_uint(j, "shared_hits", s->shared_hits);
 	json_array(j, "ignored_settings");
 	for (char *const *v = s->ignored; v && *v; v++)
 		json_text(j, NULL, *v);
@@ -138,6 +139,9 @@ static void text_steps(const struct mount_steps_status *s, struct buf *b)
 		buf_addf(b, "not real  %s in %zu output%s, served from the cache\n",
 			 human_size(s->unreal_bytes, size, sizeof(size)), s->unreal,
 			 s->unreal == 1 ? "" : "s");
+	if (s->shared_hits)
+		buf_addf(b, "shared    %llu of the hits by results of other users\n",
+			 (unsigned long long)s->shared_hits);
 	for (char *const *v = s->ignored; v && *v; v++) {
 		buf_addf(b, "ignored   ");
 		add_plain(b, *v);

@@ -29,7 +29,7 @@ struct took {
 
 struct mount_steps {
 	pthread_mutex_t mutex;
-	char *source, *mountpoint, *cache;
+	char *source, *mountpoint, *cache, *share_socket;
 	bool cache_of_each;
 	uid_t owner;
 	struct stat root;
@@ -38,7 +38,7 @@ struct mount_steps {
 	char *mlfs; /* its path */
 	struct statx self;
 	char *line; /* what stands for a step */
-	uint64_t hits, misses, uncached;
+	uint64_t hits, misses, uncached, shared_hits;
 	double saved_seconds;
 	struct mount_step *running;
 	size_t n_running;
@@ -242,6 +242,7 @@ static void done(struct mount_steps *m, const struct fs_request *q, const char *
 			note_took(m, &m->running[k]);
 		drop_running(m, k);
 		m->hits += strncmp(told, "hit ", 4) == 0;
+		m->shared_hits += strncmp(told, "hit ", 4) == 0 && strstr(told, MOUNT_TOLD_SHARED);
 		m->misses += strncmp(told, "miss ", 5) == 0;
 		m->uncached += strncmp(told, "uncached ", 9) == 0;
 		m->saved_seconds += strtod(told + strcspn(told, " "), NULL);
@@ -264,6 +265,7 @@ void mount_steps_status(struct mount_steps *m, struct mount_steps_status *ret)
 	*ret = (struct mount_steps_status){.hits = m->hits,
 					   .misses = m->misses,
 					   .uncached = m->uncached,
+					   .shared_hits = m->shared_hits,
 					   .saved_seconds = m->saved_seconds,
 					   .v = xcalloc(m->n_running + 1, sizeof(*ret->v)),
 					   .n = m->n_running};
@@ -331,6 +333,10 @@ static char *step_words(struct mount_steps *m, const struct fs_request *q)
 	}
 	for (size_t k = 0; k < m->settings.n; k++)
 		add_record(&b, STEP_SETTING, m->settings.v[k]);
+	if (m->share_socket && tree_shares(m->tree, q->path, NULL)) {
+		add_record(&b, STEP_SHARE, m->share_socket);
+		add_record(&b, STEP_PROGRAM, q->path);
+	}
 	tree_files(m->tree, q->path, q->uid, &files);
 	for (size_t k = 0; k < files.n; k++) {
 		auto_free char *file = xasprintf("%s/%s", m->mountpoint, files.v[k]);
@@ -386,13 +392,14 @@ int mount_steps_new(const struct mount_steps_options *o, struct mount_steps **re
 	m->source = xstrdup(o->source);
 	m->mountpoint = xstrdup(o->mountpoint);
 	m->cache = o->cache ? xstrdup(o->cache) : NULL;
+	m->share_socket = o->share_socket ? xstrdup(o->share_socket) : NULL;
 	m->cache_of_each = o->cache_of_each;
 	m->owner = geteuid();
 	for (size_t k = 0; k < o->settings->n; k++)
 		strlist_add(&m->settings, xstrdup(o->settings->v[k]));
 	r = m->cache && m->cache_of_each ? make_caches(m, e) : 0;
 	if (r == 0)
-		r = tree_new(o->root, o->steps, o->not_steps, o->commands, &m->tree, e);
+		r = tree_new(o->root, o->steps, o->not_steps, o->commands, o->share, &m->tree, e);
 	if (r == 0)
 		r = find_self(m, e);
 	if (r == 0 && fstat(o->root, &m->root) < 0)
@@ -418,6 +425,7 @@ void mount_steps_free(struct mount_steps *m)
 	free(m->source);
 	free(m->mountpoint);
 	free(m->cache);
+	free(m->share_socket);
 	free(m->mlfs);
 	free(m->line);
 	strlist_free(&m->settings);

@@ -10,6 +10,7 @@
 #define MLFS_MOUNT_STEPS_H
 
 #include "runner.h"
+#include "mount_tree.h"
 #include "../fs/fs.h"
 
 #define TREE_SETTINGS ".mlfs.conf"
@@ -22,8 +23,10 @@ struct mount_steps_options {
 	const struct strlist
 		*commands; /* of interpreters outside of the tree: "python3 train.py*" */
 	const struct strlist *settings; /* "name=value", of all steps */
-	const char *cache;		/* or NULL: everybody's own */
-	bool cache_of_each;		/* `cache` holds one for each user, below CACHE_USERS */
+	const struct tree_share *share;
+	const char *share_socket; /* where results of others are to be had (share.h), or NULL */
+	const char *cache;	  /* or NULL: everybody's own */
+	bool cache_of_each;	  /* `cache` holds one for each user, below CACHE_USERS */
 };
 struct mount_steps;
 int mount_steps_new(const struct mount_steps_options *o, struct mount_steps **ret,
@@ -48,6 +51,7 @@ struct mount_steps_status {
 	uint64_t hits, misses, uncached;
 	size_t unreal; /* outputs that are not real yet, and their bytes; not set by mount_steps_status */
 	uint64_t unreal_bytes;
+	uint64_t shared_hits; /* of the hits: by results of other users */
 	double saved_seconds;
 	struct mount_step *v; /* that run now, the oldest first */
 	size_t n;

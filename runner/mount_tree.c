@@ -19,6 +19,7 @@
 struct tree_words {
 	struct query q;
 	struct strlist steps, not_steps, commands;
+	struct tree_share share;
 };
 static const struct word_def defs[] = {
 	{"step", 0, WORD_LIST, offsetof(struct tree_words, steps), "GLOB",
@@ -27,6 +28,14 @@ static const struct word_def defs[] = {
 	 "programs that are none", true, 0, NULL},
 	{"step-command", 0, WORD_LIST, offsetof(struct tree_words, commands), "GLOB",
 	 "command lines that are steps", true, 0, NULL},
+	{"share", 0, WORD_LIST, offsetof(struct tree_words, share.programs), "GLOB",
+	 "steps whose results are for other users, too", true, 0, NULL},
+	{"no-share", 0, WORD_LIST, offsetof(struct tree_words, share.not_programs), "GLOB",
+	 "steps whose results are not", true, 0, NULL},
+	{"share-store", 0, WORD_LIST, offsetof(struct tree_words, share.store), "WHO",
+	 "users whose results others get", true, 0, NULL},
+	{"share-use", 0, WORD_LIST, offsetof(struct tree_words, share.use), "WHO",
+	 "users who get results of others", true, 0, NULL},
 };
 const struct word_table tree_words = {
 	.command = TREE_SETTINGS,
@@ -40,6 +49,7 @@ struct settings {
 	char *dir; /* "jobs", or "" */
 	struct stat st;
 	struct strlist steps, not_steps, commands;
+	struct tree_share share;
 	char *wrong; /* or NULL */
 };
 struct tree {
@@ -47,6 +57,7 @@ struct tree {
 	int root;
 	uid_t owner;
 	struct strlist steps, not_steps, commands;
+	struct tree_share share;
 	struct settings *v;
 	size_t n;
 };
@@ -57,6 +68,22 @@ static void copy_list(struct strlist *to, const struct strlist *from)
 {
 	for (size_t k = 0; k < from->n; k++)
 		strlist_add(to, xstrdup(from->v[k]));
+}
+
+static void copy_share(struct tree_share *to, const struct tree_share *from)
+{
+	copy_list(&to->programs, &from->programs);
+	copy_list(&to->not_programs, &from->not_programs);
+	copy_list(&to->store, &from->store);
+	copy_list(&to->use, &from->use);
+}
+
+void tree_share_free(struct tree_share *s)
+{
+	strlist_free(&s->programs);
+	strlist_free(&s->not_programs);
+	strlist_free(&s->store);
+	strlist_free(&s->use);
 }
 
 /* path: from where the pattern stands. */
@@ -83,6 +110,7 @@ static void settings_clear(struct settings *s)
 	strlist_free(&s->steps);
 	strlist_free(&s->not_steps);
 	strlist_free(&s->commands);
+	tree_share_free(&s->share);
 	free(take(s->wrong));
 }
 
@@ -111,6 +139,7 @@ static void settings_read_in(struct tree *t, struct settings *s, const char *pat
 		copy_list(&s->steps, &w.steps);
 		copy_list(&s->not_steps, &w.not_steps);
 		copy_list(&s->commands, &w.commands);
+		copy_share(&s->share, &w.share);
 	} else {
 		s->wrong = xstrdup(e.msg);
 	}
@@ -210,6 +239,52 @@ bool tree_may_be_commanded(struct tree *t, const char *path, uid_t uid, struct s
 	return ret->n;
 }
 
+struct shared {
+	const char *path;
+	bool is;
+	struct tree_share *who;
+};
+
+static void replace_list(struct strlist *to, const struct strlist *from)
+{
+	if (from->n) {
+		strlist_free(to);
+		copy_list(to, from);
+	}
+}
+
+static void apply_share(const struct settings *s, void *arg)
+{
+	struct shared *v = arg;
+	const char *rest = v->path + strlen(s->dir) + (*s->dir != '\0');
+
+	if (s->st.st_nlink != 1)
+		return; /* somebody may have put it here who could not have written it */
+	if (matches(&s->share.programs, rest))
+		v->is = true;
+	if (matches(&s->share.not_programs, rest))
+		v->is = false;
+	if (v->who) {
+		replace_list(&v->who->store, &s->share.store);
+		replace_list(&v->who->use, &s->share.use);
+	}
+}
+
+bool tree_shares(struct tree *t, const char *path, struct tree_share *who)
+{
+	struct shared v = {.path = path,
+			   .is = matches(&t->share.programs, path) &&
+				 !matches(&t->share.not_programs, path),
+			   .who = who};
+
+	if (who) {
+		copy_list(&who->store, &t->share.store);
+		copy_list(&who->use, &t->share.use);
+	}
+	each_settings(t, path, t->owner, apply_share, &v);
+	return v.is;
+}
+
 static void add_file(const struct settings *s, void *arg)
 {
 	strlist_add(arg, xasprintf("%s%s" TREE_SETTINGS, s->dir, *s->dir ? "/" : ""));
@@ -241,7 +316,8 @@ char **tree_ignored(struct tree *t)
 }
 
 int tree_new(int root, const struct strlist *steps, const struct strlist *not_steps,
-	     const struct strlist *lines, struct tree **ret, struct err *e)
+	     const struct strlist *lines, const struct tree_share *share, struct tree **ret,
+	     struct err *e)
 {
 	struct tree *t = xcalloc(1, sizeof(*t));
 
@@ -250,6 +326,7 @@ int tree_new(int root, const struct strlist *steps, const struct strlist *not_st
 	copy_list(&t->steps, steps);
 	copy_list(&t->not_steps, not_steps);
 	copy_list(&t->commands, lines);
+	copy_share(&t->share, share);
 	t->root = fcntl(root, F_DUPFD_CLOEXEC, 3);
 	if (t->root < 0) {
 		tree_free(t);
@@ -271,6 +348,7 @@ void tree_free(struct tree *t)
 	strlist_free(&t->steps);
 	strlist_free(&t->not_steps);
 	strlist_free(&t->commands);
+	tree_share_free(&t->share);
 	base_close(&t->root);
 	pthread_mutex_destroy(&t->mutex);
 	free(t);

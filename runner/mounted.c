@@ -180,6 +180,14 @@ static void ask_step(const char *file, struct exec_base *ret)
 		case STEP_OWNER:
 			ret->owner = (uid_t)strtoul(p + 1, NULL, 10);
 			break;
+		case STEP_SHARE:
+			free(ret->share);
+			ret->share = xstrdup(p + 1);
+			break;
+		case STEP_PROGRAM:
+			free(ret->program);
+			ret->program = xstrdup(p + 1);
+			break;
 		default:
 			break;
 		}
@@ -199,6 +207,8 @@ static int run_step(const char *file, int argc, char **argv)
 	status = exec_in(argc + 2, words, &base);
 	free(words);
 	free(base.cache);
+	free(base.share);
+	free(base.program);
 	strlist_free(&base.settings);
 	strlist_free(&base.files);
 	return status;

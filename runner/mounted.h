@@ -25,6 +25,8 @@
 #define MOUNT_ASK_REFRESH "user.mlfs.refresh" /* what lies below was changed past the mount */
 /* And how the step of the calling process ended goes behind this: "hit 5.3" (seconds saved), "miss 0", "uncached 0". */
 #define MOUNT_TELL_DONE	  "user.mlfs.done:"
+/* The end of it, where a hit was by a result of another user. */
+#define MOUNT_TOLD_SHARED " shared"
 
 struct mounted {
 	char *path;	     /* where it is mounted */
@@ -58,6 +60,8 @@ void mounted_done(const struct mounteds *m, const char *told);
 #define STEP_SETTING 's' /* "name=value", as in mlfs.conf */
 #define STEP_FILE    'f' /* settings, if nobody but those who may say so could have written them */
 #define STEP_OWNER   'o' /* the user who mounted: its files of settings hold as well */
+#define STEP_SHARE   'h' /* the socket where results of others are to be had (share.h) */
+#define STEP_PROGRAM 'p' /* with it: what the program is called there, its path in the mount */
 
 /* argv[0] is "--mounted". The exit status. */
 int cmd_mounted(int argc, char **argv);

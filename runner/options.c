@@ -65,6 +65,8 @@ static const struct option_def options[] = {
 	{"name", 0, K_WORD, AT(name), 0, false, "NAME", "what this step is called"},
 	{"verify", 0, K_FLAG, AT(verify), 0, false, NULL,
 	 "on a hit run it all the same and compare"},
+	{"private", 0, K_FLAG, AT(private_), 0, false, NULL,
+	 "no results of other users, and none for them"},
 	{"report", 0, K_WORD, AT(report), 0, false, "FILE", "write a JSON object about this run"},
 	{"max-size", 0, K_SIZE, AT(max_size), 0, false, "SIZE",
 	 "keep the cache below SIZE (20G, none)"},

@@ -33,6 +33,7 @@ static void put_report(struct json *j, const struct report *r)
 	json_uint(j, "outputs", r->outputs);
 	json_uint(j, "output_bytes", r->output_bytes);
 	json_time(j, "started", r->started_ns);
+	json_text(j, "shared_by", r->shared_by);
 	if (r->verify)
 		verdict_json(r->verdict, j);
 	json_end(j);
@@ -141,7 +142,11 @@ void report_line(const struct report *r, int verbosity)
 	add_plain(&b, r->name ? r->name : "");
 	add_key(&b, r);
 	human_seconds(seconds > 0 ? seconds : 0, time, sizeof(time));
-	buf_addf(&b, " (%s %s)", hit ? "saved" : "took", time);
+	buf_addf(&b, " (%s %s%s", hit ? "saved" : "took", time, r->shared_by ? ", by " : ")");
+	if (r->shared_by) {
+		add_plain(&b, r->shared_by);
+		buf_addf(&b, ")");
+	}
 	if (verbosity > 0 && r->reason) {
 		buf_addf(&b, ": ");
 		add_plain(&b, r->reason);

@@ -36,6 +36,7 @@ struct exec_opts {
 	bool no_cache, refresh, read_only, only_if_cached, require;
 	bool no_lazy; /* outputs of hits are real files at once, in a persistent mount as well */
 	bool strict, allow_network, cache_failures, verify;
+	bool private_; /* nothing is had from other users, nor given to them */
 	bool clean_env;
 	struct strlist env;	   /* --env NAME or NAME=VALUE, NAME may have '*' */
 	struct strlist ignore_env; /* --ignore-env */
@@ -58,6 +59,8 @@ struct exec_base {
 	struct strlist settings; /* "name=value" */
 	struct strlist files;	 /* of settings, the outermost first */
 	uid_t owner;		 /* whose files hold, beside root's and one's own */
+	/* share.h: where results of others may be had, and what the program is called there; or NULL */
+	char *share, *program;
 };
 int exec_opts_parse_in(int argc, char **argv, const struct exec_base *base, struct exec_opts *ret);
 void exec_opts_free(struct exec_opts *o);
@@ -100,6 +103,12 @@ int step_describe(const struct exec_opts *o, enum stdin_type in, const struct fp
 /* What descriptors the caller passes on (inherited.h) counts as well. */
 void step_passes(struct step *s, const struct buf *passed);
 void step_free(struct step *s);
+/*
+ * What the step is, whoever runs it (share.h): the words, the directory, the environment but for whose it is, umask, streams,
+ * settings. home: is what is below $HOME meant for each his own? -EOPNOTSUPP: it cannot be told safely.
+ */
+int step_shared(const struct exec_opts *o, const struct step *s, enum stdin_type in, bool home,
+		struct buf *ret) must_check;
 /* --ignore: is this path, or this name in a directory, neither input nor output? */
 bool opts_ignored(const struct exec_opts *o, const char *path);
 bool opts_ignored_in(const struct exec_opts *o, const char *dir, const char *name);
@@ -261,6 +270,7 @@ struct report {
 	int exit_status; /* -1: not known, nor is wall_seconds: the command takes our place */
 	double wall_seconds, saved_seconds; /* from report_seconds */
 	uint64_t inputs, outputs, output_bytes;
+	char *shared_by; /* the user who stored the result of a hit, when it is another one; or NULL */
 	uint64_t put_bytes, new_bytes; /* when stored: as in struct run; not in the JSON object */
 	int64_t started_ns;
 	bool verify;		       /* --verify: verdict.h's fields are in it as well */

@@ -456,6 +456,56 @@ static int put_all(struct buf *b, const struct exec_opts *o, struct step *s, str
 	return 0;
 }
 
+/* ---- the same for several users ---- */
+
+/* Whose step it is, and where his files are: what is left out of it, since it does not depend on who runs it. */
+static const char *const of_user[] = {"HOME", "USER", "LOGNAME", NULL};
+
+/* All variables but noise: which of them a user leaves out of his own keys says nothing of what a step does. */
+static void put_shared_env(struct buf *b, const struct step *s)
+{
+	__attribute__((cleanup(env_free))) struct env_list all = {0};
+	const struct exec_opts plain = {0};
+
+	add_env(&all, &plain, s);
+	buf_varint(b, all.n);
+	for (size_t i = 0; i < all.n; i++) {
+		auto_free char *name = xstrndup(all.v[i].text, strcspn(all.v[i].text, "="));
+
+		buf_str(b, matches_any(of_user, name) ? name : all.v[i].text);
+	}
+}
+
+int step_shared(const struct exec_opts *o, const struct step *s, enum stdin_type in, bool home,
+		struct buf *ret)
+{
+	struct utsname host;
+	mode_t mask = umask(077);
+
+	(void)umask(mask); /* cannot fail; it was read by setting it */
+	/* Of descriptors passed and of a file that is stdin only fingerprints are known that somebody could forge. */
+	if (in == IN_FILE || in == IN_DEVICE || s->description.len < 1 || s->description.data[0])
+		return -EOPNOTSUPP;
+	buf_str(ret, "mlfs shared step 1");
+	buf_varint(ret, (uint64_t)o->argc);
+	for (int i = 0; i < o->argc; i++)
+		buf_str(ret, o->argv[i]);
+	buf_str(ret, s->cwd);
+	put_shared_env(ret, s);
+	put_sorted(ret, &o->env);
+	buf_u32(ret, mask);
+	buf_u8(ret, home);
+	buf_u8(ret, (uint8_t)stream_of(STDOUT_FILENO));
+	buf_u8(ret, (uint8_t)stream_of(STDERR_FILENO));
+	buf_u8(ret, (uint8_t)in);
+	buf_str(ret, uname(&host) < 0 ? "" : host.machine);
+	buf_str(ret, o->salt ? o->salt : "");
+	buf_u8(ret, o->strict);
+	buf_u8(ret, o->allow_network);
+	put_sorted(ret, &o->ignore);
+	return 0;
+}
+
 int step_describe(const struct exec_opts *o, enum stdin_type in, const struct fp *stdin_file_fp_,
 		  int64_t stdin_off, struct step *ret, struct err *e)
 {

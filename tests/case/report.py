@@ -10,7 +10,7 @@ maybe = (str, type(None))
 FIELDS = {
     "result": text, "stored": boolean, "reason": maybe, "name": text, "step_key": maybe,
     "input_key": maybe, "argv": list, "cwd": text, "exit_status": int, "wall_seconds": number,
-    "saved_seconds": number, "inputs": int, "outputs": int, "output_bytes": int, "started": text,
+    "saved_seconds": number, "inputs": int, "outputs": int, "output_bytes": int, "started": text, "shared_by": maybe,
 }
 
 with open(sys.argv[1], "rb") as f:

@@ -166,8 +166,8 @@ SETTINGS = {
     "quiet": ("yes", ["--quiet=no"], quiet, 0, 1),
     "verbose": ("yes", ["--verbose=no"], lambda w: run(w, "true")["err"].count("mlfs: miss"), 1, 0),
 }
-# How much is kept takes many runs or bytes to see; unit tests look at these.
-ELSEWHERE = {"keep-runs-size", "max-size", "max-age"}
+# How much is kept takes many runs or bytes to see; unit tests look at these. Others mean something in mounts only: mount-shared, mount-lazy.
+ELSEWHERE = {"keep-runs-size", "max-size", "max-age", "private", "no-lazy"}
 ONLY_WORDS = {"cache", "config", "help", "version"}
 
 

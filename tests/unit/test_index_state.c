@@ -566,6 +566,46 @@ static void test_batch(void **state)
 	assert_int_equal(idx_digest_get(x, &d.st, &fp), 1);
 }
 
+/* Without its owner a state is the same whosever the file is; put in again it is as it was. */
+static void test_owners(void **state)
+{
+	const unsigned kinds[] = {OBS_ATTR, OBS_CONTENT, OBS_LIST, OBS_LINK, OBS_XATTR};
+	const mode_t modes[] = {S_IFREG | 0640, S_IFDIR | 0755, S_IFLNK | 0755, S_IFIFO | 0600};
+
+	(void)state;
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++)
+		for (size_t m = 0; m < sizeof(modes) / sizeof(*modes); m++) {
+			struct facts f = {.present = true, .mode = modes[m], .size = 300};
+			struct facts mine = {.present = true,
+					     .mode = modes[m],
+					     .size = 300,
+					     .uid = geteuid(),
+					     .gid = getegid()};
+			struct stat st = {.st_mode = modes[m], .st_uid = 70000, .st_gid = 80000};
+			auto_buf struct buf theirs = {0}, own = {0}, a = {0}, b = {0}, again = {0};
+
+			f.uid = st.st_uid;
+			f.gid = st.st_gid;
+			f.target = mine.target = "POM";
+			state_of_facts(kinds[k], &f, NULL, 0, &theirs);
+			state_of_facts(kinds[k], &mine, NULL, 0, &own);
+			assert_ok(state_without_owner(theirs.data, theirs.len, &a));
+			assert_ok(state_without_owner(own.data, own.len, &b));
+			assert_int_equal(a.len, b.len);
+			assert_memory_equal(a.data, b.data, a.len);
+			assert_int_equal(a.len == theirs.len, kinds[k] == OBS_XATTR);
+			assert_ok(state_with_owner(a.data, a.len, kinds[k], &st, &again));
+			assert_int_equal(again.len, theirs.len);
+			assert_memory_equal(again.data, theirs.data, again.len);
+		}
+	for (size_t n = 0; n < 3; n++) { /* cut off */
+		struct buf b = {0};
+
+		assert_int_equal(state_without_owner("fM", n, &b), n == 1 ? 0 : -EBADMSG);
+		buf_free(&b);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -574,7 +614,7 @@ int main(void)
 		T(test_listing),      T(test_facts_agree),  T(test_xattrs),
 		T(test_racy),	      T(test_settled),	    T(test_equal_times),
 		T(test_writers),      T(test_digest_keys),  T(test_digest_file),
-		T(test_digest_speed), T(test_batch),
+		T(test_digest_speed), T(test_batch),	    T(test_owners),
 	};
 
 	int r;
