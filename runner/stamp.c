@@ -14,12 +14,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "runner.h"
 
-#define DOMAIN	  "mlfs world 1"
+#define DOMAIN	  "mlfs world 2"
 #define MAX_DEPTH 128
 
 /* ---- lstat of sorted paths ---- */
@@ -118,6 +120,11 @@ static int walk_lstat(struct walk *w, const char *path, struct stat *ret)
 
 /* ---- the hash ---- */
 
+/* A hash of the hashes of BLOCK paths each, which several threads can be at. */
+#define BLOCK	    256
+#define THREADS_MAX 4
+#define THREAD_WINS (4 * BLOCK) /* for each thread, at least: a path takes 2 us, a thread 100 us */
+
 /* How much of a directory counts. */
 enum detail { ALL, ATTRIBUTES_ONLY };
 
@@ -165,14 +172,63 @@ static struct fp options_of(const struct exec_opts *o)
 	return fp_end(h);
 }
 
-/* r: what is to be a hit, and not one that was stored under its key since. */
-static struct fp_state *world_begin(const struct result *r)
+/* r: what is to be a hit, and not one that was stored under its key since. blocks: the hashes of all n paths. */
+static struct fp world_of(const struct result *r, const struct fp *blocks, size_t n)
 {
 	struct fp_state *h = fp_begin();
 
 	fp_update(h, DOMAIN, sizeof(DOMAIN));
 	fp_update(h, &r->stored_ns, sizeof(r->stored_ns));
-	return h;
+	fp_update(h, &n, sizeof(n));
+	fp_update(h, blocks, (n + BLOCK - 1) / BLOCK * sizeof(*blocks));
+	return fp_end(h);
+}
+
+/* What lstat said, or remembered facts, of the path; false: nothing can be said. */
+typedef bool look_fn(void *arg, struct fp_state *h, enum detail detail, const char *path);
+
+/* The paths that a lookup depends on, each of which counts. */
+struct paths {
+	struct {
+		const char *path; /* borrowed */
+		enum detail detail;
+	} * v;
+	size_t n, room;
+	struct fp *blocks; /* see world_of */
+};
+
+static void paths_free(struct paths *p)
+{
+	free(p->v);
+	free(p->blocks);
+}
+#define auto_paths __attribute__((cleanup(paths_free)))
+
+static void paths_add(struct paths *p, const char *path, enum detail detail)
+{
+	if (p->n == p->room) {
+		p->room = p->room ? 2 * p->room : BLOCK;
+		p->v = xrealloc(p->v, p->room * sizeof(*p->v));
+	}
+	p->v[p->n].path = path;
+	p->v[p->n++].detail = detail;
+}
+
+/* All are there now. */
+static void paths_whole(struct paths *p)
+{
+	p->blocks = xcalloc(p->n / BLOCK + 1, sizeof(*p->blocks));
+}
+
+static bool hash_block(struct paths *p, size_t block, look_fn *look, void *arg)
+{
+	struct fp_state *h = fp_begin();
+	bool good = true;
+
+	for (size_t i = block * BLOCK; good && i < p->n && i < (block + 1) * BLOCK; i++)
+		good = look(arg, h, p->v[i].detail, p->v[i].path);
+	p->blocks[block] = fp_end(h);
+	return good;
 }
 
 /* ---- keeping one ---- */
@@ -182,11 +238,11 @@ struct keeping {
 	stamp_facts_fn *facts;
 	void *arg;
 	int64_t at;
-	struct fp_state *h;
 };
 
-static bool keep_path(struct keeping *k, enum detail detail, const char *path)
+static bool keep_path(void *arg, struct fp_state *h, enum detail detail, const char *path)
 {
+	const struct keeping *k = arg;
 	struct stat st = {0};
 	int err = k->facts(k->arg, path, &st);
 
@@ -195,7 +251,7 @@ static bool keep_path(struct keeping *k, enum detail detail, const char *path)
 	if (!err && !(S_ISDIR(st.st_mode) && detail == ATTRIBUTES_ONLY) &&
 	    !idx_times_settled(k->x, &st, k->at))
 		return false;
-	add(k->h, detail, &st, err);
+	add(h, detail, &st, err);
 	return true;
 }
 
@@ -203,55 +259,111 @@ void stamp_keep(struct idx *x, const struct exec_opts *o, const struct step *s,
 		const struct path_set *set, const struct result *r, int64_t at,
 		stamp_facts_fn *facts, void *arg)
 {
-	struct keeping k = {x, facts, arg, at, world_begin(r)};
+	struct keeping k = {x, facts, arg, at};
 	struct stamp stamp = {
 		.options = options_of(o), .path_set_id = r->path_set_id, .input_key = r->input_key};
+	auto_paths struct paths p = {0};
 	bool good = r->stdin_kind == STDIN_UNUSED;
 	struct err e;
 
-	for (size_t i = 0; good && i < set->n; i++)
-		good = keep_path(&k, detail_of(set->v[i].kinds), set->v[i].path);
-	for (size_t i = 0; good && i < r->n_outputs; i++)
-		good = keep_path(&k, ALL, r->outputs[i].path);
-	stamp.world = fp_end(k.h);
+	for (size_t i = 0; i < set->n; i++)
+		paths_add(&p, set->v[i].path, detail_of(set->v[i].kinds));
+	for (size_t i = 0; i < r->n_outputs; i++)
+		paths_add(&p, r->outputs[i].path, ALL);
+	paths_whole(&p);
+	for (size_t b = 0; good && b * BLOCK < p.n; b++)
+		good = hash_block(&p, b, keep_path, &k);
+	stamp.world = world_of(r, p.blocks, p.n);
 	if (good && idx_stamp_put(x, &s->key, &stamp, &e) < 0)
 		log_debug("%s", e.msg); /* the next lookup is slower, nothing else */
 }
 
 /* ---- finding one ---- */
 
-struct finding {
-	struct walk walk;
-	struct fp_state *h;
-};
-
-static int find_path(struct finding *f, enum detail detail, const char *path)
+static bool find_path(void *arg, struct fp_state *h, enum detail detail, const char *path)
 {
+	struct walk *w = arg;
 	struct stat st;
-	int err = walk_lstat(&f->walk, path, &st);
+	int err = walk_lstat(w, path, &st);
 
 	if (err && !absent(err))
-		return 1;
-	add(f->h, detail, &st, err);
+		return false;
+	add(h, detail, &st, err);
+	return true;
+}
+
+/* Several threads, which take the next block each. */
+struct finding {
+	struct paths *paths;
+	_Atomic size_t next;
+	_Atomic bool bad;
+};
+
+static void *find_blocks(void *arg)
+{
+	struct finding *f = arg;
+	auto_walk struct walk w = {.n = 0};
+	size_t b;
+
+	while (!atomic_load(&f->bad) && (b = atomic_fetch_add(&f->next, 1)) * BLOCK < f->paths->n)
+		if (!hash_block(f->paths, b, find_path, &w))
+			atomic_store(&f->bad, true);
+	return NULL;
+}
+
+static bool find_all(struct paths *p)
+{
+	struct finding f = {.paths = p};
+	pthread_t threads[THREADS_MAX];
+	size_t n = p->n / THREAD_WINS, started = 0;
+	sigset_t all, old;
+
+	if (n > 1 && n > cpus_allowed())
+		n = cpus_allowed();
+	if (n > THREADS_MAX)
+		n = THREADS_MAX;
+	signals_all(&all);
+	if (n > 1)
+		(void)pthread_sigmask(SIG_SETMASK, &all, &old); /* they are this thread's affair */
+	while (started + 1 < n && pthread_create(&threads[started], NULL, find_blocks, &f) == 0)
+		started++;
+	if (n > 1)
+		(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	(void)find_blocks(&f); /* and with fewer threads, or none, it does all */
+	while (started)
+		(void)pthread_join(threads[--started], NULL); /* fails for misuse only */
+	return !atomic_load(&f.bad);
+}
+
+struct gathering {
+	struct paths *paths;
+	struct arena names;
+};
+
+static int gather(void *arg, const char *path, unsigned kinds)
+{
+	struct gathering *g = arg;
+	size_t size = strlen(path) + 1;
+
+	paths_add(g->paths, memcpy(arena_alloc(&g->names, size), path, size), detail_of(kinds));
 	return 0;
 }
 
-static int find_input(void *arg, const char *path, unsigned kinds)
+static bool is_world(struct idx *x, const struct stamp *stamp, const struct result *r)
 {
-	return find_path(arg, detail_of(kinds), path);
-}
-
-static bool find_all(struct idx *x, const struct stamp *stamp, const struct result *r)
-{
-	struct finding f = {.h = world_begin(r)};
+	auto_paths struct paths p = {0};
+	struct gathering g = {.paths = &p};
 	struct fp world;
 	struct err e;
-	bool good = idx_path_set_each(x, &stamp->path_set_id, find_input, &f, &e) == 0;
+	bool good;
 
+	good = idx_path_set_each(x, &stamp->path_set_id, gather, &g, &e) == 0;
 	for (size_t i = 0; good && i < r->n_outputs; i++)
-		good = find_path(&f, ALL, r->outputs[i].path) == 0;
-	walk_end(&f.walk);
-	world = fp_end(f.h);
+		paths_add(&p, r->outputs[i].path, ALL);
+	paths_whole(&p);
+	good = good && find_all(&p);
+	arena_free(&g.names);
+	world = world_of(r, p.blocks, p.n);
 	return good && fp_eq(&world, &stamp->world);
 }
 
@@ -269,7 +381,7 @@ struct result *stamp_find(struct idx *x, const struct exec_opts *o, const struct
 		return NULL;
 	if (fp_eq(&r->step_key, &s->key) && fp_eq(&r->path_set_id, &stamp.path_set_id) &&
 	    fp_eq(&r->input_key, &stamp.input_key) && r->stdin_kind == STDIN_UNUSED &&
-	    find_all(x, &stamp, r))
+	    is_world(x, &stamp, r))
 		return r;
 	result_free(r);
 	return NULL;
