@@ -213,8 +213,14 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void read_bytes(fuse_req_t req, const struct open_file *f, size_t size, off_t off)
 {
 	size_t left = (size_t)off < f->n_bytes ? f->n_bytes - (size_t)off : 0;
+	size_t n = left < size ? left : size;
+	char *io = mount_worker()->io;
 
-	fuse_reply_buf(req, f->bytes + (left ? off : 0), left < size ? left : size);
+	/* As soon as the kernel has the answer another thread may be told to close the file. */
+	n = n < MOUNT_IO_MAX ? n : MOUNT_IO_MAX;
+	if (n)
+		memcpy(io, f->bytes + off, n);
+	fuse_reply_buf(req, io, n);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,

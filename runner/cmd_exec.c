@@ -468,8 +468,9 @@ static int run_cached(struct exec *x)
 	/* Who waited for the lock looks again. */
 	if (!x->o.verify && lock_step(x) && !x->o.refresh && try_hit(x, &status))
 		return status;
-	/* What was not real was not looked at, where it is another user's. */
-	if (lazy_step_runs(&x->lazy) > 0 && !x->o.verify && !x->o.refresh && try_hit(x, &status))
+	/* What was not real was not looked at, where it is another user's, or in no mount. */
+	if ((lazy_step_runs(&x->lazy) > 0) + lazy_step_orphans(x->idx) > 0 && !x->o.verify &&
+	    !x->o.refresh && try_hit(x, &status))
 		return status;
 	return run_recorded(x, NULL, -1);
 }

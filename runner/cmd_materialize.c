@@ -3,15 +3,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
-#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "../fs/fs.h"
 #include "commands.h"
 #include "json.h"
+#include "options.h"
 #include "realize.h"
 #include "screen.h"
 
@@ -188,56 +187,20 @@ static void visit_arg(struct work *w, const char *path)
 
 /* ---- all that the cache knows of ---- */
 
-static int add_source(void *arg, const struct lazy_record *r)
-{
-	struct strlist *l = arg;
-	const char *end = strstr(r->path, RECORD_SEPARATOR);
-	size_t n = end ? (size_t)(end - r->path) : 0;
-
-	for (size_t k = 0; k < l->n; k++)
-		if (strlen(l->v[k]) == n && strncmp(l->v[k], r->path, n) == 0)
-			return 0;
-	if (n) {
-		l->v = xrealloc(l->v, (l->n + 1) * sizeof(*l->v));
-		l->v[l->n++] = xstrndup(r->path, n);
-	}
-	return 0;
-}
-
-static void real_below(struct work *w, const char *src, int cache, uid_t owner)
-{
-	auto_close int root = open(src, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	auto_realize struct realize r = {.root = root, .src = src};
-	struct statfs sf;
-
-	if (root < 0) {
-		note_failed(w, src, strerror(errno));
-		return;
-	}
-	if (fstatfs(root, &sf) == 0 && sf.f_type == FUSE_SUPER_MAGIC) {
-		visit_arg(w, src); /* a mount lies over it */
-		return;
-	}
-	realize_add(&r, cache, owner);
-	realize_all(&r);
-	w->made += r.made;
-	w->failed += r.failed;
-	w->bytes += r.bytes;
-}
-
 static void real_all_of(struct work *w, uid_t owner)
 {
 	auto_close int cache = open_cache(w, owner);
-	struct strlist sources = {0};
+	struct realized n = {0};
 
 	if (cache < 0)
-		return;				      /* there is none */
-	(void)lazy_each(cache, add_source, &sources); /* it goes on to the end */
-	for (size_t k = 0; k < sources.n; k++) {
-		real_below(w, sources.v[k], cache, owner);
-		free(sources.v[k]);
-	}
-	free(sources.v);
+		return; /* there is none */
+	realize_cache(cache, owner, &n);
+	for (size_t k = 0; k < n.mounted.n; k++)
+		visit_arg(w, n.mounted.v[k]);
+	strlist_free(&n.mounted);
+	w->made += n.made;
+	w->failed += n.failed;
+	w->bytes += n.bytes;
 }
 
 static void real_all(struct work *w)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../fs/fs.h"
+#include "options.h"
 #include "realize.h"
 
 /* "CACHE\nSRC": is it the cache that this step uses? */
@@ -128,4 +129,15 @@ int lazy_step_runs(struct lazy_step *l)
 		made += n > 0 ? n : 0;
 	}
 	return made;
+}
+
+int lazy_step_orphans(struct idx *x)
+{
+	struct realized n = {0};
+
+	if (faccessat(idx_dirfd(x), "lazy", F_OK, AT_SYMLINK_NOFOLLOW) < 0 || idx_in_view(x))
+		return 0;
+	realize_cache(idx_dirfd(x), geteuid(), &n);
+	strlist_free(&n.mounted); /* its server has done it */
+	return (int)n.made;
 }

@@ -5,10 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+#include "options.h"
 
 #define MAX_RECORDS (1u << 17) /* of one cache: somebody may have made them up */
 #define MAX_DEPTH   200	       /* of the tree: the same */
@@ -235,4 +239,52 @@ void realize_all(struct realize *r)
 	for (size_t k = 0; k < r->n; k++)
 		if (!r->v[k].done)
 			lazy_unnote(r->v[k].cache, &r->v[k].oid, r->v[k].dev, r->v[k].ino);
+}
+
+/* ---- of a whole cache ---- */
+
+static int add_source(void *arg, const struct lazy_record *r)
+{
+	struct strlist *l = arg;
+	const char *end = strstr(r->path, RECORD_SEPARATOR);
+	size_t n = end ? (size_t)(end - r->path) : 0;
+
+	for (size_t k = 0; k < l->n; k++)
+		if (strlen(l->v[k]) == n && strncmp(l->v[k], r->path, n) == 0)
+			return 0;
+	if (n)
+		strlist_add(l, xstrndup(r->path, n));
+	return 0;
+}
+
+static void realize_below(const char *src, int cache, uid_t owner, struct realized *ret)
+{
+	auto_close int root = open(src, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_realize struct realize r = {.root = root, .src = src};
+	struct statfs sf;
+
+	if (root < 0) {
+		log_warn("cannot make outputs in %s real: %s", src, strerror(errno));
+		ret->failed++;
+		return;
+	}
+	if (fstatfs(root, &sf) == 0 && sf.f_type == FUSE_SUPER_MAGIC) {
+		strlist_add(&ret->mounted, xstrdup(src)); /* it shows files, not links */
+		return;
+	}
+	realize_add(&r, cache, owner);
+	realize_all(&r);
+	ret->made += r.made;
+	ret->failed += r.failed;
+	ret->bytes += r.bytes;
+}
+
+void realize_cache(int cache, uid_t owner, struct realized *ret)
+{
+	struct strlist sources = {0};
+
+	(void)lazy_each(cache, add_source, &sources); /* it goes on to the end */
+	for (size_t k = 0; k < sources.n; k++)
+		realize_below(sources.v[k], cache, owner, ret);
+	strlist_free(&sources);
 }

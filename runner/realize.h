@@ -28,4 +28,13 @@ void realize_all(struct realize *r);
 void realize_free(struct realize *r);
 #define auto_realize __attribute__((cleanup(realize_free)))
 
+struct realized {
+	size_t made, failed;
+	uint64_t bytes;
+	struct strlist
+		mounted; /* directories over which a mount lies: nothing was done there. Caller frees */
+};
+/* All that the cache open as `cache` has of user `owner`, in whatever directories. Adds to *ret. */
+void realize_cache(int cache, uid_t owner, struct realized *ret);
+
 #endif

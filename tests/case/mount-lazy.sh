@@ -33,6 +33,7 @@ cat >src/bin/pick <<'END'
 mark
 { echo "$1"; head -c 2000000 seed; } >picked
 END
+printf '#!/bin/sh\ncksum <picked\n' >src/bin/read
 cat >src/bin/list <<'END'
 #!/bin/sh
 mark
@@ -331,6 +332,12 @@ lazily
 cd "$top"
 kill -KILL "$(mlfs status --json mnt | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])')"
 wait_for mlfs umount mnt
+mlfs exec ${cache:+--cache "$cache"} true
+same "$(unreal)" "" "before a step runs there is no mount, and all is real"
+attach
+(cd mnt && lazily)
+kill -KILL "$(mlfs status --json mnt | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])')"
+wait_for mlfs umount mnt
 mv src/big src/moved
 mlfs materialize ${cache:+--cache "$cache"} >"$IO/out"
 grep -q "^made 2 outputs real" "$IO/out" || fail "with no mount"
@@ -471,3 +478,24 @@ as $ada bin/make
 same "$(unreal)" "./big " "a hit after it"
 exec 4>&-
 wait
+
+say "where there is no room to make it real, a step runs plainly in the mount"
+cd "$top"
+mlfs umount mnt
+mkdir full
+mount -t tmpfs -o size=12m none full
+trap 'cd "$top"; mlfs umount -l mnt 2>/dev/null || :; umount -l full' EXIT
+cp -r src/bin full/
+head -c 5000000 src/seed >full/seed
+mlfs mount --cache "$cache" --step 'bin/*' full mnt
+cd mnt
+bin/pick a
+rm picked
+bin/pick a
+[ -L ../full/picked ] || fail "it is real"
+dd if=/dev/zero of=fill bs=64k 2>/dev/null || :
+truncate -s -200000 fill
+bin/read >"$IO/out" 2>"$IO/err" || fail "it fails"
+[ -L ../full/picked ] || fail "there was room"
+grep -q "outputs in a mount cannot be made real; running uncached" "$IO/err" || fail "it is not told"
+same "$(cat "$IO/out")" "$({ echo a; head -c 2000000 seed; } | cksum)" "what the step read"
