@@ -59,14 +59,22 @@ size_t share_objects(const struct result *r, struct share_object **ret);
 
 /* ---- share_look.c: is what a result rests on there, for the user of this process? ---- */
 
+/* Of files that were read already, for other results that rest on them as well: all zero at first. */
+struct share_seen {
+	struct share_digests *v;
+	size_t n, cap;
+};
+void share_seen_free(struct share_seen *s);
+
 /*
  * Whether the states of the paths of s (r->states, without owners) are the present ones: all is opened and read. 1 and *ret: what is to
  * be share_note.inputs; 0: no, *ret_why (static) says a reason for who may know it. since: CLOCK_REALTIME ns; contents must be
  * older than that, and then are those that were there at that time; 0: of any time. home: what SHARE_HOME is; or NULL. x: the cache, to know
- * file systems; or NULL.
+ * file systems; or NULL. seen: of looks a moment ago.
  */
 int share_inputs(struct idx *x, const struct result *r, const struct path_set *s, const char *home,
-		 int64_t since, struct oid *ret, const char **ret_why) must_check;
+		 int64_t since, struct share_seen *seen, struct oid *ret,
+		 const char **ret_why) must_check;
 /* Could this user have made the outputs where they are to be, and may he see them, as they were made? */
 bool share_outputs(const struct result *r);
 

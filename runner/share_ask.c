@@ -256,6 +256,7 @@ static int offer(struct idx *x, const struct share_asker *a, const struct result
 	auto_close int sock = -1;
 	struct path_set set = {0};
 	struct result *copy = NULL;
+	struct share_seen seen = {0};
 	struct oid inputs;
 	int k = 0;
 
@@ -266,8 +267,9 @@ static int offer(struct idx *x, const struct share_asker *a, const struct result
 		k = share_copy(r, s, home, home ? SHARE_HOME : NULL, &copy, &set);
 		if (k < 0)
 			return err_set(e, k, "its record cannot be read");
-		if (!share_inputs(x, copy, &set, home, r->started_ns, &inputs, &why))
+		if (!share_inputs(x, copy, &set, home, r->started_ns, &seen, &inputs, &why))
 			why = why ? why : "its inputs cannot be read";
+		share_seen_free(&seen);
 	}
 	if (why)
 		k = err_text(e, EOPNOTSUPP, "%s", why);

@@ -36,6 +36,7 @@ static void check(const struct share_found *v, size_t n, const struct share_peer
 		  const char *home, int to)
 {
 	auto_mounteds struct mounteds m = {0};
+	struct share_seen seen = {0};
 	struct err e = {0};
 	const char *why;
 	struct oid now;
@@ -49,7 +50,7 @@ static void check(const struct share_found *v, size_t n, const struct share_peer
 	if (mounted_enter(&m, &e) < 0 || !become(who))
 		_exit(1);
 	for (size_t k = 0; k < n && found < 0; k++)
-		if (!share_inputs(NULL, v[k].r, &v[k].set, home, 0, &now, &why))
+		if (!share_inputs(NULL, v[k].r, &v[k].set, home, 0, &seen, &now, &why))
 			log_debug("user %u, result %zu: %s", (unsigned)who->uid, k, why);
 		else if (!oid_eq(&now, &v[k].note.inputs) || !share_outputs(v[k].r))
 			log_debug("user %u, result %zu: not for him", (unsigned)who->uid, k);

@@ -18,7 +18,17 @@
 
 #include "share.h"
 
+struct share_digests {
+	dev_t dev;
+	ino_t ino;
+	off_t size;
+	struct timespec mtim, ctim;
+	struct fp fp;
+	struct oid oid;
+};
+
 struct looking {
+	struct share_seen *seen;
 	struct idx *x;
 	const char *home;
 	int64_t since;
@@ -82,12 +92,11 @@ static bool may(int fd, int how)
 static bool within_reach(struct looking *l, const struct path_entry *p, const struct stat *st,
 			 int fd)
 {
-	if (S_ISREG(st->st_mode) && p->kinds & OBS_CONTENT) {
-		if (!may(fd, R_OK) || (st->st_mode & 0111 && !may(fd, X_OK)))
-			return no(l, "an input cannot be read");
-		if (l->since && !idx_times_settled(l->x, st, l->since))
-			return no(l, "an input was changed since, or shortly before");
-	}
+	if (S_ISREG(st->st_mode) && l->since && !idx_times_settled(l->x, st, l->since))
+		return no(l, "an input was changed since, or shortly before");
+	if (S_ISREG(st->st_mode) && p->kinds & OBS_CONTENT &&
+	    (!may(fd, R_OK) || (st->st_mode & 0111 && !may(fd, X_OK))))
+		return no(l, "an input cannot be read");
 	if (S_ISDIR(st->st_mode) && p->kinds & OBS_LIST && !may(fd, R_OK))
 		return no(l, "a directory cannot be listed");
 	return true;
@@ -154,16 +163,71 @@ static int open_again(int fd, int flags)
 	return again < 0 ? -errno : again;
 }
 
-static int read_content(int fd, struct found *f)
+static bool same_time(struct timespec a, struct timespec b)
+{
+	return timespec_ns(a) == timespec_ns(b);
+}
+
+/* Where a file is among those seen, or would be. */
+static struct share_digests *seen_at(const struct share_seen *s, const struct stat *st)
+{
+	size_t i = (size_t)xxh64_of(&st->st_ino, sizeof(st->st_ino)) & (s->cap - 1);
+
+	while (s->v[i].ino && (s->v[i].ino != st->st_ino || s->v[i].dev != st->st_dev))
+		i = (i + 1) & (s->cap - 1);
+	return &s->v[i];
+}
+
+static void seen_grow(struct share_seen *s)
+{
+	struct share_seen was = *s;
+
+	s->cap = was.cap ? was.cap * 2 : 256;
+	s->v = xcalloc(s->cap, sizeof(*s->v));
+	for (size_t i = 0; i < was.cap; i++)
+		if (was.v[i].ino)
+			*seen_at(s, &(struct stat){.st_ino = was.v[i].ino,
+						   .st_dev = was.v[i].dev}) = was.v[i];
+	free(was.v);
+}
+
+void share_seen_free(struct share_seen *s)
+{
+	free(s->v);
+	*s = (struct share_seen){0};
+}
+
+/* The bytes of a file, read once for all results that rest on it: this process has just done it, with this user's rights. */
+static int read_content(struct looking *l, int fd, const struct stat *st, struct found *f)
 {
 	auto_close int in = open_again(fd, O_RDONLY);
-	struct oid oid;
-	uint64_t size;
-	int r = in < 0 ? in : hash_fd_both(in, &f->facts.digest, &oid, &size);
+	struct share_digests *d;
+	struct stat after;
+	uint64_t size = 0;
+	int r = 0;
 
-	if (r == 0 && size != f->facts.size)
-		r = -ESTALE;
-	buf_add(&f->sha, &oid, sizeof(oid));
+	if (in < 0)
+		return in;
+	if (l->seen->n * 2 >= l->seen->cap)
+		seen_grow(l->seen);
+	d = seen_at(l->seen, st);
+	if (!d->ino || d->size != st->st_size || !same_time(d->mtim, st->st_mtim) ||
+	    !same_time(d->ctim, st->st_ctim)) {
+		l->seen->n += !d->ino;
+		*d = (struct share_digests){.dev = st->st_dev,
+					    .ino = st->st_ino,
+					    .size = st->st_size,
+					    .mtim = st->st_mtim,
+					    .ctim = st->st_ctim};
+		r = hash_fd_both(in, &d->fp, &d->oid, &size);
+		if (r == 0 && (size != (uint64_t)st->st_size || fstat(in, &after) < 0 ||
+			       !same_time(after.st_ctim, st->st_ctim)))
+			r = -ESTALE;
+		if (r < 0)
+			d->size = -1; /* to be read again */
+	}
+	f->facts.digest = d->fp;
+	buf_add(&f->sha, &d->oid, sizeof(d->oid));
 	return r;
 }
 
@@ -194,13 +258,17 @@ static int read_target(int fd, size_t size, struct found *f)
 	return readlinkat(fd, "", f->target, size + 1) == (ssize_t)size ? 0 : -ESTALE;
 }
 
-static int find(int fd, const char *path, const struct path_entry *p, struct found *f)
+static int find(struct looking *l, int fd, const char *path, const struct path_entry *p,
+		struct found *f)
 {
 	struct stat st;
 	int r = 0;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
+	/* As in the first round, but now it is what is read. */
+	if (S_ISREG(st.st_mode) && l->since && !idx_times_settled(l->x, &st, l->since))
+		return -ESTALE;
 	f->facts = (struct facts){.present = true,
 				  .mode = st.st_mode,
 				  .uid = st.st_uid,
@@ -208,7 +276,7 @@ static int find(int fd, const char *path, const struct path_entry *p, struct fou
 				  .size = (uint64_t)st.st_size,
 				  .mtime_ns = timespec_ns(st.st_mtim)};
 	if (p->kinds & OBS_CONTENT && S_ISREG(st.st_mode))
-		r = read_content(fd, f);
+		r = read_content(l, fd, &st, f);
 	if (r == 0 && p->kinds & OBS_LIST && S_ISDIR(st.st_mode))
 		r = read_names(fd, p, f);
 	if (r == 0 && p->kinds & OBS_LINK && S_ISLNK(st.st_mode))
@@ -234,7 +302,7 @@ static bool is_same(struct looking *l, const struct path_entry *p, const struct 
 	int r = fd == -ENOENT ? 0 : fd;
 
 	if (fd >= 0)
-		r = find(fd, path, p, &f);
+		r = find(l, fd, path, p, &f);
 	if (r < 0)
 		return no(l, "an input cannot be read");
 	state_of_facts(p->kinds, &f.facts, p->excluded, p->n_excluded, &with);
@@ -247,9 +315,9 @@ static bool is_same(struct looking *l, const struct path_entry *p, const struct 
 }
 
 int share_inputs(struct idx *x, const struct result *r, const struct path_set *s, const char *home,
-		 int64_t since, struct oid *ret, const char **ret_why)
+		 int64_t since, struct share_seen *seen, struct oid *ret, const char **ret_why)
 {
-	struct looking l = {.x = x, .home = home, .since = since};
+	struct looking l = {.x = x, .home = home, .since = since, .seen = seen};
 	auto_buf struct buf all = {0};
 	bool same = r->n_states == s->n;
 
