@@ -15,7 +15,7 @@ mkdir -p src/bin src/in src/dora mnt cache
 mkdir -m 1777 "$WITNESS/outside" src/out
 chmod 711 "$WITNESS/.." "$WITNESS" 2>/dev/null || :
 export OUTSIDE="$WITNESS/outside"
-for who in $ada $bob $carl $dora; do
+for who in 0 $ada $bob $carl $dora; do
 	mkdir -p "home/$who"
 	chown $who "home/$who"
 done
@@ -56,7 +56,7 @@ echo group >src/in/group
 chown $ada:$group src/in/group
 chmod 640 src/in/group
 unset MLFS_CACHE
-mlfs mount --cache "$top/cache" --step 'bin/*' --share 'bin/*' --no-share bin/alone --share-store "$ada, 0" src mnt
+mlfs mount --cache "$top/cache" --step 'bin/*' --step 'dora/*' --share 'bin/*' --no-share bin/alone --share-store "$ada, 0" src mnt
 trap 'cd "$top"; umount -l mnt' EXIT
 cd mnt
 
@@ -71,6 +71,11 @@ as()
 ran_by()
 {
 	same "$(cat "$OUTSIDE/$1" 2>/dev/null | wc -l)" "$2" "steps run by $1"
+}
+# How many results USER has in his own cache
+kept_by()
+{
+	mlfs stats --json --cache "$top/cache/users/$1" | $python -I -c 'import json, sys; print(json.load(sys.stdin)["kept_results"])'
 }
 # FILE was not changed for so long that what is read of it now is what is read of it later
 is_settled()
@@ -145,17 +150,15 @@ ran_by $carl 2
 rm out/4
 
 say "root's steps use what users stored only where they are named"
-bin/sum in/3 out/3
+as 0 bin/sum in/3 out/3
 ran_by 0 1
-rm out/3
-as $bob bin/sum in/3 out/3 # and root may store, but ada's fits as well
-ran_by $bob 3
 rm out/3
 
 say "another environment is another step; whose it is does not count"
-as $bob env MODE=fast bin/sum in/1 out/x
+rm out/1
+as $bob env MODE=fast bin/sum in/1 out/1
 ran_by $bob 4
-rm out/1 out/x
+rm out/1
 as $carl bin/sum in/1 out/1
 ran_by $carl 2
 rm out/1
@@ -224,7 +227,9 @@ as $bob bin/hide in/5 out/h
 ran_by $bob 6
 rm out/h
 as $ada sh -c 'mkdir -m 755 out/ada && bin/copy in/5 out/ada/c && rm out/ada/c'
+kept_by $bob >"$IO/before"
 as $bob bin/copy in/5 out/ada/c 2>/dev/null && fail "bob wrote where he may not"
+kept_by $bob | cmp - "$IO/before" || fail "bob has it in his cache"
 ran_by $bob 7
 
 say "nor one that changed what was there"
@@ -275,13 +280,25 @@ say "settings of a user share nothing"
 as $dora sh -c 'printf "step = sum\nshare = sum\nshare-store = *\n" >dora/.mlfs.conf'
 as $dora dora/sum in/1 out/d
 rm out/d
+as $carl dora/sum in/1 out/d
+ran_by $carl 4
+rm out/d
 printf 'step = dora/sum\nshare = dora/sum\nshare-store = %s\n' $ada >.mlfs.conf # root's do, but of whom root says
 as $dora dora/sum in/2 out/d
 rm out/d
-as $ada dora/sum in/2 out/d
+as $carl dora/sum in/2 out/d # is not dora's
+ran_by $carl 5
 rm out/d
-as $carl dora/sum in/2 out/d
-ran_by $carl 3
+as $ada dora/sum in/3 out/d
+rm out/d
+as $carl dora/sum in/3 out/d
+ran_by $carl 5
+rm out/d
+echo 'no-share = bin/copy' >>.mlfs.conf
+as $ada bin/copy in/3 out/d
+rm out/d
+as $carl bin/copy in/3 out/d
+ran_by $carl 6
 rm out/d .mlfs.conf
 
 say "what one stored who has lost the right is of no more use"
@@ -320,7 +337,7 @@ holder=$!
 exec 8>"$IO/let-go"
 read -r line <"$IO/held"
 as $carl bin/copy in/7 out/7
-ran_by $carl 3
+ran_by $carl 6
 rm out/7
 exec 8>&-
 wait $holder
@@ -337,7 +354,7 @@ for n in 1 2 3 4 5 6 7 8; do
 done
 wait
 ran_by $bob 12
-ran_by $carl 3
+ran_by $carl 6
 for n in 1 2 3 4 5 6 7 8; do
 	cmp in/$n out/p$n
 	cmp in/$n out/q$n
@@ -375,7 +392,7 @@ for f in "$top"/cache/shared/cas/*/*; do
 done
 as $carl bin/copy in/random.8 out/r
 cmp out/r in/random.8
-ran_by $carl 4
+ran_by $carl 7
 rm out/r
 head -c 100000 /dev/zero | dd of="$top/cache/shared/index/data.mdb" conv=notrunc status=none
 as $ada bin/copy in/1 out/r
