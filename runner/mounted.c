@@ -50,7 +50,7 @@ void mounted_find(struct mounteds *ret)
 		    !ask_facts(all.v[k].path, &m))
 			continue;
 		m.flags = all.v[k].flags;
-		m.dir = open(m.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		m.dir = -1;
 		ret->v = xrealloc(ret->v, (ret->n + 1) * sizeof(*ret->v));
 		ret->v[ret->n++] = m;
 	}
@@ -117,15 +117,18 @@ static int drop_capabilities(struct err *e)
 						 : 0;
 }
 
-int mounted_enter(const struct mounteds *m, struct err *e)
+int mounted_enter(struct mounteds *m, struct err *e)
 {
 	enum view_kind kind = view_kind();
 	auto_free char *cwd = getcwd(NULL, 0);
 	int r = cwd ? view_unshare(kind, e)
 		    : err_set(e, errno, "cannot find the working directory");
 
-	for (size_t k = 0; k < m->n && r == 0; k++)
+	for (size_t k = 0; k < m->n && r == 0; k++) {
+		/* Of this namespace: the others' could not be unmounted meanwhile. */
+		m->v[k].dir = open(m->v[k].path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		uncover(&m->v[k]);
+	}
 	if (r == 0 && chdir(cwd) < 0)
 		r = err_set(e, errno, "cannot enter %s", cwd);
 	if (r == 0 && kind == VIEW_USER)

@@ -34,7 +34,7 @@ struct mounted {
 	unsigned long flags; /* MS_RDONLY and so on, of the mount */
 	dev_t dev;	     /* of the directory */
 	ino_t ino;
-	int dir; /* the mount's root, O_PATH: it reaches the mount also where something lies over it; -1 */
+	int dir; /* since mounted_enter: the mount's root, O_PATH, which reaches it also where something lies over it; -1 */
 };
 struct mounteds {
 	struct mounted *v; /* in the order they were made in */
@@ -46,7 +46,7 @@ void mounted_free(struct mounteds *m);
 #define auto_mounteds __attribute__((cleanup(mounted_free)))
 
 /* Have this process, which has one thread, and its children see the directories themselves in their places. */
-int mounted_enter(const struct mounteds *m, struct err *e) must_check;
+int mounted_enter(struct mounteds *m, struct err *e) must_check;
 /* Just before the exec of a command that is to run plainly: an interpreter is to get its script. */
 void mounted_real(const struct mounteds *m);
 /* A step is over: everybody is to see what it left at once. told: for MOUNT_TELL_DONE. */

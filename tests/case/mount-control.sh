@@ -208,6 +208,19 @@ wait $umounting
 same "$(cat done)" "done" "the step was waited for"
 same "$(listed a state)" ""
 
+say "a step that has nothing to do with it is not waited for"
+ask mount --step 'bin/*' src a
+mlfs exec --refresh --cache "$here/other" -- sh -c 'echo a >"$0/begun"; read -r go <"$0/go"' "$WITNESS" &
+waiting=$!
+await begun
+[ -n "$(listed a pid)" ] || fail "it is not there"
+server=$(listed a pid)
+ask umount a
+same "$(listed a state)" ""
+echo go >"$WITNESS/go"
+wait $waiting
+wait_for ended "$server"
+
 say "how far a step is: as far as it got last time in this time"
 ask mount --step 'bin/*' -o refresh=yes src a
 a/bin/wait &

@@ -14,6 +14,14 @@
 
 /* ---- names ---- */
 
+/* A path that ends so is refused before anything is looked at but what leads there. */
+static bool ends_in_dots(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *last = slash ? slash + 1 : path;
+
+	return !strcmp(last, ".") || !strcmp(last, "..");
+}
+
 static int do_rename(const char *a, const char *b, unsigned flags)
 {
 	struct stat from, to;
@@ -24,7 +32,7 @@ static int do_rename(const char *a, const char *b, unsigned flags)
 	/* Names of one file: nothing is done. */
 	if (known && there && from.st_ino == to.st_ino)
 		return (int)syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, flags);
-	there &= known;
+	there &= known && !ends_in_dots(a) && !ends_in_dots(b);
 	if (there && S_ISDIR(to.st_mode) && S_ISDIR(from.st_mode)) { /* whether it is empty */
 		note('C', &to, b);
 		note_name('L', b);
