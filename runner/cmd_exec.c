@@ -503,6 +503,22 @@ static int run_in_cache(struct exec *x)
 	return run_cached(x);
 }
 
+static void exec_end(struct exec *x)
+{
+	idx_unlock(x->lock);
+	idx_close(x->idx);
+	stdin_free(x->in);
+	inherited_free(x->passed);
+	step_free(&x->step);
+	free(x->why_miss);
+	free(x->rep.shared_by);
+	free(x->cache);
+	free(x->other_cache);
+	lazy_step_end(&x->lazy);
+	mounted_free(&x->mounted);
+	exec_opts_free(&x->o);
+}
+
 /* ---- where there are persistent mounts ---- */
 
 static int in_child(struct exec *x, pid_t front)
@@ -546,7 +562,9 @@ static int run_apart(struct exec *x)
 	if (child == 0) {
 		close(ends[0]);
 		x->apart = ends[1];
-		exit(in_child(x, front));
+		status = in_child(x, front);
+		exec_end(x);
+		exit(status);
 	}
 	close(ends[1]);
 	from = ends[0];
@@ -618,17 +636,6 @@ int exec_in(int argc, char **argv, const struct exec_base *base)
 	if (r)
 		return r < 0 ? EXIT_MLFS : r - 1;
 	status = run_exec(&x);
-	idx_unlock(x.lock);
-	idx_close(x.idx);
-	stdin_free(x.in);
-	inherited_free(x.passed);
-	step_free(&x.step);
-	free(x.why_miss);
-	free(x.rep.shared_by);
-	free(x.cache);
-	free(x.other_cache);
-	lazy_step_end(&x.lazy);
-	mounted_free(&x.mounted);
-	exec_opts_free(&x.o);
+	exec_end(&x);
 	return status;
 }

@@ -220,6 +220,7 @@ same "$(listed a state)" ""
 echo go >"$WITNESS/go"
 wait $waiting
 wait_for ended "$server"
+same "$(ls other/lock)" "" "a lock was left"
 
 say "how far a step is: as far as it got last time in this time"
 ask mount --step 'bin/*' -o refresh=yes src a
