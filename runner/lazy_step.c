@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -45,7 +47,7 @@ void lazy_step_begin(struct lazy_step *l, const struct mounteds *m, struct idx *
 		char *src = ask_source(&m->v[k], idx_dirfd(x));
 
 		known |= src != NULL;
-		l->v[k] = (struct lazy_mount){.src = src, .token = -1, .run = -1};
+		l->v[k] = (struct lazy_mount){.src = src, .token = -1, .run = -1, .tree = -1};
 		if (no_lazy)
 			free(take(l->v[k].src));
 	}
@@ -59,6 +61,7 @@ void lazy_step_end(struct lazy_step *l)
 		free(l->v[k].src);
 		base_close(&l->v[k].token);
 		base_close(&l->v[k].run);
+		base_close(&l->v[k].tree);
 	}
 	free(take(l->v));
 }
@@ -115,6 +118,19 @@ void lazy_step_placed(struct lazy_step *l)
 	}
 }
 
+/* Should the server be killed meanwhile, the next one sees by this that a step runs. (It looks for a moment only.) */
+static int lock_tree(const struct mounted *m)
+{
+	auto_close int fd = open(m->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	for (int k = 0; fd >= 0 && k < 100; k++) {
+		if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+			return take_fd(&fd);
+		(void)poll(NULL, 0, 1);
+	}
+	return -1;
+}
+
 int lazy_step_runs(struct lazy_step *l)
 {
 	int made = 0, n;
@@ -122,6 +138,7 @@ int lazy_step_runs(struct lazy_step *l)
 	for (size_t k = 0; l->v && k < l->mounts->n; k++) {
 		if (l->v[k].run >= 0)
 			continue;
+		l->v[k].tree = lock_tree(&l->mounts->v[k]);
 		l->v[k].run = ask(&l->mounts->v[k], FS_LAZY_RUN, &n);
 		/* One that knows nothing of them, or cannot be asked, has none. */
 		if (n == -EIO)

@@ -14,7 +14,8 @@ struct lazy_step {
 		char *src; /* NULL: this step may leave no placeholder there */
 		int token; /* open while it places some; -1: not, or it may not */
 		bool asked;
-		int run; /* open while it runs */
+		int run;  /* open while it runs: a directory of the mount, */
+		int tree; /* ... and the directory that it shows, locked */
 	} * v;
 };
 /* After mounted_enter: x is the cache of the step. no_lazy: it is to leave no placeholders. */

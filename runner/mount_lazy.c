@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -214,12 +215,20 @@ char *mount_lazy_settling(struct mount_lazy *m, uid_t uid)
 
 /* ---- steps and placeholders keep out of each other's way ---- */
 
+/* Steps lock the tree while they run (lazy_step.c): those too that a server before this one knew of, and that run on. */
+static bool others_run(const struct mount_lazy *m)
+{
+	auto_close int fd = openat(m->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0;
+}
+
 static int begin_placing(struct mount_lazy *m)
 {
 	bool may;
 
 	pthread_mutex_lock(&m->mutex);
-	may = m->cache && !m->running;
+	may = m->cache && !m->running && !others_run(m);
 	if (may) {
 		m->placing++;
 		m->any = true;

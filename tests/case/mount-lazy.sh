@@ -173,6 +173,22 @@ echo >"$WITNESS/go"
 wait
 lazily
 
+say "also of a step that a killed server knew of"
+bin/wait 2 &
+read -r line <"$WITNESS/up"
+cd "$top"
+kill -KILL "$(mlfs status --json mnt | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])')"
+wait_for mlfs umount mnt
+attach
+cd mnt
+rm -f big also
+bin/make
+ran 3
+same "$(unreal)" "" "of a hit beside a step that goes on"
+echo >"$WITNESS/go"
+wait
+lazily
+
 say "the first write makes it real, and leaves the object alone"
 echo more >>big
 same "$(unreal)" "./also " "the other one stays"
