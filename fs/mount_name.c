@@ -139,9 +139,14 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	auto_held struct held dir = hold(mount_of(req), parent);
+	struct fs_mount *m = mount_of(req);
+	auto_held struct held dir = hold(m, parent);
+	struct lazy lazy;
 	int r = dir.fd;
 
+	/* It would be shown as a file. */
+	if (r >= 0 && m->o.lazy_cache && lazy_parse(target, &lazy))
+		r = -EPERM;
 	if (r >= 0) {
 		as_caller(mount_worker(), fuse_req_ctx(req));
 		r = symlinkat(target, dir.fd, name) < 0 ? -errno : 0;

@@ -792,6 +792,8 @@ struct lazy_link {
 };
 /* The target of a link that says l. */
 void lazy_text(const struct lazy *l, char text[LAZY_TEXT]);
+/* Does this target say anything of the kind? */
+bool lazy_parse(const char *text, struct lazy *ret);
 /* Quickly: could a file of this st_mode and st_size be one? */
 bool lazy_may_be(mode_t mode, off_t size);
 /* Is name in dir (or dir itself, O_PATH, with "") such a link? 1; 0; -errno. Anybody can make one: whose it is says which cache it

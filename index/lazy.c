@@ -54,7 +54,7 @@ static bool part(const char **at, size_t n, uint8_t *to)
 }
 
 /* Only what lazy_text writes: all else is somebody's link. */
-static bool parse(const char *text, struct lazy *ret)
+bool lazy_parse(const char *text, struct lazy *ret)
 {
 	const char *at = text + sizeof(PREFIX) - 1;
 	unsigned long long size;
@@ -88,7 +88,7 @@ int lazy_read(int dir, const char *name, struct lazy *ret)
 	if (n == sizeof(text))
 		return 0;
 	text[n] = '\0';
-	return parse(text, ret);
+	return lazy_parse(text, ret);
 }
 
 int lazy_at(int dir, const char *name, struct lazy_link *ret)

@@ -443,7 +443,10 @@ as $ada bin/make
 target=$(readlink ../src/also)
 name=${target#/.mlfs-lazy/1/}
 name=${name%%/*}
-as $bob ln -s "$target" bob/forged 2>/dev/null || :
+! as $bob ln -s "$target" bob/forged 2>"$IO/err" || fail "made in the mount"
+grep -q "Operation not permitted" "$IO/err" || fail "why not"
+as $bob ln -s "$target" "$top/src/bob/forged"
+wait_for [ -f bob/forged ]
 ! as $bob cat bob/forged >/dev/null 2>&1 || fail "a link to another's object"
 # In his own cache: a link, or another name, of somebody's object.
 there=$(printf %s "$name" | cut -c1-2)/$(printf %s "$name" | cut -c3-)
@@ -451,14 +454,14 @@ as $bob mkdir -p "$cache/users/$bob/cas/${there%%/*}" 2>/dev/null || :
 chmod 755 "$cache/users/$ada"
 as $bob ln -s "$cache/users/$ada/cas/$there" "$cache/users/$bob/cas/$there"
 ! as $bob cat bob/forged >/dev/null 2>&1 || fail "through a link in his own cache"
-rm "$cache/users/$bob/cas/$there"
+rm -f "$cache/users/$bob/cas/$there"
 ln "$cache/users/$ada/cas/$there" "$cache/users/$bob/cas/$there"
-! as $bob cat bob/forged >/dev/null 2>&1 || fail "by another name of it in his own cache"
-rm "$cache/users/$bob/cas/$there"
+! as $bob cat bob/forged >/dev/null 2>"$IO/err" || fail "by another name of it in his own cache"
+rm -f "$cache/users/$bob/cas/$there"
 chmod 700 "$cache/users/$ada"
 for bad in "/.mlfs-lazy/1/$name" "/.mlfs-lazy/1/$name/00/12/644" "${target%/*}/7777" "${target%/*}/0640" \
 	"/.mlfs-lazy/2/${target#/.mlfs-lazy/1/}" "$target/" "/.mlfs-lazy/1/../../etc/passwd"; do
-	as $bob ln -sfn "$bad" bob/garbled
+	as $bob ln -sfn "$bad" bob/garbled || fail "a link to '$bad'"
 	[ -L bob/garbled ] || fail "'$bad' is shown as something else than a link"
 	same "$(readlink bob/garbled)" "$bad"
 done
