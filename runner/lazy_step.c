@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -78,6 +79,37 @@ static int ask(const struct mounted *m, unsigned long what, int *ret)
 	return *ret < 0 ? -1 : take_fd(&fd);
 }
 
+/* The same by another process: the answer may take as long as copying does, and who waits for a server cannot even be killed. */
+static int ask_apart(const struct mounted *m, unsigned long what, int *ret)
+{
+	auto_close int fd =
+		m->dir < 0 ? -1 : openat(m->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum { NONE, SOME, IO_ERROR, FAILED };
+	int status, r;
+	pid_t child;
+
+	*ret = -errno;
+	if (fd < 0)
+		return -1;
+	child = fork();
+	if (child == 0) {
+		r = ioctl(fd, what, NULL);
+		_exit(r > 0 ? SOME : r == 0 ? NONE : errno == EIO ? IO_ERROR : FAILED);
+	}
+	*ret = -errno;
+	if (child < 0)
+		return -1;
+	while ((r = waitpid(child, &status, 0)) < 0 && errno == EINTR)
+		;
+	if (r < 0 || !WIFEXITED(status) || WEXITSTATUS(status) >= IO_ERROR) {
+		*ret = r > 0 && WIFEXITED(status) && WEXITSTATUS(status) == IO_ERROR ? -EIO
+										     : -ENOTTY;
+		return -1;
+	}
+	*ret = WEXITSTATUS(status);
+	return take_fd(&fd);
+}
+
 static bool is_in(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);
@@ -139,7 +171,7 @@ int lazy_step_runs(struct lazy_step *l)
 		if (l->v[k].run >= 0)
 			continue;
 		l->v[k].tree = lock_tree(&l->mounts->v[k]);
-		l->v[k].run = ask(&l->mounts->v[k], FS_LAZY_RUN, &n);
+		l->v[k].run = ask_apart(&l->mounts->v[k], FS_LAZY_RUN, &n);
 		/* One that knows nothing of them, or cannot be asked, has none. */
 		if (n == -EIO)
 			return n;

@@ -27,7 +27,7 @@ char *lazy_step_may(struct lazy_step *l, const char *path);
 void lazy_step_placed(struct lazy_step *l);
 /* What no mount shows any more, because its server was killed, is made real where the cache x knows of it: how many. */
 int lazy_step_orphans(struct idx *x);
-/* The step is about to run, until this process and its children have ended: how many outputs had to be made real. -EIO: not all could
+/* The step is about to run, until this process and its children have ended: > 0 when outputs had to be made real. -EIO: not all could
  * be, and only the mount shows those as what they are. */
 int lazy_step_runs(struct lazy_step *l) must_check;
 

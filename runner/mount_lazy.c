@@ -193,12 +193,17 @@ static void *settle_apart(void *arg)
 
 char *mount_lazy_settling(struct mount_lazy *m, uid_t uid)
 {
-	uint64_t bytes;
-	size_t files;
-	bool goes_on;
+	uint64_t bytes = 0;
+	size_t files = 0;
+	bool goes_on, begins;
 
 	if (uid != 0 && uid != m->uid)
 		return NULL;
+	pthread_mutex_lock(&m->mutex);
+	begins = !m->settles && m->any;
+	pthread_mutex_unlock(&m->mutex);
+	if (begins) /* what there is to do, before any of it is done */
+		bytes = mount_lazy_bytes(m, &files);
 	pthread_mutex_lock(&m->mutex);
 	if (m->settles && m->settled) {
 		(void)pthread_join(m->settler, NULL); /* cannot fail */
@@ -209,7 +214,8 @@ char *mount_lazy_settling(struct mount_lazy *m, uid_t uid)
 	}
 	goes_on = m->settles;
 	pthread_mutex_unlock(&m->mutex);
-	bytes = mount_lazy_bytes(m, &files);
+	if (!begins)
+		bytes = mount_lazy_bytes(m, &files);
 	return xasprintf("%d %llu %zu", goes_on, (unsigned long long)bytes, files);
 }
 

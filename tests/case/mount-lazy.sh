@@ -104,6 +104,7 @@ say "a hit leaves what is large to its object"
 bin/make
 ran 1
 same "$(unreal)" "" "nothing of a miss"
+same "$(ls "$own/lock")" "" "locks of steps that are over"
 lazily
 ran 1
 whole=$(cksum <"$(object)")
