@@ -174,6 +174,17 @@ echo >"$WITNESS/go"
 wait
 lazily
 
+say "a step elsewhere keeps nobody from unmounting"
+cd "$top"
+# shellcheck disable=SC2016
+mlfs exec ${cache:+--cache "$cache"} sh -c 'echo up >"$WITNESS/up"; read -r line <"$WITNESS/go"' &
+read -r line <"$WITNESS/up"
+if is_root; then umount mnt; else fusermount3 -u mnt; fi || fail "the mount is in use"
+echo >"$WITNESS/go"
+wait
+attach
+cd mnt
+
 say "also of a step that a killed server knew of"
 bin/wait 2 &
 read -r line <"$WITNESS/up"
