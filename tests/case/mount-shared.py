@@ -65,7 +65,10 @@ def pass_on(step, server, mode):
                 part = part.replace(b"the end\n", b"the enD\n")
             if mode == "end" and offers and len(said) > 4 + int.from_bytes(said[:4], "little"):
                 return said
-            server.sendall(part)
+            try:
+                server.sendall(part)
+            except (BrokenPipeError, ConnectionResetError):  # it has had enough
+                return said
 
 
 def between(path, real, mode, file):
