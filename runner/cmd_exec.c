@@ -33,6 +33,7 @@ struct exec {
 	struct mounteds mounted;
 	struct lazy_step lazy;
 	const struct exec_base *base; /* of a step of a mount, or NULL */
+	bool others_gone;	      /* share_asker.gone */
 	int apart; /* the pipe to the process that runs this one; -1: nobody does */
 };
 
@@ -228,12 +229,13 @@ static int try_hit(struct exec *x, int *ret_status)
 
 /* ---- other users ---- */
 
-static struct share_asker asker(const struct exec *x)
+static struct share_asker asker(struct exec *x)
 {
 	return (struct share_asker){.base = x->base,
 				    .o = &x->o,
 				    .step = &x->step,
-				    .in = x->in ? stdin_type(x->in) : IN_CLOSED};
+				    .in = x->in ? stdin_type(x->in) : IN_CLOSED,
+				    .gone = &x->others_gone};
 }
 
 /* What was stored just now. */

@@ -105,6 +105,7 @@ struct share_asker {
 	const struct exec_opts *o;
 	const struct step *step;
 	enum stdin_type in;
+	bool *gone; /* nobody answered once: he is not asked, and waited for, again */
 };
 /* A result of somebody else that would be a hit is in x now, maybe: look again. Trouble is a no. */
 bool share_fetch(struct idx *x, const struct share_asker *a);

@@ -52,8 +52,10 @@ static int ask(const struct share_asker *a, char kind, const char *home)
 	if (r < 0)
 		return r;
 	sock = reach(a->base->share);
-	if (sock < 0)
+	if (sock < 0) {
+		*a->gone = true;
 		return sock;
+	}
 	buf_u8(&b, (uint8_t)kind);
 	buf_str(&b, a->base->program);
 	buf_str(&b, home ? home : "");
@@ -69,7 +71,7 @@ static int ask(const struct share_asker *a, char kind, const char *home)
 static bool can_share(const struct share_asker *a)
 {
 	return a->base && a->base->share && a->base->program && strchr(a->base->share, '/') &&
-	       !a->o->private_ && !a->o->read_only;
+	       !a->o->private_ && !a->o->read_only && !*a->gone;
 }
 
 /* ---- a result of somebody else ---- */
