@@ -535,9 +535,6 @@ static int in_child(struct exec *x, pid_t front)
 		return run_uncached(x, e.msg);
 	status = run_in_cache(x);
 	tell_apart(x, false);
-	/* What the front does when nobody is apart; digests are written then. */
-	idx_unlock(take(x->lock));
-	idx_close(take(x->idx));
 	return status;
 }
 
