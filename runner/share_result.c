@@ -13,13 +13,6 @@
 #define LINE_UID    "MLFS_SHARED_UID="
 #define LINE_BY	    "MLFS_SHARED_BY="
 
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]);
-}
-
 char *share_home(const char *cwd)
 {
 	const char *given = getenv("HOME");
@@ -31,7 +24,7 @@ char *share_home(const char *cwd)
 	if (!home)
 		home = xstrdup(given);
 	if (home[1] && home[strlen(home) - 1] != '/' && !strstr(home, "//") &&
-	    !strstr(home, "/.") && !is_below(cwd, home))
+	    !strstr(home, "/.") && !path_is_in(cwd, home))
 		return home;
 	free(home);
 	return NULL;
@@ -50,7 +43,7 @@ static const char *output_refusal(const struct output *o, uid_t uid, const char 
 		return "it left a fifo";
 	if (o->xattrs)
 		return "it left extended attributes";
-	if (home && is_below(o->path, home))
+	if (home && path_is_in(o->path, home))
 		return "it wrote to the home of its user";
 	if (o->now.type == OUT_ABSENT)
 		return NULL;
@@ -88,8 +81,8 @@ const char *share_refusal(const struct result *r, const struct path_set *s, uid_
 
 static char *moved(const char *path, const char *from, const char *to)
 {
-	return from && is_below(path, from) ? xasprintf("%s%s", to, path + strlen(from))
-					    : xstrdup(path);
+	return from && path_is_in(path, from) ? xasprintf("%s%s", to, path + strlen(from))
+					      : xstrdup(path);
 }
 
 struct entry {
