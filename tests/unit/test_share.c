@@ -250,7 +250,7 @@ static void test_refusals(void **state)
 	REFUSED(r->stdin_kind = STDIN_BYTES);
 	REFUSED(r->n_same = 1);
 	REFUSED(r->states[0].data[0] = 'E');
-	REFUSED(r->n_states = 0);
+	REFUSED(buf_free(&r->states[0]); r->n_states = 0);
 #undef REFUSED
 	{
 		auto_sample struct sample a = sample_of(OBS_CONTENT, NULL, 0);
