@@ -46,7 +46,7 @@ sleep_state()
 		grep -q '^State:.[DS]' "/proc/$p/status" || return 1
 	done
 }
-wait_for sleep_state
+(wait_for sleep_state) || fail "one does not wait: $(ps -o pid,stat,wchan:20,args; grep . "$IO"/waits.*)"
 
 say "others go on"
 timeout 30 sh -ec '
