@@ -26,7 +26,7 @@ for pair in TERM:7 HUP:8 USR1:9; do
 	printed "got ${pair%:*}"
 done
 
-say "INT to the whole group, as the terminal does"
+say "INT to the whole group"
 cat >group.py <<'END'
 import os, signal, subprocess, sys
 # A group of its own, and SIGINT as it is by default (a shell's background jobs ignore it).
@@ -36,7 +36,8 @@ with open(os.environ["WITNESS"] + "/ready") as f:
     f.read()
 os.killpg(p.pid, signal.SIGINT)
 out = p.communicate()[0]
-assert out == b"got INT\n", out
+# The terminal's comes once; that of a process is passed on as well, since it could have been sent to mlfs alone.
+assert out in (b"got INT\n", 2 * b"got INT\n"), out
 assert p.returncode == 10, p.returncode
 END
 $python group.py
