@@ -19,7 +19,14 @@ wait_for mountpoint -q src/slow
 ask mount src mnt
 # (Not open for writing: whoever closes that, and all that inherit it do, waits as well.)
 exec 3<mnt/slow/large 5<mnt/slow
+stopped()
+{
+	for task in "/proc/$slow/task"/*; do
+		grep -q '^State:.T' "$task/status" || return 1
+	done
+}
 kill -STOP "$slow"
+wait_for stopped # each thread of it: until then some are still answered
 
 say "several wait: for a name, a file, bytes, a listing, attributes, a write to disk"
 pids=
