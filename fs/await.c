@@ -20,7 +20,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define AWAKE_NS  100000 /* so long at most */
@@ -28,14 +27,6 @@
 #define ALL_QUICK 64	 /* the score when every request came within AWAKE_NS */
 #define PAYS	  16	 /* the score from which on it pays */
 #define LOOK	  8	 /* times of being awake between looks for an idle processor */
-
-static int64_t now_mono(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail */
-	return timespec_ns(t);
-}
 
 int await_init(struct await *a, int fd, int abort_signal, struct err *e)
 {
@@ -93,7 +84,7 @@ static int awake(struct fuse_session *se, struct fuse_buf *b, int64_t begun)
 
 	do
 		r = fuse_session_receive_buf(se, b);
-	while (r == -EAGAIN && now_mono() - begun < AWAKE_NS);
+	while (r == -EAGAIN && mono_ns() - begun < AWAKE_NS);
 	return r;
 }
 
@@ -113,13 +104,13 @@ int await_request(struct await *a, struct fuse_session *se, struct fuse_buf *b)
 
 	if (r != -EAGAIN)
 		return r;
-	begun = now_mono();
+	begun = mono_ns();
 	if (a->score >= PAYS && is_room(a))
 		r = awake(se, b, begun);
 	if (r == -EAGAIN) {
 		r = asleep(a, se, b);
 		limit += WAKING_NS;
 	}
-	a->score += ((now_mono() - begun < limit ? ALL_QUICK : 0) - a->score) / 8;
+	a->score += ((mono_ns() - begun < limit ? ALL_QUICK : 0) - a->score) / 8;
 	return r;
 }

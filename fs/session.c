@@ -108,7 +108,7 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	return 0;
 }
 
-/* Wakes the loop's read; see fs_abort. */
+/* Ends the loop's waiting; see fs_abort. */
 static void on_abort(int sig)
 {
 	(void)sig;

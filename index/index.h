@@ -226,6 +226,8 @@ struct facts {
 	size_t n_xattrs;
 	uint64_t rdev; /* st_rdev of device nodes */
 };
+/* The letter of a type of file, in states and in listings: f d l p s c b, or ?. */
+char state_type(mode_t mode);
 void state_of_facts(unsigned kinds, const struct facts *f, char *const *excluded, size_t n_excluded,
 		    struct buf *out);
 /* owner.c: the part of a state that says whose it is; nothing when it is one's own. */
@@ -379,6 +381,8 @@ void result_free(struct result *r); /* frees the members and r */
 /* The object of what the step read from stdin, borrowed. NULL: nothing was read, or stdin was a file, whose content is in
  * the step key. */
 const struct oid *result_stdin(const struct result *r);
+/* What it left at path, or NULL: nothing. Borrowed; outputs are sorted by path. */
+const struct output *result_output(const struct result *r, const char *path);
 void left_free(struct left *l);
 void result_encode(const struct result *r, struct buf *out);
 int result_decode(const void *p, size_t n, struct result **ret) must_check; /* -EBADMSG */
@@ -392,6 +396,10 @@ int path_set_each(const void *p, size_t n, int (*fn)(void *arg, const char *path
 struct key_state *input_key_begin(const struct fp *step_key, const struct fp *path_set_id);
 void input_key_add(struct key_state *k, const void *state, size_t n);
 struct fp input_key_end(struct key_state *k); /* frees k */
+/* That of a result: of its step, path set and states. */
+struct fp input_key_base(const struct result *r);
+/* Into r: its path_set_id, which is that of s, and its base_key. */
+void input_key_set_base(struct result *r, const struct path_set *s);
 /* That key, with what stood where the own outputs of r went when there was something, and which paths were names of one
  * file: so a run in another such world is another result, though its inputs are the same. */
 struct fp input_key_own(const struct fp *key, const struct result *r);

@@ -257,3 +257,21 @@ struct fp input_key_end(struct key_state *k)
 	free(k);
 	return fp;
 }
+
+struct fp input_key_base(const struct result *r)
+{
+	struct key_state *k = input_key_begin(&r->step_key, &r->path_set_id);
+
+	for (size_t i = 0; i < r->n_states; i++)
+		input_key_add(k, r->states[i].data, r->states[i].len);
+	return input_key_end(k);
+}
+
+void input_key_set_base(struct result *r, const struct path_set *s)
+{
+	auto_buf struct buf b = {0};
+
+	path_set_encode(s, &b);
+	r->path_set_id = fp_of(b.data, b.len);
+	r->base_key = input_key_base(r);
+}

@@ -34,6 +34,17 @@ static void output_free(struct output *o)
 	free(o->xattrs);
 }
 
+static int by_path(const void *path, const void *output)
+{
+	return strcmp(path, ((const struct output *)output)->path);
+}
+
+const struct output *result_output(const struct result *r, const char *path)
+{
+	return r->n_outputs ? bsearch(path, r->outputs, r->n_outputs, sizeof(*r->outputs), by_path)
+			    : NULL;
+}
+
 void result_free(struct result *r)
 {
 	if (!r)

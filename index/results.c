@@ -449,19 +449,10 @@ int idx_result_touch(struct idx *x, const struct result *r, struct err *e)
 
 /* ---- removing ---- */
 
-/* The key that a result's variants are listed under: what capture.c made it of is in the record. */
-static struct fp base_key_of(const struct result *r)
-{
-	struct key_state *k = input_key_begin(&r->step_key, &r->path_set_id);
-
-	for (size_t i = 0; i < r->n_states; i++)
-		input_key_add(k, r->states[i].data, r->states[i].len);
-	return input_key_end(k);
-}
-
 static int remove_from_lists(struct kv_txn *t, const struct result *r, struct err *e)
 {
-	struct fp base = base_key_of(r), results = results_key(&r->step_key);
+	/* What a result's variants are listed under; all that it is made of is in the record. */
+	struct fp base = input_key_base(r), results = results_key(&r->step_key);
 	int k = list_remove(t, &results, &r->input_key, e);
 
 	return k < 0 ? k : list_remove(t, &base, &r->input_key, e);

@@ -16,7 +16,7 @@
 
 #include "idx.h"
 
-static char type_char(mode_t mode)
+char state_type(mode_t mode)
 {
 	switch (mode & S_IFMT) {
 	case S_IFREG:
@@ -91,7 +91,7 @@ void state_of_facts(unsigned kinds, const struct facts *f, char *const *excluded
 		buf_u8(out, 'a');
 		return;
 	}
-	buf_u8(out, (uint8_t)type_char(f->mode));
+	buf_u8(out, (uint8_t)state_type(f->mode));
 	if (kinds & (OBS_ATTR | OBS_CONTENT | OBS_LIST) && type != S_IFLNK) {
 		buf_u8(out, 'M');
 		buf_varint(out, f->mode & 07777);
@@ -260,10 +260,10 @@ static char entry_type(int fd, const char *name, unsigned char type)
 	struct stat st;
 
 	if (type != DT_UNKNOWN)
-		return type_char(DTTOIF(type));
+		return state_type(DTTOIF(type));
 	/* Some file systems do not say. One that is gone meanwhile gets a type that equals nothing
 	 * recorded. */
-	return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? type_char(st.st_mode) : '?';
+	return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? state_type(st.st_mode) : '?';
 }
 
 char *list_entry(int dirfd_, const char *name, unsigned char type)

@@ -30,16 +30,9 @@ static bool may_have_been_read(const struct trace_path *p)
 	return S_ISREG(p->st.st_mode) && p->st.st_size == 0 && !p->left_empty;
 }
 
-static int by_output(const void *path, const void *output)
-{
-	return strcmp(path, ((const struct output *)output)->path);
-}
-
 static bool left_empty_by(const struct result *r, const char *path)
 {
-	const struct output *o =
-		r->n_outputs ? bsearch(path, r->outputs, r->n_outputs, sizeof(*o), by_output)
-			     : NULL;
+	const struct output *o = result_output(r, path);
 
 	return o && o->now.type == OUT_FILE && !o->now.unknown && o->now.size == 0;
 }
@@ -263,19 +256,6 @@ static struct fp stdin_key(const struct fp *base, const struct stdin_used *in)
 	return fp_of(b.data, b.len);
 }
 
-static void compute_base_key(struct work *w)
-{
-	auto_buf struct buf b = {0};
-	struct key_state *k;
-
-	path_set_encode(&w->set, &b);
-	w->r->path_set_id = fp_of(b.data, b.len);
-	k = input_key_begin(&w->r->step_key, &w->r->path_set_id);
-	for (size_t i = 0; i < w->r->n_states; i++)
-		input_key_add(k, w->r->states[i].data, w->r->states[i].len);
-	w->r->base_key = input_key_end(k);
-}
-
 /* Once it is known what stood where the outputs went. */
 static void compute_key(struct work *w)
 {
@@ -350,7 +330,7 @@ static int store(struct work *w)
 	w->ret->inputs = w->set.n;
 	if (r == 0) {
 		capture_same(w);
-		compute_base_key(w);
+		input_key_set_base(w->r, &w->set);
 		r = capture_outputs(w);
 		compute_key(w);
 	}

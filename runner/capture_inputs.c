@@ -160,17 +160,6 @@ static size_t first_in(const struct work *w, const char *dir)
 	return lo;
 }
 
-static char type_char(mode_t mode)
-{
-	return S_ISREG(mode)	? 'f'
-	       : S_ISDIR(mode)	? 'd'
-	       : S_ISLNK(mode)	? 'l'
-	       : S_ISFIFO(mode) ? 'p'
-	       : S_ISSOCK(mode) ? 's'
-	       : S_ISBLK(mode)	? 'b'
-				: 'c';
-}
-
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a + 1, *(char *const *)b + 1);
@@ -193,7 +182,7 @@ static char **earlier_list(const struct work *w, const struct trace_path *dir, s
 
 		if (!p->changed || !was_there(p) || strchr(p->path + len + 1, '/'))
 			continue;
-		entry = xasprintf("%c%s", type_char(p->st.st_mode), p->path + len + 1);
+		entry = xasprintf("%c%s", state_type(p->st.st_mode), p->path + len + 1);
 		found = dir->n_list ? bsearch(&entry, list, dir->n_list, sizeof(*list), by_name)
 				    : NULL;
 		if (found)

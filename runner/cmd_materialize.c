@@ -187,8 +187,9 @@ static void visit_arg(struct work *w, const char *path)
 
 /* ---- all that the cache knows of ---- */
 
-static void real_all_of(struct work *w, uid_t owner)
+static void real_all_of(void *arg, uid_t owner)
 {
+	struct work *w = arg;
 	auto_close int cache = open_cache(w, owner);
 	struct realized n = {0};
 
@@ -206,21 +207,9 @@ static void real_all_of(struct work *w, uid_t owner)
 static void real_all(struct work *w)
 {
 	auto_free char *users = geteuid() == 0 ? users_dir(w) : NULL;
-	DIR *d = users ? opendir(users) : NULL;
-	struct dirent *de;
-	char *end;
 
-	if (!d) {
+	if (!users || !realize_users(users, real_all_of, w))
 		real_all_of(w, geteuid());
-		return;
-	}
-	while ((de = readdir(d))) {
-		unsigned long id = strtoul(de->d_name, &end, 10);
-
-		if (de->d_name[0] >= '0' && de->d_name[0] <= '9' && !*end)
-			real_all_of(w, (uid_t)id);
-	}
-	(void)closedir(d); /* only read from */
 }
 
 /* ---- the command ---- */

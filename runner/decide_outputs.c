@@ -8,19 +8,9 @@
 #include "decide.h"
 #include "screen.h"
 
-static int by_path(const void *path, const void *output)
-{
-	return strcmp(path, ((const struct output *)output)->path);
-}
-
 static int by_entry(const void *path, const void *entry)
 {
 	return strcmp(path, ((const struct path_entry *)entry)->path);
-}
-
-static const struct output *find_output(const struct result *r, const char *path)
-{
-	return bsearch(path, r->outputs, r->n_outputs, sizeof(*r->outputs), by_path);
 }
 
 /* Size and mode are compared before any byte is read. */
@@ -66,7 +56,7 @@ static bool check_parents(struct look *l, const struct result *r, const char *pa
 
 	while ((slash = strrchr(dir, '/')) && slash != dir) {
 		*slash = '\0';
-		out = find_output(r, dir);
+		out = result_output(r, dir);
 		if (out && out->now.type == OUT_DIR)
 			return true; /* its own parents are checked with it */
 		n = node_get(l, dir, true);
@@ -118,7 +108,7 @@ static bool check_contents(struct look *l, const struct result *r, const struct 
 	for (size_t i = 0; i < n && good; i++) {
 		auto_free char *path = xasprintf("%s/%s", out->path, list[i] + 1);
 
-		good = find_output(r, path) ||
+		good = result_output(r, path) ||
 		       (opts_ignored(l->o, path) && out->now.type == OUT_DIR);
 		if (!good)
 			(void)refuse(l, xasprintf(opts_ignored(l->o, path)
@@ -199,7 +189,7 @@ static bool check_names(struct look *l, const struct result *r, const struct pat
 		    !only_parted(set, &r->outputs[i]))
 			other = r->outputs[i].path;
 	for (size_t i = 0; i < set->n && !other; i++)
-		if (strcmp(set->v[i].path, out->path) != 0 && !find_output(r, set->v[i].path) &&
+		if (strcmp(set->v[i].path, out->path) != 0 && !result_output(r, set->v[i].path) &&
 		    same_file(n, node_get(l, set->v[i].path, false)))
 			other = set->v[i].path;
 	if (!other)
@@ -342,7 +332,7 @@ static bool check_room(struct look *l, const struct result *r, const struct outp
 	    (out->now.type == OUT_DIR && !n->st_err && S_ISDIR(n->st.st_mode)))
 		return true;
 	dir = xstrndup(out->path, (size_t)(strrchr(out->path, '/') - out->path));
-	if (!*dir || find_output(r, dir) ||
+	if (!*dir || result_output(r, dir) ||
 	    faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) == 0 || errno != EACCES)
 		return true;
 	if (place->action != PLACE_WRITE || out->now.type != OUT_FILE || !out->in_place ||

@@ -2,7 +2,6 @@
 /* mount_lazy.c - outputs in a persistent mount that are not real yet: the mount's side; see mount_lazy.h. */
 #include "mount_lazy.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -111,37 +110,34 @@ static void caches_free(struct caches *c)
 	free(c->v);
 }
 
-static void add_cache(const struct mount_lazy *m, struct realize *r, struct caches *c, uid_t owner)
+struct gathering {
+	const struct mount_lazy *m;
+	struct realize *r;
+	struct caches *caches;
+};
+
+static void add_cache(void *arg, uid_t owner)
 {
-	int fd = mount_lazy_cache((void *)m, owner);
+	struct gathering *g = arg;
+	struct caches *c = g->caches;
+	int fd = mount_lazy_cache((void *)g->m, owner);
 
 	if (fd < 0)
 		return;
 	c->v = xrealloc(c->v, (c->n + 1) * sizeof(*c->v));
 	c->v[c->n++] = fd;
-	realize_add(r, fd, owner);
+	realize_add(g->r, fd, owner);
 }
 
 static void add_all(const struct mount_lazy *m, struct realize *r, struct caches *c)
 {
-	auto_free char *users = xasprintf("%s/" CACHE_USERS, m->cache ? m->cache : "");
-	struct dirent *de;
-	char *end;
-	DIR *d;
+	struct gathering g = {m, r, c};
+	auto_free char *users = m->cache ? xasprintf("%s/" CACHE_USERS, m->cache) : NULL;
 
-	if (!m->of_each) {
-		add_cache(m, r, c, m->uid);
-		return;
-	}
-	d = m->cache ? opendir(users) : NULL;
-	while (d && (de = readdir(d))) {
-		unsigned long id = strtoul(de->d_name, &end, 10);
-
-		if (de->d_name[0] >= '0' && de->d_name[0] <= '9' && !*end)
-			add_cache(m, r, c, (uid_t)id);
-	}
-	if (d)
-		(void)closedir(d); /* only read from */
+	if (!m->of_each)
+		add_cache(&g, m->uid);
+	else if (users)
+		(void)realize_users(users, add_cache, &g); /* or there are none yet */
 }
 
 uint64_t mount_lazy_bytes(const struct mount_lazy *m, size_t *ret_files)

@@ -241,7 +241,24 @@ void realize_all(struct realize *r)
 			lazy_unnote(r->v[k].cache, &r->v[k].oid, r->v[k].dev, r->v[k].ino);
 }
 
-/* ---- of a whole cache ---- */
+/* ---- of whole caches ---- */
+
+bool realize_users(const char *users, void (*fn)(void *arg, uid_t owner), void *arg)
+{
+	DIR *d = opendir(users);
+	struct dirent *de;
+	char *end;
+
+	while (d && (de = readdir(d))) {
+		unsigned long id = strtoul(de->d_name, &end, 10);
+
+		if (de->d_name[0] >= '0' && de->d_name[0] <= '9' && !*end)
+			fn(arg, (uid_t)id);
+	}
+	if (d)
+		(void)closedir(d); /* only read from */
+	return d != NULL;
+}
 
 static int add_source(void *arg, const struct lazy_record *r)
 {

@@ -34,6 +34,8 @@ struct realized {
 	struct strlist
 		mounted; /* directories over which a mount lies: nothing was done there. Caller frees */
 };
+/* fn(arg, UID) for each user who has a cache in the directory of all users' caches; false: there is no such directory. */
+bool realize_users(const char *users, void (*fn)(void *arg, uid_t owner), void *arg);
 /* All that the cache open as `cache` has of user `owner`, in whatever directories. Adds to *ret. */
 void realize_cache(int cache, uid_t owner, struct realized *ret);
 

@@ -98,16 +98,6 @@ void replay_commit(struct replay *p)
 
 /* ---- where things go ---- */
 
-static int by_path(const void *path, const void *output)
-{
-	return strcmp(path, ((const struct output *)output)->path);
-}
-
-static const struct output *find_output(const struct replay *p, const char *path)
-{
-	return bsearch(path, p->r->outputs, p->r->n_outputs, sizeof(*p->r->outputs), by_path);
-}
-
 /* Cut the last component off. False at the root. */
 static bool go_up(char *path)
 {
@@ -129,7 +119,7 @@ static char *harbour(const struct replay *p, const char *path)
 	struct stat st;
 
 	while (go_up(dir)) {
-		const struct output *out = find_output(p, dir);
+		const struct output *out = result_output(p->r, dir);
 
 		if (out && out->now.type != OUT_DIR)
 			continue;
@@ -143,7 +133,7 @@ static char *harbour(const struct replay *p, const char *path)
  * fill or empty it. */
 static void make_room(struct replay *p, const char *dir)
 {
-	const struct output *out = find_output(p, dir);
+	const struct output *out = result_output(p->r, dir);
 	struct stat st;
 
 	if (geteuid() == 0 || !out)
@@ -248,7 +238,7 @@ static bool under_non_dir(const struct replay *p, const char *path)
 	auto_free char *dir = xstrdup(path);
 
 	while (go_up(dir)) {
-		const struct output *out = find_output(p, dir);
+		const struct output *out = result_output(p->r, dir);
 
 		if (out && out->now.type != OUT_DIR && out->now.type != OUT_ABSENT)
 			return true;

@@ -97,6 +97,9 @@ int share_send_objects(int sock, struct idx *x, const struct share_object *v, si
 int share_recv_objects(int sock, struct idx *x, const struct share_object *v, size_t n,
 		       struct err *e) must_check;
 int share_limit(int sock, int seconds) must_check;
+/* That of a socket in the directory open as dir, however long its path: that of a socket may have 107 bytes. */
+struct sockaddr_un;
+void share_address(int dir, const char *name, struct sockaddr_un *ret);
 
 /* ---- share_ask.c: the process of a step ---- */
 

@@ -22,14 +22,13 @@ static int reach(const char *path)
 	auto_free char *dir = xstrndup(path, (size_t)(strrchr(path, '/') - path));
 	auto_close int at = open(*dir ? dir : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	auto_close int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	struct sockaddr_un a;
 	char hello;
 	int r;
 
 	if (at < 0 || sock < 0)
 		return -errno;
-	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/%.60s", at,
-		 strrchr(path, '/') + 1);
+	share_address(at, strrchr(path, '/') + 1, &a);
 	r = share_limit(sock, SAY_SECONDS);
 	if (r < 0)
 		return r;
@@ -106,16 +105,8 @@ static int make_own(const struct share_asker *a, struct result *r, const struct 
 
 static void set_keys(const struct share_asker *a, struct result *r, const struct path_set *s)
 {
-	auto_buf struct buf set = {0};
-	struct key_state *k;
-
-	path_set_encode(s, &set);
 	r->step_key = a->step->key;
-	r->path_set_id = fp_of(set.data, set.len);
-	k = input_key_begin(&r->step_key, &r->path_set_id);
-	for (size_t i = 0; i < r->n_states; i++)
-		input_key_add(k, r->states[i].data, r->states[i].len);
-	r->base_key = input_key_end(k);
+	input_key_set_base(r, s);
 	r->input_key = input_key_own(&r->base_key, r);
 }
 

@@ -361,18 +361,13 @@ static bool may_see(const struct output *o)
 	return ((in_groups(o->gid) ? group : others) & wanted) == wanted;
 }
 
-static int by_output(const void *path, const void *output)
-{
-	return strcmp(path, ((const struct output *)output)->path);
-}
-
 /* Its directory is there and may be written to, or is an output as well. */
 static bool has_room(const struct result *r, const struct output *o)
 {
 	auto_free char *dir = xstrndup(o->path, (size_t)(strrchr(o->path, '/') - o->path));
 	auto_close int fd = -1;
 
-	if (bsearch(dir, r->outputs, r->n_outputs, sizeof(*r->outputs), by_output))
+	if (result_output(r, dir))
 		return true;
 	fd = open_path(*dir ? dir : "/");
 	return fd >= 0 && may(fd, W_OK | X_OK);

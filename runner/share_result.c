@@ -181,26 +181,15 @@ static struct fp key_of(const struct oid *o)
 	return fp;
 }
 
-static struct fp base_key(const struct result *r)
-{
-	struct key_state *k = input_key_begin(&r->step_key, &r->path_set_id);
-
-	for (size_t i = 0; i < r->n_states; i++)
-		input_key_add(k, r->states[i].data, r->states[i].len);
-	return input_key_end(k);
-}
-
 int share_sign(struct result *r, const struct path_set *s, const struct share_note *n)
 {
-	auto_buf struct buf set = {0}, key = {0}, note = {0};
+	auto_buf struct buf key = {0}, note = {0};
 	char step[65], inputs[65];
 	struct oid oid;
 	int k;
 
-	path_set_encode(s, &set);
 	r->step_key = key_of(&n->step);
-	r->path_set_id = fp_of(set.data, set.len);
-	r->base_key = base_key(r);
+	input_key_set_base(r, s);
 	/* Of each user one, so that what goes with his right leaves the others'. */
 	buf_str(&key, "mlfs shared result 1");
 	buf_add(&key, &n->step, sizeof(n->step));

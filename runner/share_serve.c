@@ -206,15 +206,6 @@ static void child(const struct share_options *o, int listener, pid_t parent)
 
 #define SOCKET_NAME "share-"
 
-/* In a directory by its descriptor: the path of a socket may have 107 bytes only. */
-static struct sockaddr_un address(int dir, const char *name)
-{
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-
-	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/%.60s", dir, name);
-	return a;
-}
-
 /* Those of servers that were killed. */
 static void clear_sockets(const char *cache, int dir)
 {
@@ -222,11 +213,12 @@ static void clear_sockets(const char *cache, int dir)
 	struct dirent *de;
 
 	while (d && (de = readdir(d))) {
-		struct sockaddr_un a = address(dir, de->d_name);
+		struct sockaddr_un a;
 		auto_close int s = -1;
 
 		if (strncmp(de->d_name, SOCKET_NAME, strlen(SOCKET_NAME)) != 0)
 			continue;
+		share_address(dir, de->d_name, &a);
 		s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (s >= 0 && connect(s, (struct sockaddr *)&a, sizeof(a)) < 0 &&
 		    errno == ECONNREFUSED)
@@ -240,13 +232,14 @@ static int listen_in(const char *cache, char **ret_socket, struct err *e)
 {
 	auto_close int dir = open(cache, O_PATH | O_DIRECTORY | O_CLOEXEC), s = -1;
 	auto_free char *name = xasprintf(SOCKET_NAME "%ld", (long)getpid());
-	struct sockaddr_un a = address(dir, name);
+	struct sockaddr_un a;
 	struct stat st;
 
 	if (dir < 0 || fstat(dir, &st) < 0)
 		return err_set(e, errno, "cannot open %s", cache);
 	if (st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH))
 		return err_text(e, EPERM, "cannot share results: others may write to %s", cache);
+	share_address(dir, name, &a);
 	clear_sockets(cache, dir);
 	(void)unlinkat(dir, name, 0); /* of one that had our number */
 	s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

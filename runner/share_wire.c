@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "share.h"
@@ -24,6 +25,12 @@ int share_limit(int sock, int seconds)
 	    setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t)) < 0)
 		return -errno;
 	return 0;
+}
+
+void share_address(int dir, const char *name, struct sockaddr_un *ret)
+{
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%.60s", dir, name);
 }
 
 static int send_all(int sock, const void *p, size_t n)
@@ -125,15 +132,24 @@ static int send_object(int sock, struct idx *x, const struct share_object *o, ch
 	return r;
 }
 
-int share_send_objects(int sock, struct idx *x, const struct share_object *v, size_t n,
-		       struct err *e)
+typedef int object_fn(int sock, struct idx *x, const struct share_object *o, char *piece,
+		      struct err *e);
+
+static int each_object(int sock, struct idx *x, const struct share_object *v, size_t n,
+		       object_fn *fn, struct err *e)
 {
 	auto_free char *piece = xmalloc(PIECE);
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = send_object(sock, x, &v[i], piece, e);
+		r = fn(sock, x, &v[i], piece, e);
 	return r;
+}
+
+int share_send_objects(int sock, struct idx *x, const struct share_object *v, size_t n,
+		       struct err *e)
+{
+	return each_object(sock, x, v, n, send_object, e);
 }
 
 /* By way of a file of the cache that has no name any more. */
@@ -185,10 +201,5 @@ static int recv_object(int sock, struct idx *x, const struct share_object *o, ch
 int share_recv_objects(int sock, struct idx *x, const struct share_object *v, size_t n,
 		       struct err *e)
 {
-	auto_free char *piece = xmalloc(PIECE);
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = recv_object(sock, x, &v[i], piece, e);
-	return r;
+	return each_object(sock, x, v, n, recv_object, e);
 }

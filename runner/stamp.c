@@ -311,24 +311,26 @@ static void *find_blocks(void *arg)
 	return NULL;
 }
 
+static size_t threads_for(size_t paths)
+{
+	size_t n = paths / THREAD_WINS < THREADS_MAX ? paths / THREAD_WINS : THREADS_MAX;
+	unsigned cpus = n > 1 ? cpus_allowed() : 1; /* files are read for it */
+
+	return n < cpus ? n : cpus;
+}
+
 static bool find_all(struct paths *p)
 {
 	struct finding f = {.paths = p};
 	pthread_t threads[THREADS_MAX];
-	size_t n = p->n / THREAD_WINS, started = 0;
+	size_t n = threads_for(p->n), started = 0;
 	sigset_t all, old;
 
-	if (n > 1 && n > cpus_allowed())
-		n = cpus_allowed();
-	if (n > THREADS_MAX)
-		n = THREADS_MAX;
 	signals_all(&all);
-	if (n > 1)
-		(void)pthread_sigmask(SIG_SETMASK, &all, &old); /* they are this thread's affair */
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old); /* they are this thread's affair */
 	while (started + 1 < n && pthread_create(&threads[started], NULL, find_blocks, &f) == 0)
 		started++;
-	if (n > 1)
-		(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	(void)find_blocks(&f); /* and with fewer threads, or none, it does all */
 	while (started)
 		(void)pthread_join(threads[--started], NULL); /* fails for misuse only */

@@ -60,15 +60,9 @@ void verify_unsure(struct check *k, const char *fmt, ...)
 
 /* ---- what is asked ---- */
 
-static int by_path(const void *path, const void *output)
-{
-	return strcmp(path, ((const struct output *)output)->path);
-}
-
 bool verify_in_cached(const struct check *k, const char *path)
 {
-	return bsearch(path, k->cached->outputs, k->cached->n_outputs, sizeof(*k->cached->outputs),
-		       by_path) != NULL;
+	return result_output(k->cached, path) != NULL;
 }
 
 bool verify_changed(const struct check *k, const char *path)
