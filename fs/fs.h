@@ -96,6 +96,7 @@ struct trace_path {
 	bool relinked : 1; /* the step changed its link count or name only: ctime moved */
 	bool linked : 1;   /* the step gave it another name, under which it goes on */
 	bool renewed : 1;  /* what was here went as a whole: a file here now is another one */
+	bool unseen : 1;   /* the file here now got this name from one that is not traced */
 	/* What was here went on elsewhere: it was changed before it went, or moved. */
 	bool spilled : 1;
 	bool own_listed : 1; /* the step looked into the directory of its own making that is here */

@@ -44,8 +44,8 @@ void note_read(struct fs *fs, struct inode *i)
 		note_read_nameless(fs, i);
 }
 
-/* Of a file that changes, no name that the step used is traced (ignored, all of them, or gone): others that it has change
- * with it, and nothing would tell. */
+/* Of a file that changes, no name that the step used is traced (ignored, all of them, or gone), or only by having been given a
+ * name that is: others that it has change with it, and nothing would tell. */
 static void note_unseen_names(struct fs *fs, struct inode *i, nlink_t known)
 {
 	auto_at struct at a = {.dirfd = AT_FDCWD};
@@ -55,8 +55,9 @@ static void note_unseen_names(struct fs *fs, struct inode *i, nlink_t known)
 		return;
 	if (i->names)
 		trace_spoil(fs->trace,
-			    "%s is ignored and has other names, which are changed with it",
-			    at_inode(&fs->inodes, i, &a) < 0 ? i->names->name : a.full);
+			    "%s %s ignored and has other names, which are changed with it",
+			    at_inode(&fs->inodes, i, &a) < 0 ? i->names->name : a.full,
+			    dentry_trace(fs, i->names) ? "had a name that is" : "is");
 	else
 		trace_spoil(fs->trace,
 			    "a file was changed after the name it was opened by had gone, "
@@ -75,23 +76,30 @@ void note_change(struct fs *fs, struct inode *i, enum change c)
 	for (struct dentry *d = i->names; d; d = d->next_of_inode, known++) {
 		struct trace_path *p = dentry_trace(fs, d);
 
-		traced |= p != NULL;
+		traced |= p && !p->unseen;
 		trace_change(fs->trace, p, c);
 	}
 	if (!traced && c != CHANGE_LINK)
 		note_unseen_names(fs, i, known);
 }
 
-/* It is about to get another name. */
-static void note_link(struct fs *fs, struct inode *i)
+/* It is about to get the name of q as well. */
+static void note_link(struct fs *fs, struct inode *i, struct trace_path *q)
 {
+	bool seen = !i->names;
+
 	note_change(fs, i, CHANGE_LINK);
 	for (struct dentry *d = i->names; d; d = d->next_of_inode) {
 		struct trace_path *p = dentry_trace(fs, d);
 
-		if (p)
-			p->linked = true;
+		if (!p)
+			continue;
+		p->linked = true;
+		trace_xattr(fs->trace, p); /* they go along, should this name go */
+		seen |= !p->unseen;
 	}
+	if (q)
+		q->unseen = !seen;
 }
 
 void note_kept(struct fs *fs, struct inode *i)
@@ -414,7 +422,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 	if (r == 0)
 		r = inode_path(&fs->inodes, i, &from, proc, &path);
 	if (r == 0) {
-		note_link(fs, i);
+		note_link(fs, i, m.p);
 		if (linkat(AT_FDCWD, path, m.at.dirfd, m.at.name,
 			   path == proc ? AT_SYMLINK_FOLLOW : 0) < 0)
 			r = -errno;

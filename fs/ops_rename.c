@@ -92,8 +92,10 @@ static void arrive_one(struct fs *fs, const char *path, const char *to)
 	struct trace_path *q = trace_get(fs->trace, to, strlen(to));
 
 	trace_change(fs->trace, q, arrival(q, path));
-	if (q)
+	if (q) {
 		q->own_listed = true; /* a directory comes with what is in it */
+		q->unseen = !p || p->unseen;
+	}
 	trace_mtime_set(q, p && p->mtime_moved);
 	trace_latest_unknown(q);
 }
@@ -110,6 +112,7 @@ static void note_rename(struct fs *fs, struct dentry *from, struct dentry *to, c
 {
 	bool exchange = flags & RENAME_EXCHANGE, whole = !from || is_dir(from);
 	struct trace_path *p = trace_at(fs, a), *q = trace_at(fs, b);
+	bool unseen = !p || p->unseen, q_unseen = !q || q->unseen;
 
 	if (whole) {
 		note_listing(fs, a);
@@ -130,12 +133,16 @@ static void note_rename(struct fs *fs, struct dentry *from, struct dentry *to, c
 		trace_change(fs->trace, q, exchange ? CHANGE_MOVE : arrival(q, a->full));
 	if (exchange)
 		note_spilled(fs, q);
-	if (q)
-		q->own_listed = true;
 	if (exchange) {
 		trace_change(fs->trace, q, arrival(q, a->full));
 		trace_change(fs->trace, p, arrival(p, b->full));
 	}
+	if (q) {
+		q->own_listed = true;
+		q->unseen = unseen;
+	}
+	if (exchange && p)
+		p->unseen = q_unseen;
 	if (whole)
 		each_below(fs, a->full, b->full, arrive_one);
 	if (exchange && (!to || is_dir(to)))

@@ -482,8 +482,10 @@ void trace_change(struct trace *t, struct trace_path *p, enum change c)
 		trace_xattr(t, p); /* they go along */
 	if (c == CHANGE_MOVE || is_replacing(c))
 		p->spilled |= !p->renewed && (p->changed || c == CHANGE_MOVE);
-	if (is_replacing(c))
+	if (is_replacing(c)) {
 		p->renewed = true;
+		p->unseen = false;
+	}
 	if (c == CHANGE_PART || c == CHANGE_TRUNC)
 		p->written = true;
 	if (!p->changed) {
@@ -551,6 +553,7 @@ void trace_stayed(struct trace_path *p, const struct trace_path *was)
 		trace_kept(p);
 	p->replaced = was->replaced;
 	p->renewed = was->renewed;
+	p->unseen = was->unseen;
 	p->mtime_set = was->mtime_set;
 	p->xattr_set = was->xattr_set;
 }
