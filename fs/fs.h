@@ -90,9 +90,8 @@ struct trace_path {
 	uint8_t hash_state;  /* the digester's: enum hash_state */
 	bool changed : 1;    /* the step changed what is here */
 	bool replaced : 1; /* what is here now is wholly of the step's making (or gone by its doing) */
-	bool partial : 1; /* changed in part: the earlier content went into the present one */
-	bool written : 1; /* changed as the file that is here, not only by its names */
-	bool left_empty : 1; /* the runner's: what was there was empty, and of this very step's making */
+	bool partial : 1;  /* changed in part: the earlier content went into the present one */
+	bool written : 1;  /* changed as the file that is here, not only by its names */
 	bool relinked : 1; /* the step changed its link count or name only: ctime moved */
 	bool linked : 1;   /* the step gave it another name, under which it goes on */
 	bool renewed : 1;  /* what was here went as a whole: a file here now is another one */

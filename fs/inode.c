@@ -323,7 +323,7 @@ struct dentry *dentry_set(struct inodes *t, struct inode *parent, const char *na
 		d->inode = i;
 		d->next_of_inode = i->names;
 		i->names = d;
-		i->read_noted = i->part_noted = false;
+		i->read_noted = i->part_noted = i->xattr_noted = false;
 		release_if_unused(t, old);
 		return d;
 	}
@@ -340,7 +340,7 @@ struct dentry *dentry_set(struct inodes *t, struct inode *parent, const char *na
 	d->inode = i;
 	d->next_of_inode = i->names;
 	i->names = d;
-	i->read_noted = i->part_noted = false;
+	i->read_noted = i->part_noted = i->xattr_noted = false;
 	d->next = t->dtable[d->hash & t->dmask];
 	t->dtable[d->hash & t->dmask] = d;
 	t->dn++;

@@ -35,9 +35,10 @@ struct inode {
 	uint64_t nlookup;  /* references the kernel holds */
 	uint32_t children; /* dentries whose parent this is */
 	bool hashed;
-	bool read_noted; /* trace_read was called for all its names */
-	bool part_noted; /* trace_change was called for all its names */
-	bool mtime_set;	 /* the step chose its modification time */
+	bool read_noted;  /* trace_read was called for all its names */
+	bool part_noted;  /* trace_change was called for all its names */
+	bool xattr_noted; /* trace_xattr was called for all its names */
+	bool mtime_set;	  /* the step chose its modification time */
 	bool suid_checked;
 	bool own;	   /* shown as this user's own; ids.c */
 	bool system;	   /* below /usr and the like: see steady() in ops_name.c */

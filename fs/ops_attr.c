@@ -185,12 +185,14 @@ static bool kernels_own(const char *name)
 
 static void note_xattr(struct fs *fs, struct inode *i)
 {
+	i->xattr_noted = true;
 	for (struct dentry *d = i->names; d; d = d->next_of_inode)
 		trace_xattr(fs->trace, dentry_trace(fs, d));
 }
 
 static void note_xattr_set(struct fs *fs, struct inode *i, bool asks)
 {
+	i->xattr_noted |= asks;
 	for (struct dentry *d = i->names; d; d = d->next_of_inode)
 		trace_xattr_set(fs->trace, dentry_trace(fs, d), asks);
 }

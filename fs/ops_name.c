@@ -128,7 +128,7 @@ static struct inode *make_entry(struct fs *fs, struct inode *parent, const char 
 				struct fuse_entry_param *e)
 {
 	struct inode *i = inode_get(&fs->inodes, st);
-	bool read = i->read_noted;
+	bool read = i->read_noted, xattr = i->xattr_noted;
 	struct dentry *d = dentry_set(&fs->inodes, parent, name, i);
 
 	if (d->gen != fs->inodes.gen) {
@@ -138,6 +138,10 @@ static struct inode *make_entry(struct fs *fs, struct inode *parent, const char 
 	if (read && !i->read_noted) { /* its bytes are in the page cache: no READ will tell */
 		trace_read(fs->trace, d->trace);
 		i->read_noted = true;
+	}
+	if (xattr && !i->xattr_noted) { /* asked for under another name */
+		trace_xattr(fs->trace, d->trace);
+		i->xattr_noted = true;
 	}
 	i->nlookup++;
 	i->system = steady(fs, parent, name);
@@ -165,16 +169,15 @@ static void spoil_spilled(struct fs *fs, const struct trace_path *p)
 }
 
 static bool is_known(const struct fs *fs, const struct inode *dir, const char *name,
-		     const struct inode *i)
+		     const struct stat *st)
 {
 	const struct dentry *d = dentry_find(&fs->inodes, dir, name);
 
-	return d && d->inode == i;
+	return d && d->inode->dev == st->st_dev && d->inode->ino == st->st_ino;
 }
 
 /* A name of a file that the step has changed under another one: what it was before is known from there. */
-static void note_other_name(struct fs *fs, const struct inode *dir, const char *name,
-			    const struct at *a, const struct stat *st)
+void note_other_name(struct fs *fs, const struct at *a, const struct stat *st, bool known)
 {
 	struct inode *i = inode_find(&fs->inodes, st);
 	bool written = i && i->spilled && i->spilled->written;
@@ -196,7 +199,7 @@ static void note_other_name(struct fs *fs, const struct inode *dir, const char *
 	}
 	if (i && i->spilled && written)
 		spoil_spilled(fs, i->spilled);
-	else if (written && !is_known(fs, dir, name, i))
+	else if (written && !known)
 		trace_spoil(fs->trace,
 			    "%s was changed under other names, not all of which are recorded",
 			    a->full);
@@ -273,7 +276,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = errno;
 	else if (S_ISREG(st.st_mode)) /* the other names may be gone by now */
-		note_other_name(fs, dir, name, &a, &st);
+		note_other_name(fs, &a, &st, is_known(fs, dir, name, &st));
 	trace_looked(fs->trace, trace_at(fs, &a), &st, err, at);
 	if (!err) {
 		i = make_entry(fs, dir, name, &a, &st, &e);

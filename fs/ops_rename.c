@@ -57,15 +57,15 @@ static void leave_one(struct fs *fs, const char *path, const char *to)
 
 	struct trace_path *p;
 	struct stat st;
+	int err = lstat(path, &st) < 0 ? errno : 0;
 
 	(void)to;
 	note_listing(fs, &a);
 	p = trace_at(fs, &a);
-	if (p && p->latest) {
-		int err = lstat(path, &st) < 0 ? errno : 0;
-
+	if (p && p->latest)
 		trace_latest_check(fs->trace, p, &st, err);
-	}
+	if (!err && S_ISREG(st.st_mode))
+		note_other_name(fs, &a, &st, p && p->err != -1);
 	trace_change(fs->trace, p, CHANGE_MOVE);
 	note_spilled(fs, p);
 	trace_latest_unknown(p);

@@ -164,6 +164,8 @@ void note_writers(struct fs *fs, struct inode *i, int fd);
 void note_truncation(struct fs *fs, struct inode *i, uint64_t size);
 /* ops_name.c: a name is about to go: note it, and keep the file within reach for those who have it open. */
 void part_from_name(struct fs *fs, struct dentry *d, enum change c);
+/* What was found at a, a name that the kernel knows or does not: it may be one of a file that the step has changed under others. */
+void note_other_name(struct fs *fs, const struct at *a, const struct stat *st, bool known);
 /* What is in a directory is about to matter, though it is not listed. */
 void note_listing(struct fs *fs, const struct at *a);
 /* The inode's earlier content is read / changes. */

@@ -23,45 +23,10 @@ int capture_refuse(struct work *w, const char *fmt, ...)
 	return -ECANCELED;
 }
 
-/* An empty file sends no read: whether the step read it cannot be known. One that this very step left earlier is taken for
- * unread, any other for an input. */
+/* An empty file sends no read: whether the step read it cannot be known. */
 static bool may_have_been_read(const struct trace_path *p)
 {
-	return S_ISREG(p->st.st_mode) && p->st.st_size == 0 && !p->left_empty;
-}
-
-static bool left_empty_by(const struct result *r, const char *path)
-{
-	const struct output *o = result_output(r, path);
-
-	return o && o->now.type == OUT_FILE && !o->now.unknown && o->now.size == 0;
-}
-
-/* Which empty files that it replaced did this step leave there itself, by what is known of its runs? */
-static void find_left_empty(struct work *w)
-{
-	auto_free struct fp *keys = NULL;
-	size_t n = 0;
-	bool any = false;
-	struct err e = {0};
-
-	for (size_t k = 0; k < w->n && !any; k++)
-		any = w->v[k]->changed && w->v[k]->replaced && was_there(w->v[k]) &&
-		      may_have_been_read(w->v[k]);
-	if (!any)
-		return;
-	if (idx_step_results(w->c->idx, &w->c->step->key, &keys, &n, &e) < 0)
-		log_debug("%s", e.msg); /* then all are inputs */
-	for (size_t i = 0; i < n; i++) {
-		struct result *r;
-
-		if (idx_result_get_brief(w->c->idx, &keys[i], &r, &e) <= 0)
-			continue;
-		for (size_t k = 0; k < w->n; k++)
-			if (w->v[k]->changed && was_there(w->v[k]) && may_have_been_read(w->v[k]))
-				w->v[k]->left_empty = left_empty_by(r, w->v[k]->path);
-		result_free(r);
-	}
+	return S_ISREG(p->st.st_mode) && p->st.st_size == 0;
 }
 
 bool capture_is_own(const struct trace_path *p)
@@ -370,7 +335,6 @@ void capture(const struct capture *c, struct outcome *ret)
 	trace_settle(c->trace);
 	w.v = trace_sorted(c->trace, &w.n);
 	look_now(&w);
-	find_left_empty(&w);
 	describe(&w);
 	r = c->expected ? compare(&w) : store(&w);
 	if (r < 0)

@@ -300,9 +300,9 @@ static int op_tmpfile(char **w)
 	int fd = open(w[1], O_TMPFILE | O_RDWR | O_CLOEXEC, 0640), r;
 	char proc[40];
 
-	note_name('P', w[2]);
 	if (fd < 0)
 		return -1;
+	note_name('P', w[2]);
 	r = (int)write(fd, w[3], strlen(w[3]));
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
 	if (linkat(AT_FDCWD, proc, AT_FDCWD, w[2], AT_SYMLINK_FOLLOW) < 0)
