@@ -381,7 +381,8 @@ static int add_input(struct builder *b, size_t step, const char *path, const str
 	if (state_parse(state->data, state->len, &p) < 0)
 		return 0;
 	free(take(p.target));
-	if (!p.has_content)
+	/* An empty file that the step wrote as well counts as read because nothing could tell: nothing came from it. */
+	if (!p.has_content || (p.size == 0 && result_output(r, path)))
 		return 0;
 	if (!b->all && is_system_path(path)) {
 		b->l->steps[step].n_system++;
