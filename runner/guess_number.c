@@ -15,6 +15,12 @@
 #define RANDOM_DIGITS 4
 #define MAX_NUMBER    40
 
+/* fmax would have every mlfs load libm. */
+static double larger(double a, double b)
+{
+	return a > b ? a : b;
+}
+
 /* ---- written numbers ---- */
 
 struct number {
@@ -194,7 +200,7 @@ static void weigh(struct pairs *p, const uint8_t *a, const struct number *x, con
 	int same = same_digits(a, x->len, b, y->len);
 	int least = x->digits < y->digits ? x->digits : y->digits;
 	int digits = x->digits > y->digits ? x->digits : y->digits;
-	double most = fmax(fabs(x->value), fabs(y->value)), diff = fabs(x->value - y->value);
+	double most = larger(fabs(x->value), fabs(y->value)), diff = fabs(x->value - y->value);
 
 	p->n++;
 	if (x->len == y->len && memcmp(a, b, x->len) == 0)
@@ -333,7 +339,7 @@ static void read_floats(const struct guess_in *in, size_t begin, const struct la
 		ret->plausible++;
 		if (x == y)
 			continue;
-		most = fmax(fabs(x), fabs(y));
+		most = larger(fabs(x), fabs(y));
 		diff = fabs(x - y);
 		ret->differing++;
 		ret->near += diff <= most * tiny;

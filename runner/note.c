@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* note.c - one run, into the history. */
-#include <math.h>
 #include <string.h>
 
 #include "runner.h"
@@ -9,14 +8,16 @@
 
 double report_seconds(int64_t ns)
 {
-	return round((double)ns / 1e3) / 1e6;
+	int64_t us = ns / 1000 + (ns % 1000 >= 500) - (ns % 1000 <= -500);
+
+	return (double)us / 1e6;
 }
 
 static int64_t ns_of(double seconds)
 {
 	double us = seconds * 1e6;
 
-	return us >= NS_MAX / 1e3 ? (int64_t)NS_MAX : (int64_t)llround(us) * 1000;
+	return us >= NS_MAX / 1e3 ? (int64_t)NS_MAX : (int64_t)(us + (us < 0 ? -0.5 : 0.5)) * 1000;
 }
 
 static struct runs_keep keep_of(const struct exec_opts *o)

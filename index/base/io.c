@@ -151,9 +151,13 @@ static int mkdir_one(const char *path, mode_t mode, struct err *e)
 
 int mkdir_p(const char *path, mode_t mode, struct err *e)
 {
-	auto_free char *copy = strdup(path);
+	auto_free char *copy = NULL;
+	struct stat st;
 	int r;
 
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return 0; /* nearly always */
+	copy = strdup(path);
 	if (!copy)
 		return err_set(e, ENOMEM, "cannot make directory %s", path);
 	for (char *s = copy; *s; s++) {
