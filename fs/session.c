@@ -145,6 +145,16 @@ static int loop(struct fs *fs, struct err *e)
 	return 0;
 }
 
+/* With a few hundred descriptors, most of the memory that recording took. */
+static void *let_go(void *arg)
+{
+	struct fs *fs = arg;
+
+	inodes_free(&fs->inodes);
+	(void)malloc_trim(0);
+	return NULL;
+}
+
 int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 {
 	struct fuse_lowlevel_ops ops = {.init = op_init};
@@ -167,8 +177,10 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 	await_done(&fs->await);
 	fuse_session_destroy(fs->se); /* closes the descriptor */
 	fs->se = NULL;
-	inodes_free(&fs->inodes); /* what comes after wants the memory */
-	(void)malloc_trim(0);
+	/* What comes after wants the memory, but need not wait until it has it. */
+	fs->letting_go = pthread_create(&fs->freeing, NULL, let_go, fs) == 0;
+	if (!fs->letting_go)
+		(void)let_go(fs);
 	return r;
 }
 
@@ -203,6 +215,8 @@ void fs_free(struct fs *fs)
 {
 	if (!fs)
 		return;
+	if (fs->letting_go)
+		pthread_join(fs->freeing, NULL);
 	inodes_free(&fs->inodes);
 	follower_free(fs->follower);
 	trace_free(fs->trace);

@@ -72,7 +72,9 @@ struct fs {
 	bool assumed; /* ids_assume */
 	char *io;     /* IO_MAX bytes, at the start of a page */
 	_Atomic bool aborted;
-	pthread_t thread;	    /* that runs the loop */
+	pthread_t thread;  /* that runs the loop */
+	pthread_t freeing; /* that frees the inodes after that, when letting_go */
+	bool letting_go;
 	pthread_mutex_t refreshing; /* held while a notification uses se, and while that goes */
 	bool serving;		    /* se may be used for it; under `refreshing` */
 	struct fresh fresh;

@@ -143,7 +143,7 @@ void native_left(struct native *n, bool ask)
 		if (!ask || touch_was_used(&n->touch, n->places[k]))
 			n->spoiled = xasprintf("%s was used, and what is read there is not seen",
 					       n->places[k]);
-	touch_close(&n->touch);
+	touch_leave(&n->touch);
 }
 
 const char *native_spoiled(struct native *n, struct trace *t)

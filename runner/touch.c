@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +29,28 @@ void touch_close(struct touch *t)
 {
 	base_close(&t->mounts);
 	base_close(&t->user);
+}
+
+static void *close_both(void *arg)
+{
+	struct touch *t = arg;
+
+	touch_close(t);
+	free(t);
+	return NULL;
+}
+
+void touch_leave(struct touch *t)
+{
+	struct touch *last = xmalloc(sizeof(*last));
+	pthread_t thread;
+
+	*last = *t;
+	*t = (struct touch){-1, -1};
+	if (pthread_create(&thread, NULL, close_both, last) == 0)
+		(void)pthread_detach(thread); /* cannot fail: it was just made so */
+	else
+		(void)close_both(last);
 }
 
 /* Only a process with one thread may enter a user namespace, and only one with a directory of its own another's mounts. */
