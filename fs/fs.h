@@ -32,6 +32,8 @@ struct fs_options {
 	size_t n_ignore;
 	char *const *untraced; /* absolute directories that are not traced (the cache); borrowed */
 	size_t n_untraced;
+	/* Where outputs may stand that are not real yet: the step meets files. NULL: nowhere; borrowed. */
+	const struct lazy_trees *lazy;
 	/* The answer to a question of an mlfs that runs inside the view, or NULL. Called by the server's thread. */
 	const char *(*answer)(void *arg, const char *question);
 	void *answer_arg;
@@ -155,12 +157,6 @@ struct fs_request {
 	gid_t gid;
 };
 
-enum fs_lazy { LAZY_PLACE = 1, LAZY_RUN };
-/* May I make placeholders, from now until I close this? 1; 0: no, a step is running. */
-#define FS_LAZY_PLACE _IO('m', 0xe1)
-/* A step is to run until this is closed: there is to be no placeholder. How many were made real. */
-#define FS_LAZY_RUN   _IO('m', 0xe2)
-
 /* The callbacks are called by several threads at once, and may take their time: others are served meanwhile. Each may be NULL. */
 struct fs_mount_options {
 	int root;	  /* the tree: a directory, O_PATH will do; taken by fs_mount_new */
@@ -177,9 +173,6 @@ struct fs_mount_options {
 	/* The directory of the cache that this user's outputs which are not real yet are kept in (closed by who asks), or -errno. NULL:
 	 * there are none, links are links. */
 	int (*lazy_cache)(void *arg, uid_t owner);
-	/* Somebody asks by ioctl(2) of a directory, see below; the answer. What it began ends when he closes it. */
-	int (*lazy_begin)(void *arg, enum fs_lazy what);
-	void (*lazy_end)(void *arg, enum fs_lazy what);
 	/* Such an attribute is set: 0, or -errno. The kernel lets nobody set one of a file that he may not write. */
 	int (*told)(void *arg, const struct fs_request *q, const char *name, const void *value,
 		    size_t size);
@@ -191,6 +184,14 @@ struct fs_mount_options {
 
 /* Another: the file is to be real now. "1": it is, since just now; "0": it was; "-5": the errno why it cannot be. */
 #define FS_ASK_REAL "user.mlfs.materialize"
+
+/*
+ * What a step has met: as FS_ASK_REAL, but one whose object is lost goes: FS_REMOVED; the step that made it can make it anew. Of a
+ * directory: as FS_ASK_REFRESH. For a name that begins so the kernel wants the right to search on the way, and no more: that is
+ * what the step's lookup takes.
+ */
+#define FS_ASK_MET "system.mlfs.met"
+#define FS_REMOVED "removed"
 
 int fs_mount_new(const struct fs_mount_options *o, struct fs_mount **ret, struct err *e) must_check;
 /* Serve the mount behind the /dev/fuse descriptor until it is unmounted. Takes ownership of fuse_fd. */

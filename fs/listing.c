@@ -6,6 +6,7 @@
  * is read as a whole when its listing begins, recorded or compared with what was recorded, and served from that, request by
  * request.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -86,7 +87,21 @@ static size_t place_of(const struct listing *l, off_t off)
 	return SIZE_MAX;
 }
 
-static int begin(struct inode *dir, int fd, off_t off)
+/* What is not real yet is shown, and recorded, as the file that it is to be. */
+static void show_files(int fd, const struct listing *l)
+{
+	struct lazy lazy;
+
+	for (size_t at = 0; at < l->raw.len; at += entry_at(l, at)->reclen) {
+		struct kernel_dirent *d = (struct kernel_dirent *)(l->raw.data + at);
+
+		if ((d->type == DT_LNK || d->type == DT_UNKNOWN) &&
+		    lazy_read(fd, d->name, &lazy) > 0)
+			d->type = DT_REG;
+	}
+}
+
+static int begin(struct fs *fs, struct inode *dir, int fd, off_t off)
 {
 	int r;
 
@@ -95,6 +110,8 @@ static int begin(struct inode *dir, int fd, off_t off)
 	r = read_all(fd, off, dir->listing);
 	if (r < 0)
 		listing_free(take(dir->listing));
+	else if (lazy_is_below(fs, dir))
+		show_files(fd, dir->listing);
 	return r;
 }
 
@@ -105,7 +122,7 @@ static int find(struct fs *fs, struct inode *dir, struct trace_path *p, int fd, 
 	int r = 0;
 
 	if (off == 0 || !dir->listing) {
-		r = begin(dir, fd, 0);
+		r = begin(fs, dir, fd, 0);
 		if (p && p->replaced)
 			p->own_listed = true;
 		if (r == 0 && p && !p->replaced)
@@ -120,7 +137,7 @@ static int find(struct fs *fs, struct inode *dir, struct trace_path *p, int fd, 
 	*ret = 0;
 	if (p && !p->replaced)
 		trace_spoil(fs->trace, "%s was listed while it changed", p->path);
-	return begin(dir, fd, off);
+	return begin(fs, dir, fd, off);
 }
 
 ssize_t listing_serve(fuse_req_t req, struct fs *fs, struct inode *dir, struct trace_path *p,

@@ -191,20 +191,18 @@ int stat_shown(const struct fs_mount *m, int fd, struct stat *ret) must_check;
 int statx_fd(int fd, struct statx *ret) must_check;
 
 /* ---- mount_lazy.c ---- */
-struct open_file;
 /* When st is that of a placeholder, open as fd: the file it stands for. */
 bool lazy_stat(const struct fs_mount *m, int fd, struct stat *st);
 /* A descriptor of the placeholder's object, whose bytes are good; -errno. */
 int lazy_bytes(struct fs_mount *m, struct held *h) must_check;
 /* 0: it is no placeholder, or not any more. */
 int lazy_make_real(struct fs_mount *m, struct held *h) must_check;
+/* FS_ASK_MET. 1: it is removed. */
+int lazy_met(struct fs_mount *m, struct held *h) must_check;
 struct held hold_real(struct fs_mount *m, fuse_ino_t ino);
 /* Is name in dir one? Then lazy_gone is for when it has been removed. */
 bool lazy_look(const struct fs_mount *m, int dir, const char *name, struct lazy_link *ret);
 void lazy_gone(struct fs_mount *m, const struct lazy_link *k);
-/* FS_LAZY_PLACE, FS_LAZY_RUN; and f is closed. */
-void lazy_token(fuse_req_t req, struct open_file *f, unsigned cmd);
-void lazy_token_end(struct fs_mount *m, struct open_file *f);
 
 /* ---- mount_caller.c ---- */
 /* Until own_rights this thread makes files as the caller would: owner, group, umask. */

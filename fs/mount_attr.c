@@ -189,7 +189,8 @@ static void reply_xattr(fuse_req_t req, const char *p, ssize_t n, size_t size)
 
 static bool is_question(const char *name)
 {
-	return strncmp(name, FS_ASK_PREFIX, sizeof(FS_ASK_PREFIX) - 1) == 0;
+	return strncmp(name, FS_ASK_PREFIX, sizeof(FS_ASK_PREFIX) - 1) == 0 ||
+	       strcmp(name, FS_ASK_MET) == 0;
 }
 
 struct fs_request mount_request(fuse_req_t req, struct held *h, char **ret_path)
@@ -229,6 +230,18 @@ static char *make_real(struct fs_mount *m, struct held *h)
 	return xasprintf("%d", r < 0 ? r : was);
 }
 
+static char *met(struct fs_mount *m, struct held *h)
+{
+	int r;
+
+	if (h->n->type == S_IFDIR) {
+		fs_mount_refresh(m);
+		return xstrdup("0");
+	}
+	r = lazy_met(m, h);
+	return r > 0 ? xstrdup(FS_REMOVED) : xasprintf("%d", r);
+}
+
 static void answer(fuse_req_t req, struct held *h, const char *name, size_t size)
 {
 	struct fs_mount *m = mount_of(req);
@@ -241,6 +254,8 @@ static void answer(fuse_req_t req, struct held *h, const char *name, size_t size
 		text = below(h->fd, reading);
 	} else if (strcmp(name, FS_ASK_REAL) == 0) {
 		text = make_real(m, h);
+	} else if (strcmp(name, FS_ASK_MET) == 0) {
+		text = met(m, h);
 	} else if (strcmp(name, FS_ASK_REFRESH) == 0) {
 		fs_mount_refresh(m);
 		text = xstrdup("");
@@ -359,7 +374,6 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 		     struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
 		     size_t out_size)
 {
-	bool token = cmd == FS_LAZY_PLACE || cmd == FS_LAZY_RUN;
 	bool known = cmd == FS_IOC_GETFLAGS || cmd == FS_IOC_SETFLAGS || cmd == FS_IOC_FSGETXATTR ||
 		     cmd == FS_IOC_FSSETXATTR;
 	auto_held struct held h = known ? hold_real(mount_of(req), ino) : hold(mount_of(req), ino);
@@ -368,10 +382,8 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 	int r;
 
 	(void)arg;
-	if (token) {
-		lazy_token(req, flags & FUSE_IOCTL_DIR ? open_file(fi) : NULL, cmd);
-		return;
-	}
+	(void)fi;
+	(void)flags;
 	if (!known || in_size > sizeof(data) || out_size > sizeof(data)) {
 		fuse_reply_err(req, ENOTTY);
 		return;

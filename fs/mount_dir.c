@@ -36,7 +36,6 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	lazy_token_end(mount_of(req), open_file(fi));
 	open_file_free(open_file(fi));
 	fuse_reply_err(req, 0);
 }

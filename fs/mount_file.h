@@ -13,7 +13,6 @@ struct open_file {
 	bool passed;	     /* the kernel reads and writes the file itself */
 	bool locked;	     /* fcntl(2) locks were asked for through it: */
 	uint64_t lock_owner; /* ... by him, last */
-	enum fs_lazy token;  /* of a directory: what was asked for, or 0 */
 	bool counted;	     /* in its node's cached or passed */
 	/* Of a directory: what was read of it and not told yet. */
 	char *entries;

@@ -121,7 +121,7 @@ static void expire_attributes(struct fs_mount *m, const struct node *n)
 }
 
 static int realize(struct fs_mount *m, struct node *n, int dir, const char *name,
-		   const struct lazy_link *k)
+		   const struct lazy_link *k, bool remove)
 {
 	auto_close int cache = m->o.lazy_cache(m->o.arg, k->st.st_uid);
 	auto_close int fd = -1;
@@ -129,6 +129,10 @@ static int realize(struct fs_mount *m, struct node *n, int dir, const char *name
 	int r = cache < 0 ? err_set(&e, cache, "its cache cannot be opened")
 			  : lazy_realize(dir, name, k, cache, &fd, &e);
 
+	if (r < 0 && remove && cache >= 0 && lazy_lost(dir, name, k, cache, r)) {
+		node_renamed(&m->nodes, n, NULL, NULL);
+		return 1;
+	}
 	if (r < 0)
 		return lost(m, n, k, -1, r, e.msg);
 	r = node_made_real(&m->nodes, n, fd);
@@ -136,7 +140,7 @@ static int realize(struct fs_mount *m, struct node *n, int dir, const char *name
 	return r;
 }
 
-static int make_real(struct fs_mount *m, struct held *h)
+static int make_real(struct fs_mount *m, struct held *h, bool remove)
 {
 	auto_free char *name = NULL;
 	struct node *parent;
@@ -149,14 +153,14 @@ static int make_real(struct fs_mount *m, struct held *h)
 	if (!parent)
 		return -ESTALE;
 	dir = node_hold(&m->nodes, parent);
-	r = dir < 0 ? dir : realize(m, h->n, dir, name, &k);
+	r = dir < 0 ? dir : realize(m, h->n, dir, name, &k, remove);
 	if (dir >= 0)
 		node_release(&m->nodes, parent);
 	node_release(&m->nodes, parent);
 	return r;
 }
 
-int lazy_make_real(struct fs_mount *m, struct held *h)
+static int make_real_once(struct fs_mount *m, struct held *h, bool remove)
 {
 	pthread_mutex_t *lock = &m->realizing[(h->n->ino ^ h->n->ino >> 8) % OPENING_LOCKS];
 	int r;
@@ -165,9 +169,19 @@ int lazy_make_real(struct fs_mount *m, struct held *h)
 		return 0;
 	mount_let_others();
 	pthread_mutex_lock(lock);
-	r = atomic_load(&h->n->real) ? 0 : make_real(m, h);
+	r = atomic_load(&h->n->real) ? 0 : make_real(m, h, remove);
 	pthread_mutex_unlock(lock);
 	return r;
+}
+
+int lazy_make_real(struct fs_mount *m, struct held *h)
+{
+	return make_real_once(m, h, false);
+}
+
+int lazy_met(struct fs_mount *m, struct held *h)
+{
+	return make_real_once(m, h, true);
 }
 
 struct held hold_real(struct fs_mount *m, fuse_ino_t ino)
@@ -195,36 +209,4 @@ void lazy_gone(struct fs_mount *m, const struct lazy_link *k)
 
 	if (cache >= 0)
 		lazy_unnote(cache, &k->l.oid, k->st.st_dev, k->st.st_ino);
-}
-
-/* ---- who makes placeholders, and who must not meet any ---- */
-
-void lazy_token(fuse_req_t req, struct open_file *f, unsigned cmd)
-{
-	struct fs_mount *m = mount_of(req);
-	enum fs_lazy what = cmd == FS_LAZY_PLACE ? LAZY_PLACE : LAZY_RUN;
-	int r;
-
-	if (!m->o.lazy_begin || !f || f->token) {
-		fuse_reply_err(req, m->o.lazy_begin ? EBUSY : ENOTTY);
-		return;
-	}
-	mount_let_others();
-	r = m->o.lazy_begin(m->o.arg, what);
-	if (r < 0) {
-		fuse_reply_err(req, -r);
-		return;
-	}
-	if (what == LAZY_RUN || r)
-		f->token = what;
-	fuse_reply_ioctl(req, r, NULL, 0);
-}
-
-void lazy_token_end(struct fs_mount *m, struct open_file *f)
-{
-	if (!f->token)
-		return;
-	mount_let_others();
-	m->o.lazy_end(m->o.arg, f->token);
-	f->token = 0;
 }

@@ -247,7 +247,7 @@ static void reply_unseen(fuse_req_t req, struct fs *fs, struct inode *dir, const
 	reply_entry(req, fs, &e);
 }
 
-static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+void look_up(fuse_req_t req, fuse_ino_t parent, const char *name, unsigned tries)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *dir = inode_of(fs, parent);
@@ -275,6 +275,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	at = now_ns();
 	if (fstatat(a.dirfd, a.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = errno;
+	else if (fs->lazy && S_ISLNK(st.st_mode) && lazy_meet(req, parent, name, &a, &st, tries))
+		return;
 	else if (S_ISREG(st.st_mode)) /* the other names may be gone by now */
 		note_other_name(fs, &a, &st, is_known(fs, dir, name, &st));
 	trace_looked(fs->trace, trace_at(fs, &a), &st, err, at);
@@ -296,6 +298,11 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (e.entry_timeout == TIMEOUT_S)
 		fresh_told(fs, dir, name, NULL, NULL);
 	fuse_reply_entry(req, &e);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	look_up(req, parent, name, 0);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
@@ -468,6 +475,12 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 
 	fd = r < 0 ? r : open_new(&m.at, mode, fi->flags, &existed);
 	ids_resume(fs);
+	if (fd == -ENOENT && existed && fs->lazy) { /* it leads nowhere: it may stand for a file */
+		lazy_meet_now(fs, m.at.full);
+		ids_assume(fs, fuse_req_ctx(req));
+		fd = open_new(&m.at, mode, fi->flags, &existed);
+		ids_resume(fs);
+	}
 	if (fd < 0) {
 		not_created(req, &m, -fd);
 		return;

@@ -29,6 +29,8 @@ static void each_below(struct fs *fs, const char *path, const char *to,
 		auto_free char *f = xasprintf("%s/%s", path, list[k] + 1);
 		auto_free char *g = xasprintf("%s/%s", to, list[k] + 1);
 
+		if (list[k][0] == 'l')
+			lazy_meet_now(fs, f);
 		if (list[k][0] == 'd')
 			each_below(fs, f, g, fn);
 		fn(fs, f, g);
@@ -193,6 +195,7 @@ static int refuse_rename(struct fs *fs, const struct inode *olddir, const struct
 	fd = openat(b->dirfd, b->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || list_dir(fd, &list, &n) < 0)
 		return 0; /* the file system below decides */
+	lazy_list(fs->lazy, b->full, fd, list, n);
 	trace_listed(fs->trace, trace_at(fs, b), list, n);
 	return n ? -ENOTEMPTY : 0;
 }

@@ -81,6 +81,8 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 
 	pthread_mutex_init(&fs->refreshing, NULL);
 	pthread_mutex_init(&fs->fresh.mutex, NULL);
+	pthread_mutex_init(&fs->waits.mutex, NULL);
+	fs->lazy = o->lazy;
 	fs->own_ids_only = o->own_ids_only;
 	fs->posix_acl = o->posix_acl;
 	fs->answer = o->answer;
@@ -132,6 +134,8 @@ static int loop(struct fs *fs, struct err *e)
 	int r = 0;
 
 	while (!atomic_load(&fs->aborted)) {
+		if (atomic_load_explicit(&fs->waits.any_done, memory_order_acquire))
+			lazy_answer(fs);
 		r = await_request(&fs->await, fs->se, &b);
 		if (r == -EINTR || r == -EAGAIN)
 			continue;
@@ -173,6 +177,7 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 	protocol_serving(fs, true);
 	if (r == 0)
 		r = loop(fs, e);
+	lazy_end(fs);
 	protocol_serving(fs, false);
 	await_done(&fs->await);
 	fuse_session_destroy(fs->se); /* closes the descriptor */
@@ -187,7 +192,12 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 void fs_abort(struct fs *fs)
 {
 	atomic_store(&fs->aborted, true);
-	(void)pthread_kill(fs->thread, ABORT_SIGNAL); /* gone already: nothing to interrupt */
+	session_wake(fs); /* gone already: nothing to interrupt */
+}
+
+void session_wake(struct fs *fs)
+{
+	(void)pthread_kill(fs->thread, ABORT_SIGNAL);
 }
 
 int fs_followed(struct fs *fs, const struct stat *st, struct oid *ret_oid, struct fp *ret_fp,

@@ -80,6 +80,12 @@ struct fs {
 	struct fresh fresh;
 	struct latest latest;
 	struct follower *follower;
+	const struct lazy_trees *lazy; /* see fs.h */
+	struct {
+		pthread_mutex_t mutex;
+		struct lazy_wait *first;
+		_Atomic bool any_done;
+	} waits;	 /* ops_lazy.c */
 	bool can_expire; /* names, without being thrown out */
 	const char *(*answer)(void *arg, const char *question); /* see fs.h */
 	void *answer_arg;
@@ -110,6 +116,24 @@ static inline struct trace_path *trace_at(struct fs *fs, const struct at *a)
  * borrowed until latest_end. */
 void latest_begin(struct fs *fs, const struct fuse_in_header *h, const char *body, size_t size);
 void latest_end(struct fs *fs);
+
+/*
+ * ops_lazy.c: outputs of hits that are not real yet, where the step meets them.
+ */
+/* A lookup has found the file st at a. True: it is such an output, and the lookup is begun anew when that is real. */
+bool lazy_meet(fuse_req_t req, fuse_ino_t parent, const char *name, const struct at *a,
+	       const struct stat *st, unsigned tries);
+/* The one at path, if it is one, is made real before this returns. What fails spoils. */
+void lazy_meet_now(struct fs *fs, const char *path);
+/* May there be any in the directory? */
+bool lazy_is_below(struct fs *fs, struct inode *dir);
+/* In the loop, when waits.any_done; and after it. */
+void lazy_answer(struct fs *fs);
+void lazy_end(struct fs *fs);
+/* ops_name.c. tries: so many times it was begun anew. */
+void look_up(fuse_req_t req, fuse_ino_t parent, const char *name, unsigned tries);
+/* session.c: any thread; the loop looks about. */
+void session_wake(struct fs *fs);
 
 /* protocol.c: counts the request and answers it, itself or through libfuse */
 void protocol_handle(struct fs *fs, const struct fuse_buf *b);

@@ -14,11 +14,11 @@ struct idx {
 	char *dir;
 	int dirfd; /* all but LMDB's files is reached through it, whatever happens to the path */
 	bool read_only;
-	unsigned how;	  /* enum kv_how */
-	unsigned version; /* of the cache's format, as it was found */
-	bool in_view;	  /* this process lives in the view of an mlfs */
-	bool lazy;	  /* idx_lazy_known */
-	atomic_bool held; /* nothing that can wait is written; see idx_open_for_job */
+	unsigned how;		       /* enum kv_how */
+	unsigned version;	       /* of the cache's format, as it was found */
+	bool in_view;		       /* this process lives in the view of an mlfs */
+	const struct lazy_trees *lazy; /* idx_lazy_trees */
+	atomic_bool held;	       /* nothing that can wait is written; see idx_open_for_job */
 	struct kv *kv;
 	struct objects *objects;
 	struct digests *digests;

@@ -828,6 +828,12 @@ bool lazy_there(int cache, const struct lazy *l);
 int lazy_realize(int dir, const char *name, const struct lazy_link *k, int cache, int *ret_fd,
 		 struct err *e) must_check;
 
+/*
+ * k could not be made real, for this reason. Is that because its object is lost? Then it is removed, that nobody may wait for it. Not where
+ * the cache itself does not seem to be there.
+ */
+bool lazy_lost(int dir, const char *name, const struct lazy_link *k, int cache, int reason);
+
 /* A record that there is a placeholder, which keeps its object in the cache. Made before the placeholder is. path: where it is
  * to be; its device and inode say which it is, also when it was moved. */
 struct lazy_record {
@@ -845,11 +851,26 @@ int lazy_each(int cache, int (*fn)(void *arg, const struct lazy_record *r), void
 
 /* The directory of the cache; borrowed. */
 int idx_dirfd(const struct idx *x);
-/* Are links of this kind to be taken for what they stand for, in states? Only by who sees to it that a step never meets one. */
-void idx_lazy_known(struct idx *x, bool known);
-/* When they are: is name in dir, which st describes, one of this user's, with its object in this cache? */
-bool idx_lazy_at(const struct idx *x, int dir, const char *name, const struct stat *st,
-		 struct lazy *ret);
+/* Where such links stand for files, to steps and to who looks on their behalf: the trees of the mounts that one sees. */
+struct lazy_trees {
+	char **dirs; /* absolute */
+	size_t n;
+	/*
+	 * The one at path is to be real now. 0: look again, it is so, or gone; -errno: why not, which was said. Any thread, and
+	 * it may take as long as a copy does: -EINTR when given_up(given_arg), asked now and then, says so (NULL: it never does).
+	 */
+	int (*real)(void *arg, const char *path, bool (*given_up)(void *arg), void *given_arg);
+	void *arg;
+};
+/* In states and lookups of x; t: NULL, or borrowed as long as x is open. */
+void idx_lazy_trees(struct idx *x, const struct lazy_trees *t);
+const struct lazy_trees *idx_lazy_of(const struct idx *x);
+bool lazy_is_in(const struct lazy_trees *t, const char *path); /* false when t is NULL */
+/* Is name in dir, which is at path and st describes, one in these trees (NULL: there are none)? Whosever it is. */
+bool lazy_stands(const struct lazy_trees *t, const char *path, int dir, const char *name,
+		 const struct stat *st, struct lazy *ret);
+/* Those in the list of list_dir, of the directory at path that is open as fd, become files. */
+void lazy_list(const struct lazy_trees *t, const char *path, int fd, char **list, size_t n);
 
 /* ---- placing.c: temporary names outside the cache, tidied up by the next to open it when we are killed ---- */
 

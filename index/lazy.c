@@ -346,6 +346,16 @@ int lazy_realize(int dir, const char *name, const struct lazy_link *k, int cache
 	return 0;
 }
 
+bool lazy_lost(int dir, const char *name, const struct lazy_link *k, int cache, int reason)
+{
+	if ((reason != -ENOENT && reason != -EUCLEAN) || !is_link(dir, name, k) ||
+	    faccessat(cache, "cas", F_OK, AT_SYMLINK_NOFOLLOW) < 0 || unlinkat(dir, name, 0) < 0)
+		return false;
+	if (k->st.st_nlink == 1)
+		lazy_unnote(cache, &k->l.oid, k->st.st_dev, k->st.st_ino);
+	return true;
+}
+
 /* ---- records ---- */
 
 static void record_names(const struct oid *o, dev_t dev, ino_t ino, char digits[DIGITS + 1],
@@ -465,9 +475,14 @@ int lazy_each(int cache, int (*fn)(void *arg, const struct lazy_record *r), void
 
 /* ---- for who has the cache open ---- */
 
-void idx_lazy_known(struct idx *x, bool known)
+void idx_lazy_trees(struct idx *x, const struct lazy_trees *t)
 {
-	x->lazy = known;
+	x->lazy = t;
+}
+
+const struct lazy_trees *idx_lazy_of(const struct idx *x)
+{
+	return x ? x->lazy : NULL;
 }
 
 int idx_dirfd(const struct idx *x)
@@ -475,9 +490,28 @@ int idx_dirfd(const struct idx *x)
 	return x->dirfd;
 }
 
-bool idx_lazy_at(const struct idx *x, int dir, const char *name, const struct stat *st,
-		 struct lazy *ret)
+bool lazy_is_in(const struct lazy_trees *t, const char *path)
 {
-	return x && x->lazy && lazy_may_be(st->st_mode, st->st_size) && st->st_uid == geteuid() &&
-	       lazy_read(dir, name, ret) > 0 && lazy_there(x->dirfd, ret);
+	for (size_t k = 0; t && k < t->n; k++)
+		if (path_is_in(path, t->dirs[k]))
+			return true;
+	return false;
+}
+
+bool lazy_stands(const struct lazy_trees *t, const char *path, int dir, const char *name,
+		 const struct stat *st, struct lazy *ret)
+{
+	return t && lazy_may_be(st->st_mode, st->st_size) && lazy_is_in(t, path) &&
+	       lazy_read(dir, name, ret) > 0;
+}
+
+void lazy_list(const struct lazy_trees *t, const char *path, int fd, char **list, size_t n)
+{
+	struct lazy l;
+
+	if (!lazy_is_in(t, path))
+		return;
+	for (size_t k = 0; k < n; k++)
+		if (list[k][0] == 'l' && lazy_read(fd, list[k] + 1, &l) > 0)
+			list[k][0] = 'f';
 }

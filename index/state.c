@@ -158,15 +158,6 @@ static int read_target(const char *path, uint64_t size, char **ret)
 	}
 }
 
-static bool stands_for_file(const struct idx *x, int dir, const char *name)
-{
-	struct lazy l;
-	struct stat st;
-
-	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       idx_lazy_at(x, dir, name, &st, &l);
-}
-
 static int read_list(const struct idx *x, const char *path, struct gathered *g)
 {
 	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -178,9 +169,7 @@ static int read_list(const struct idx *x, const char *path, struct gathered *g)
 	r = list_dir(fd, &g->list, &n);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; x && x->lazy && i < n; i++)
-		if (g->list[i][0] == 'l' && stands_for_file(x, fd, g->list[i] + 1))
-			g->list[i][0] = 'f';
+	lazy_list(idx_lazy_of(x), path, fd, g->list, n);
 	g->facts.list = g->list;
 	g->facts.n_list = n;
 	return 0;

@@ -205,6 +205,7 @@ static int check_listing(struct work *w, const struct trace_path *p)
 
 	if (r < 0)
 		return capture_refuse(w, "%s can no longer be listed: %s", p->path, strerror(-r));
+	lazy_list(idx_lazy_of(w->c->idx), p->path, fd, list, n);
 	name = trace_listing_differs(w->c->trace, p, list, n);
 	if (name)
 		r = capture_refuse(

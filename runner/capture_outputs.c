@@ -84,9 +84,13 @@ static int capture_link(struct work *w, const char *path, struct output *o)
 {
 	char target[PATH_MAX];
 	ssize_t n = readlink(path, target, sizeof(target) - 1);
+	struct lazy lazy;
 
 	if (n < 0)
 		return capture_refuse(w, "cannot read the link %s: %s", path, strerror(errno));
+	target[n] = '\0';
+	if (lazy_parse(target, &lazy)) /* which stands for a file only where it was put */
+		return capture_refuse(w, "%s was replaced by the hit of another process", path);
 	o->now.target = xstrndup(target, (size_t)n);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "inherited.h"
@@ -35,6 +36,8 @@ struct exec {
 	const struct exec_base *base; /* of a step of a mount, or NULL */
 	bool others_gone;	      /* share_asker.gone */
 	int apart; /* the pipe to the process that runs this one; -1: nobody does */
+	int hand;  /* with it: a socket between them, for stdin */
+	int fed;   /* in that process: what the command is to have as stdin, or -1 */
 };
 
 /*
@@ -43,6 +46,7 @@ struct exec {
  */
 struct news {
 	bool plain;	/* to be run, and no more was done */
+	bool fed;	/* its stdin comes from here, since some of that was read already */
 	char result[9]; /* as in struct report */
 	bool has_key;
 	struct fp step_key;
@@ -59,9 +63,10 @@ static void note_run(struct exec *x)
 
 /* ---- running plainly ---- */
 
-static void tell_apart(const struct exec *x, bool plain)
+static void tell_apart(const struct exec *x, bool plain, bool fed)
 {
 	struct news n = {.plain = plain,
+			 .fed = fed,
 			 .saved_seconds = x->rep.saved_seconds,
 			 .shared = x->rep.shared_by != NULL};
 
@@ -88,32 +93,45 @@ static void write_report(struct exec *x)
 /* To the process in which the command has its rights. */
 static int leave_plain(struct exec *x)
 {
-	tell_apart(x, true);
+	bool fed = x->in && stdin_holds(x->in);
+	struct err e = {0};
+
+	if (fed && plain_hand(x->in, x->hand, x->apart, &e) < 0) {
+		log_warn("%s", e.msg);
+		return EXIT_MLFS;
+	}
+	if (fed)
+		x->in = NULL; /* ended here, it would be ended there */
+	tell_apart(x, true, fed);
 	return EXIT_MLFS; /* nobody asks */
 }
 
 /* As if mlfs were not there. reason: why (for the report). */
 static int run_plain(struct exec *x, const char *reason)
 {
-	struct plain p = {.argv = x->o.argv, .mask = x->mask, .mounted = &x->mounted, .in = x->in};
+	struct plain p = {.argv = x->o.argv,
+			  .mask = x->mask,
+			  .mounted = &x->mounted,
+			  .in = x->in,
+			  .fed = &x->fed};
 	struct stdin_used used;
 	struct err e = {0};
+	bool fed = x->fed >= 0;
 
 	x->rep.reason = reason;
 	x->rep.stored = false;
-	if (x->apart >= 0 && !(x->in && stdin_holds(x->in)))
+	if (x->apart >= 0)
 		return leave_plain(x);
-	if (!x->o.report && !(x->in && stdin_holds(x->in))) {
+	if (!x->o.report && !fed && !(x->in && stdin_holds(x->in))) {
 		x->rep.exit_status = -1; /* not known to us, nor how long it takes */
 		x->rep.wall_seconds = -1;
 		note_run(x);
 		return plain_exec(&p);
 	}
-	/* Where it runs there is no server that would show them. */
-	if (lazy_step_runs(&x->lazy) < 0)
-		log_debug("not all outputs in mounts could be made real");
 	x->begun = mono_ns();
 	x->rep.exit_status = plain_run(&p);
+	if (fed)
+		plain_handed(x->hand);
 	if (x->in && stdin_finish(x->in, &used, &e) < 0)
 		log_warn("%s", e.msg);
 	x->rep.wall_seconds = report_seconds(mono_ns() - x->begun);
@@ -177,7 +195,6 @@ static int serve_hit(struct exec *x, const struct decision *d, int *ret_status, 
 		return 0;
 	}
 	got = replay_outputs(x->idx, d, &e);
-	lazy_step_placed(&x->lazy);
 	if (got <= 0) {
 		*why = xasprintf("%s", got < 0 || e.code
 					       ? e.msg
@@ -218,7 +235,7 @@ static int try_hit(struct exec *x, int *ret_status)
 
 	free(take(x->why_miss));
 	decide(x->idx, &x->o, &x->step, x->in, &d);
-	d.lazy = x->lazy.v ? &x->lazy : NULL;
+	d.lazy = x->lazy.src ? &x->lazy : NULL;
 	if (d.hit)
 		served = serve_hit(x, &d, ret_status, &x->why_miss);
 	else
@@ -332,14 +349,13 @@ static int run_recorded(struct exec *x, const struct result *expected, int verdi
 			       .lock = x->lock,
 			       .cache_dir = x->cache,
 			       .other_cache = x->other_cache,
+			       .lazy = idx_lazy_of(x->idx),
 			       .mask = x->mask,
 			       .expected = expected,
 			       .verdict_fd = verdict_fd};
 	struct outcome out = {0};
 	struct err e = {0};
 
-	if (lazy_step_runs(&x->lazy) < 0)
-		return run_uncached(x, "outputs in a mount cannot be made real");
 	idx_close(x->idx); /* the supervisor opens it for itself */
 	x->idx = NULL;
 	if (supervise(&s, &out, &e) < 0) {
@@ -470,9 +486,9 @@ static int run_cached(struct exec *x)
 	/* Who waited for the lock looks again. */
 	if (!x->o.verify && lock_step(x) && !x->o.refresh && try_hit(x, &status))
 		return status;
-	/* What was not real was not looked at, where it is another user's, or in no mount. */
-	if ((lazy_step_runs(&x->lazy) > 0) + lazy_step_orphans(x->idx) > 0 && !x->o.verify &&
-	    !x->o.refresh && try_hit(x, &status))
+	/* What is not real was not looked at where no mount is. */
+	if (lazy_step_orphans(&x->lazy, x->idx) > 0 && !x->o.verify && !x->o.refresh &&
+	    try_hit(x, &status))
 		return status;
 	return run_recorded(x, NULL, -1);
 }
@@ -516,6 +532,7 @@ static void exec_end(struct exec *x)
 	free(x->rep.shared_by);
 	free(x->cache);
 	free(x->other_cache);
+	base_close(&x->hand);
 	lazy_step_end(&x->lazy);
 	mounted_free(&x->mounted);
 	exec_opts_free(&x->o);
@@ -534,7 +551,7 @@ static int in_child(struct exec *x, pid_t front)
 	if (mounted_enter(&x->mounted, &e) < 0)
 		return run_uncached(x, e.msg);
 	status = run_in_cache(x);
-	tell_apart(x, false);
+	tell_apart(x, false, false);
 	return status;
 }
 
@@ -556,20 +573,29 @@ static int run_apart(struct exec *x)
 	pid_t front = getpid(), child;
 	auto_close int from = -1;
 	char told[64];
-	int ends[2], status;
+	int ends[2], hands[2], status;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return run_uncached(x, "cannot make a pipe");
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, hands) < 0) {
+		close(ends[0]);
+		close(ends[1]);
+		return run_uncached(x, "cannot make a socket pair");
+	}
 	child = fork();
 	if (child == 0) {
 		close(ends[0]);
+		close(hands[0]);
 		x->apart = ends[1];
+		x->hand = hands[1];
 		status = in_child(x, front);
 		exec_end(x);
 		exit(status);
 	}
 	close(ends[1]);
+	close(hands[1]);
 	from = ends[0];
+	x->hand = hands[0];
 	if (child < 0)
 		return run_uncached(x, "cannot fork");
 	status = plain_wait(child, &x->mask);
@@ -581,6 +607,8 @@ static int run_apart(struct exec *x)
 	if (!n.plain)
 		return status;
 	take_news(x, &n);
+	if (n.fed)
+		x->fed = plain_take(x->hand);
 	return run_plain(x, n.reason[0] ? n.reason : NULL);
 }
 
@@ -629,7 +657,7 @@ static int run_unread(char **argv, const sigset_t *mask)
 
 int exec_in(int argc, char **argv, const struct exec_base *base)
 {
-	struct exec x = {.apart = -1, .base = base};
+	struct exec x = {.apart = -1, .hand = -1, .fed = -1, .base = base};
 	int status, r = exec_opts_parse_in(argc, argv, base, &x.o);
 
 	sigprocmask(SIG_SETMASK, NULL, &x.mask);

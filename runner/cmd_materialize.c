@@ -195,7 +195,7 @@ static void real_all_of(void *arg, uid_t owner)
 
 	if (cache < 0)
 		return; /* there is none */
-	realize_cache(cache, owner, &n);
+	realize_cache(cache, owner, NULL, &n);
 	for (size_t k = 0; k < n.mounted.n; k++)
 		visit_arg(w, n.mounted.v[k]);
 	strlist_free(&n.mounted);

@@ -314,16 +314,6 @@ static int lazy_cache(void *arg, uid_t owner)
 	return mount_lazy_cache(((struct serving *)arg)->lazy, owner);
 }
 
-static int lazy_begin(void *arg, enum fs_lazy what)
-{
-	return mount_lazy_begin(((struct serving *)arg)->lazy, what);
-}
-
-static void lazy_end(void *arg, enum fs_lazy what)
-{
-	mount_lazy_end(((struct serving *)arg)->lazy, what);
-}
-
 /* Where the cache of a step is not known, only this user's own can be meant. */
 static void find_lazy(struct serving *s, struct fs_mount_options *fo)
 {
@@ -336,8 +326,6 @@ static void find_lazy(struct serving *s, struct fs_mount_options *fo)
 
 	s->lazy = mount_lazy_new(&lo);
 	fo->lazy_cache = lazy_cache;
-	fo->lazy_begin = lazy_begin;
-	fo->lazy_end = lazy_end;
 }
 
 static void stop(void *arg, int times)

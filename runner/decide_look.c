@@ -45,23 +45,33 @@ static const struct node *dir_of(struct look *l, const char *path)
 	return l->dir = node_get(l, dir, true);
 }
 
-/* What is not real yet is what it stands for. */
-static void see_through(struct look *l, const char *path, struct stat *st, struct node *n)
+/*
+ * What is not real yet is what it stands for, when it is this user's and its object is there. Any other is met as a step would
+ * meet it.
+ */
+static int see_through(struct look *l, const char *path, struct stat *st, struct node *n)
 {
+	const struct lazy_trees *t = idx_lazy_of(l->x);
 	struct lazy lazy;
 
-	if (!idx_lazy_at(l->x, AT_FDCWD, path, st, &lazy))
-		return;
+	if (!lazy_stands(t, path, AT_FDCWD, path, st, &lazy))
+		return 0;
+	if (st->st_uid != geteuid() || !lazy_there(idx_dirfd(l->x), &lazy)) {
+		(void)t->real(t->arg, path, NULL, NULL); /* a link, then: that differs */
+		return lstat(path, st) < 0 ? errno : 0;
+	}
 	lazy_shown(&lazy, st);
 	n->digest = lazy.fp;
 	n->digested = true;
 	l->passing = true; /* its object could go, and lstat would not tell */
+	return 0;
 }
 
 static int look_at(struct look *l, const char *path, struct node *n)
 {
 	const struct node *dir = dir_of(l, path);
 	struct stat st;
+	int r;
 
 	if (dir && dir->st_err)
 		return node_absent(dir) ? ENOENT : dir->st_err;
@@ -69,9 +79,9 @@ static int look_at(struct look *l, const char *path, struct node *n)
 		return ENOENT;
 	if (lstat(path, &st) < 0)
 		return errno;
-	see_through(l, path, &st, n);
+	r = see_through(l, path, &st, n);
 	n->st = stat_keep(&st);
-	return 0;
+	return r;
 }
 
 struct node *node_get(struct look *l, const char *path, bool copy)

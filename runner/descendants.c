@@ -79,7 +79,11 @@ static bool if_child(const struct proc *p, void *arg)
 {
 	struct children *c = arg;
 
-	if (p->parent == getpid()) {
+	siginfo_t si;
+
+	/* Not one that wait(2) does not know either, of our own making (lazy_step.c). */
+	if (p->parent == getpid() &&
+	    waitid(P_PID, (id_t)p->pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0) {
 		c->n++;
 		c->fn(p->pid, c->arg);
 	}
@@ -92,7 +96,7 @@ int each_child(void (*fn)(pid_t pid, void *arg), void *arg)
 	siginfo_t si;
 
 	/* There may be thousands of others. */
-	if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 && errno == ECHILD)
+	if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD)
 		return 0;
 	each_stat("/proc", if_child, &c);
 	return c.n;

@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -15,6 +17,14 @@
 #include "../fs/fs.h"
 #include "options.h"
 #include "realize.h"
+#include "view.h"
+
+/* How often who waits looks whether it still should. */
+#define LOOK_MS	  50
+/* What the kernel remembers of the mount can be a second old: then it is told to forget that. */
+#define MAX_TRIES 3
+
+/* ---- leaving some ---- */
 
 /* "CACHE\nSRC": is it the cache that this step uses? */
 static char *ask_source(const struct mounted *m, int cache)
@@ -39,154 +49,227 @@ static char *ask_source(const struct mounted *m, int cache)
 		       : NULL;
 }
 
+/* A view shows that natively: a step would meet the links. */
+static bool is_native(const char *path)
+{
+	for (const char *const *p = view_native(); *p; p++)
+		if (path_is_in(path, *p))
+			return true;
+	return false;
+}
+
+static int make_real(void *arg, const char *path, bool (*given_up)(void *arg), void *given_arg);
+
 void lazy_step_begin(struct lazy_step *l, const struct mounteds *m, struct idx *x, bool no_lazy)
 {
-	bool known = false;
-
-	*l = (struct lazy_step){.mounts = m, .v = xcalloc(m->n, sizeof(*l->v))};
+	*l = (struct lazy_step){.mounts = m,
+				.src = xcalloc(m->n, sizeof(*l->src)),
+				.cache = fcntl(idx_dirfd(x), F_DUPFD_CLOEXEC, 3),
+				.trees = {.dirs = xcalloc(2 * m->n, sizeof(*l->trees.dirs)),
+					  .real = make_real,
+					  .arg = l}};
 	for (size_t k = 0; k < m->n; k++) {
-		char *src = ask_source(&m->v[k], idx_dirfd(x));
-
-		known |= src != NULL;
-		l->v[k] = (struct lazy_mount){.src = src, .token = -1, .run = -1, .tree = -1};
-		if (no_lazy)
-			free(take(l->v[k].src));
+		l->trees.dirs[l->trees.n++] = m->v[k].path;
+		l->trees.dirs[l->trees.n++] = m->v[k].source;
+		if (!no_lazy && !is_native(m->v[k].path) && !is_native(m->v[k].source))
+			l->src[k] = ask_source(&m->v[k], l->cache);
 	}
-	/* There may be some also where this step is to leave none. */
-	idx_lazy_known(x, known);
+	idx_lazy_trees(x, &l->trees);
 }
 
 void lazy_step_end(struct lazy_step *l)
 {
-	for (size_t k = 0; l->v && k < l->mounts->n; k++) {
-		free(l->v[k].src);
-		base_close(&l->v[k].token);
-		base_close(&l->v[k].run);
-		base_close(&l->v[k].tree);
-	}
-	free(take(l->v));
+	for (size_t k = 0; l->src && k < l->mounts->n; k++)
+		free(l->src[k]);
+	if (l->src)
+		base_close(&l->cache);
+	free(take(l->src));
+	free(take(l->trees.dirs));
 }
 
-/* A directory of the mount, open, whose closing ends what is asked for. */
-static int ask(const struct mounted *m, unsigned long what, int *ret)
-{
-	auto_close int fd =
-		m->dir < 0 ? -1 : openat(m->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	*ret = fd < 0 ? -1 : ioctl(fd, what, NULL);
-	if (*ret < 0)
-		*ret = -errno;
-	return *ret < 0 ? -1 : take_fd(&fd);
-}
-
-/* The same by another process: the answer may take as long as copying does, and who waits for a server cannot even be killed. */
-static int ask_apart(const struct mounted *m, unsigned long what, int *ret)
-{
-	auto_close int fd =
-		m->dir < 0 ? -1 : openat(m->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	enum { NONE, SOME, IO_ERROR, FAILED };
-	int status, r;
-	pid_t child;
-
-	*ret = -errno;
-	if (fd < 0)
-		return -1;
-	child = fork();
-	if (child == 0) {
-		r = ioctl(fd, what, NULL);
-		_exit(r > 0 ? SOME : r == 0 ? NONE : errno == EIO ? IO_ERROR : FAILED);
-	}
-	*ret = -errno;
-	if (child < 0)
-		return -1;
-	while ((r = waitpid(child, &status, 0)) < 0 && errno == EINTR)
-		;
-	if (r < 0 || !WIFEXITED(status) || WEXITSTATUS(status) >= IO_ERROR) {
-		*ret = r > 0 && WIFEXITED(status) && WEXITSTATUS(status) == IO_ERROR ? -EIO
-										     : -ENOTTY;
-		return -1;
-	}
-	*ret = WEXITSTATUS(status);
-	return take_fd(&fd);
-}
-
-static bool is_in(const char *path, const char *dir)
+/* Path is in dir: what follows dir, "" for dir itself; else NULL. */
+static const char *below(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);
 
-	return strncmp(path, dir, n) == 0 && path[n] == '/';
-}
-
-char *lazy_step_may(struct lazy_step *l, const char *path)
-{
-	struct lazy_mount *in = NULL;
-	const struct mounted *m = NULL;
-	int may;
-
-	for (size_t k = 0; l && l->v && k < l->mounts->n; k++)
-		if (is_in(path, l->mounts->v[k].path) &&
-		    (!m || strlen(l->mounts->v[k].path) >= strlen(m->path))) {
-			m = &l->mounts->v[k];
-			in = &l->v[k];
-		}
-	if (!m || !in->src)
+	if (!path_is_in(path, dir))
 		return NULL;
-	if (!in->asked) {
-		in->asked = true;
-		in->token = ask(m, FS_LAZY_PLACE, &may);
-		if (in->token >= 0 && !may)
-			base_close(&in->token);
-	}
-	return in->token < 0
-		       ? NULL
-		       : xasprintf("%s" RECORD_SEPARATOR "%s", in->src, path + strlen(m->path) + 1);
+	while (path[n] == '/')
+		n++;
+	return path + n;
 }
 
-void lazy_step_placed(struct lazy_step *l)
+char *lazy_step_may(const struct lazy_step *l, const char *path)
 {
-	for (size_t k = 0; l->v && k < l->mounts->n; k++) {
-		base_close(&l->v[k].token);
-		l->v[k].asked = false;
+	const char *in = NULL, *rest = NULL;
+	size_t best = 0;
+
+	for (size_t k = 0; l && l->src && k < l->mounts->n; k++) {
+		const char *dir = l->mounts->v[k].path, *here = below(path, dir);
+
+		if (here && *here && strlen(dir) >= best) {
+			best = strlen(dir);
+			in = l->src[k];
+			rest = here;
+		}
 	}
+	return in ? xasprintf("%s" RECORD_SEPARATOR "%s", in, rest) : NULL;
 }
 
-/* Should the server be killed meanwhile, the next one sees by this that a step runs. (It looks for a moment only.) */
-static int lock_tree(const struct mounted *m)
-{
-	auto_close int fd = open(m->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+/* ---- making one real ---- */
 
-	for (int k = 0; fd >= 0 && k < 100; k++) {
-		if (flock(fd, LOCK_SH | LOCK_NB) == 0)
-			return take_fd(&fd);
-		(void)poll(NULL, 0, 1);
-	}
-	return -1;
+enum { MADE, REMOVED = 254, NOT_ANSWERED = 255 }; /* or an errno */
+
+/* Is there a placeholder still? */
+static bool is_there(const char *path)
+{
+	struct lazy_link k;
+
+	return lazy_at(AT_FDCWD, path, &k) > 0;
 }
 
-int lazy_step_runs(struct lazy_step *l)
+/* The answer to FS_ASK_MET of rest in the mount. */
+static int ask_once(int mount, const char *rest)
 {
-	int made = 0, n;
+	char proc[32], text[16] = "";
+	int fd = openat(mount, rest, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	ssize_t n;
 
-	for (size_t k = 0; l->v && k < l->mounts->n; k++) {
-		if (l->v[k].run >= 0)
-			continue;
-		l->v[k].tree = lock_tree(&l->mounts->v[k]);
-		l->v[k].run = ask_apart(&l->mounts->v[k], FS_LAZY_RUN, &n);
-		/* One that knows nothing of them, or cannot be asked, has none. */
-		if (n == -EIO)
-			return n;
-		made += n > 0 ? n : 0;
-	}
-	return made;
+	if (fd < 0)
+		return errno == ENOENT ? MADE : NOT_ANSWERED;
+	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd); /* fits */
+	n = getxattr(proc, FS_ASK_MET, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return NOT_ANSWERED;
+	if (strcmp(text, FS_REMOVED) == 0)
+		return REMOVED;
+	return atoi(text) == -ESTALE ? MADE : -atoi(text); /* it went: it is looked for again */
 }
 
-int lazy_step_orphans(struct idx *x)
+/* By a process of its own that shares nothing with this one, which may have threads: no memory is allocated, nothing is locked. */
+static int ask(int mount, const char *rest, const char *path)
 {
+	int r;
+
+	for (int k = 0; k < MAX_TRIES; k++) {
+		r = ask_once(mount, rest);
+		if (r != MADE || !is_there(path))
+			return r;
+		(void)ask_once(mount, "."); /* a directory: what is remembered goes */
+	}
+	return NOT_ANSWERED;
+}
+
+/* Waits for the child, which wait(2) does not tell others of. Its exit status; -EINTR: it is left alone. */
+static int await_child(pid_t child, bool (*given_up)(void *arg), void *given_arg)
+{
+	auto_close int fd = (int)syscall(SYS_pidfd_open, child, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int status;
+
+	while (fd >= 0 && given_up && poll(&p, 1, LOOK_MS) <= 0)
+		if (given_up(given_arg)) {
+			(void)kill(child, SIGKILL); /* as soon as it is answered */
+			return -EINTR;
+		}
+	while (waitpid(child, &status, __WCLONE) < 0)
+		if (errno != EINTR)
+			return NOT_ANSWERED;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : NOT_ANSWERED;
+}
+
+/* Who waits for an answer of a file server that takes long cannot even be killed: so that is not this process. */
+static int ask_apart(int mount, const char *rest, const char *path, bool (*given_up)(void *arg),
+		     void *given_arg)
+{
+	/* Without a signal at its end: it is no child to those who wait for those of the step. */
+	pid_t child = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+
+	if (child < 0)
+		return NOT_ANSWERED;
+	if (child == 0) {
+		/* The view's server may go before it, and its descriptor is what keeps the view. */
+		mount = dup2(mount, 0);
+		(void)close_range(1, ~0u, 0);
+		_exit(ask(mount, rest, path));
+	}
+	return await_child(child, given_up, given_arg);
+}
+
+/* No server answers, or one of an earlier version: this user's own can be made real all the same. */
+static int make_own(const struct lazy_step *l, const char *path, struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	auto_free char *name = xstrndup(path, (size_t)(slash - path));
+	auto_close int dir = open(*name ? name : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct lazy_link k;
+	int r = dir < 0 ? -errno : lazy_at(dir, slash + 1, &k);
+
+	if (r <= 0)
+		return r == -ENOENT ? 0 : r;
+	if (k.st.st_uid != geteuid())
+		return err_text(e, EIO, "the server of its mount does not answer");
+	r = lazy_realize(dir, slash + 1, &k, l->cache, NULL, e);
+	if (r < 0 && lazy_lost(dir, slash + 1, &k, l->cache, r)) {
+		log_warn("removed %s, which was not real yet: %s", path, e->msg);
+		return 0;
+	}
+	return r == -ESTALE ? 0 : r;
+}
+
+static const struct mounted *find_mount(const struct lazy_step *l, const char *path,
+					const char **ret_rest)
+{
+	const struct mounted *in = NULL;
+	size_t best = 0;
+
+	for (size_t k = 0; k < 2 * l->mounts->n; k++) {
+		const char *dir = l->trees.dirs[k], *rest = below(path, dir);
+
+		if (rest && *rest && strlen(dir) >= best) {
+			best = strlen(dir);
+			in = &l->mounts->v[k / 2];
+			*ret_rest = rest;
+		}
+	}
+	return in;
+}
+
+static int make_real(void *arg, const char *path, bool (*given_up)(void *arg), void *given_arg)
+{
+	const struct lazy_step *l = arg;
+	const char *rest = NULL;
+	const struct mounted *m = find_mount(l, path, &rest);
+	struct err e = {0};
+	int r = m && m->dir >= 0 ? ask_apart(m->dir, rest, path, given_up, given_arg)
+				 : NOT_ANSWERED;
+
+	if (r == -EINTR)
+		return r;
+	if (r == REMOVED)
+		log_warn("removed %s, which was not real yet: its object is lost", path);
+	if (r == MADE || r == REMOVED)
+		return 0;
+	r = r == NOT_ANSWERED ? make_own(l, path, &e) : -r;
+	if (r < 0)
+		log_warn("cannot make %s real: %s", path, e.msg[0] ? e.msg : strerror(-r));
+	return r;
+}
+
+/* ---- where there is no mount ---- */
+
+int lazy_step_orphans(const struct lazy_step *l, struct idx *x)
+{
+	struct strlist served = {0};
 	struct realized n = {0};
 
 	if (faccessat(idx_dirfd(x), "lazy", F_OK, AT_SYMLINK_NOFOLLOW) < 0 || idx_in_view(x))
 		return 0;
-	realize_cache(idx_dirfd(x), geteuid(), &n);
-	strlist_free(&n.mounted); /* its server has done it */
+	for (size_t k = 0; l->src && k < l->mounts->n; k++)
+		strlist_add(&served, xstrdup(l->mounts->v[k].source));
+	realize_cache(idx_dirfd(x), geteuid(), &served, &n);
+	strlist_free(&served);
+	strlist_free(&n.mounted);
 	return (int)n.made;
 }

@@ -2,9 +2,6 @@
 /*
  * mount_lazy.h - private to runner/: outputs of hits in a persistent mount that are not real yet; see "Lazy outputs" in
  * docs/design.md.
- *
- * Steps run past the mount's server, and are never to meet one. So a hit leaves them only while no step runs, and before one
- * runs all are made real.
  */
 #ifndef MLFS_MOUNT_LAZY_H
 #define MLFS_MOUNT_LAZY_H
@@ -22,10 +19,8 @@ struct mount_lazy;
 struct mount_lazy *mount_lazy_new(const struct mount_lazy_options *o);
 void mount_lazy_free(struct mount_lazy *m); /* NULL is fine */
 
-/* The callbacks of struct fs_mount_options; arg is the struct mount_lazy. */
+/* A callback of struct fs_mount_options; arg is the struct mount_lazy. */
 int mount_lazy_cache(void *arg, uid_t owner);
-int mount_lazy_begin(void *arg, enum fs_lazy what);
-void mount_lazy_end(void *arg, enum fs_lazy what);
 
 /* To MOUNT_ASK_LAZY (mounted.h): "CACHE\nSRC", where this user's placeholders may be; NULL: none may. Caller frees. */
 char *mount_lazy_answer(const struct mount_lazy *m, uid_t uid);

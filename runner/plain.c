@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "mounted.h"
+#include "view.h"
 
 int plain_cannot_run(const char *name, int code)
 {
@@ -78,11 +80,11 @@ int plain_exec(const struct plain *p)
 int plain_run(const struct plain *p)
 {
 	struct err e = {0};
-	bool fed = p->in && stdin_holds(p->in);
-	auto_close int in = fed ? stdin_child_fd(p->in, &e) : -1;
+	bool feed = p->in && stdin_holds(p->in);
+	auto_close int in = feed ? stdin_child_fd(p->in, &e) : p->fed ? take_fd(p->fed) : -1;
 	pid_t child;
 
-	if (fed && in < 0) {
+	if (feed && in < 0) {
 		log_warn("%s", e.msg);
 		return EXIT_MLFS;
 	}
@@ -92,12 +94,68 @@ int plain_run(const struct plain *p)
 		return EXIT_MLFS;
 	}
 	if (child == 0) {
-		if (fed)
+		if (in >= 0)
 			dup2(in, STDIN_FILENO);
 		_exit(plain_exec(p));
 	}
 	base_close(&in);
-	if (fed && stdin_start(p->in, &e) < 0)
+	if (feed && stdin_start(p->in, &e) < 0)
 		log_warn("%s", e.msg);
 	return plain_wait(child, &p->mask);
+}
+
+/* ---- stdin from another process ---- */
+
+static void fill(struct stdin_src *in, int hand) __attribute__((noreturn));
+static void fill(struct stdin_src *in, int hand)
+{
+	struct stdin_used used;
+	struct err e = {0};
+	sigset_t all;
+	char none;
+
+	sigfillset(&all); /* those of the terminal are for the command */
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	if (stdin_start(in, &e) < 0)
+		log_warn("%s", e.msg);
+	(void)!read(hand, &none, 1); /* its end */
+	if (stdin_finish(in, &used, &e) < 0)
+		log_warn("%s", e.msg);
+	_exit(EXIT_SUCCESS);
+}
+
+int plain_hand(struct stdin_src *in, int hand, int spare, struct err *e)
+{
+	auto_close int end = stdin_child_fd(in, e);
+	int r = end < 0 ? end : message_send(hand, 'I', NULL, end, e);
+	pid_t filler;
+
+	if (r < 0)
+		return r;
+	base_close(&end); /* that it is closed elsewhere is to be noticed */
+	filler = fork();
+	if (filler == 0) {
+		close(spare);
+		fill(in, hand);
+	}
+	return filler < 0 ? err_set(e, errno, "cannot fork") : 0;
+}
+
+int plain_take(int hand)
+{
+	struct message m;
+	struct err e = {0};
+
+	if (message_recv(hand, &m, &e) > 0)
+		return m.fd;
+	log_warn("cannot get stdin: %s", e.msg);
+	return -1;
+}
+
+void plain_handed(int hand)
+{
+	char none;
+
+	(void)shutdown(hand, SHUT_WR);
+	(void)!read(hand, &none, 1); /* its end */
 }

@@ -115,11 +115,6 @@ uint64_t realize_size(const struct realize *r, size_t *ret_files)
 
 /* ---- one ---- */
 
-static bool has_objects(int cache)
-{
-	return faccessat(cache, "cas", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 static void realize_one(struct realize *r, struct unreal *u, int dir, const char *name,
 			const struct lazy_link *k)
 {
@@ -134,13 +129,6 @@ static void realize_one(struct realize *r, struct unreal *u, int dir, const char
 	}
 	if (c == -ESTALE) { /* it went, or moved, at this moment */
 		u->done = false;
-		return;
-	}
-	if ((c == -ENOENT || c == -EUCLEAN) && r->remove_lost && has_objects(u->cache) &&
-	    unlinkat(dir, name, 0) == 0) {
-		log_warn("removed %s/%s, which was not real yet: %s", r->src, u->path, e.msg);
-		lazy_unnote(u->cache, &u->oid, u->dev, u->ino);
-		r->lost++;
 		return;
 	}
 	log_warn("cannot make %s/%s real: %s", r->src, u->path, e.msg);
@@ -296,12 +284,21 @@ static void realize_below(const char *src, int cache, uid_t owner, struct realiz
 	ret->bytes += r.bytes;
 }
 
-void realize_cache(int cache, uid_t owner, struct realized *ret)
+static bool is_among(const struct strlist *l, const char *s)
+{
+	for (size_t k = 0; k < l->n; k++)
+		if (strcmp(l->v[k], s) == 0)
+			return true;
+	return false;
+}
+
+void realize_cache(int cache, uid_t owner, const struct strlist *but, struct realized *ret)
 {
 	struct strlist sources = {0};
 
 	(void)lazy_each(cache, add_source, &sources); /* it goes on to the end */
 	for (size_t k = 0; k < sources.n; k++)
-		realize_below(sources.v[k], cache, owner, ret);
+		if (!but || !is_among(but, sources.v[k]))
+			realize_below(sources.v[k], cache, owner, ret);
 	strlist_free(&sources);
 }

@@ -9,14 +9,12 @@
 #define RECORD_SEPARATOR "//"
 
 struct realize {
-	int root;	 /* of the tree, borrowed */
-	const char *src; /* its name in records, borrowed */
-	/* One whose bytes are lost is removed: a step is to find nothing there, and can make it anew. */
-	bool remove_lost;
+	int root;	  /* of the tree, borrowed */
+	const char *src;  /* its name in records, borrowed */
 	struct unreal *v; /* what there is to do */
 	size_t n;
 	/* What was done: */
-	size_t made, lost, failed;
+	size_t made, failed;
 	uint64_t bytes;
 };
 /* Add what the cache open as `cache` (a directory, borrowed until realize_free) has of user `owner` in the tree. */
@@ -36,7 +34,7 @@ struct realized {
 };
 /* fn(arg, UID) for each user who has a cache in the directory of all users' caches; false: there is no such directory. */
 bool realize_users(const char *users, void (*fn)(void *arg, uid_t owner), void *arg);
-/* All that the cache open as `cache` has of user `owner`, in whatever directories. Adds to *ret. */
-void realize_cache(int cache, uid_t owner, struct realized *ret);
+/* All that the cache open as `cache` has of user `owner`, in whatever directories but these (NULL: in all). Adds to *ret. */
+void realize_cache(int cache, uid_t owner, const struct strlist *but, struct realized *ret);
 
 #endif

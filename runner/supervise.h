@@ -31,7 +31,8 @@ struct supervised {
 	struct idx_lock *lock; /* of the step key, or NULL */
 	const char *cache_dir;
 	const char *other_cache; /* of an mlfs that the command runs, when it is another; or NULL */
-	sigset_t mask;		 /* the signal mask the command is to have */
+	const struct lazy_trees *lazy; /* of mounts, or NULL */
+	sigset_t mask;		       /* the signal mask the command is to have */
 	/* --verify: not stored, but compared with this result; the verdict (verdict.h) goes to this memfd */
 	const struct result *expected;
 	int verdict_fd;

@@ -244,6 +244,7 @@ static int start_server(struct super *s, int fuse_fd, struct err *e)
 			       .ignore = s->s->opts->ignore.v,
 			       .n_ignore = s->s->opts->ignore.n,
 			       .untraced = s->untraced,
+			       .lazy = s->s->lazy,
 			       .answer = answer,
 			       .answer_arg = s};
 	int r;
@@ -645,6 +646,7 @@ void supervisor_main(const struct supervised *sd, int control)
 		(void)kill(s.command, SIGKILL);
 		give_up(&s, e.msg);
 	}
+	idx_lazy_trees(s.idx, sd->lazy);
 	if (set_up(&s))
 		run(&s);
 	else if (!s.out.not_executed)

@@ -143,7 +143,7 @@ ran 1
 same "$(unreal)" "./also ./big " "they are as they were"
 bin/use
 ran 2
-same "$(unreal)" "" "before a step runs all is made real"
+same "$(unreal)" "" "what a step looks at, as ls -l does, is real"
 same "$(kept)" 0 "and nothing is kept for it"
 same "$(cat sum)" "$seed" "what it read"
 cmp ../src/big seed || fail "the real one has other bytes"
@@ -162,16 +162,134 @@ bin/list
 ran 3
 same "$(cat names | tr '\n' ' ')" "also small " "in listings it is no link"
 
-say "while a step runs, hits leave real files"
+say "a step makes real what it meets, and no more"
+step()
+{
+	mlfs exec ${cache:+--cache "$own"} "$@"
+}
+step sh -c 'mark; head -c 100 seed | cksum >part'
+ran 4
+same "$(unreal)" "./also ./big " "beside a step that does not touch them"
+step sh -c 'mark; cksum <also >part'
+ran 5
+same "$(cat part)" "$also" "what a step read"
+same "$(unreal)" "./big " "only what it read is real"
+same "$(stat -c '%a %s' ../src/also)" "640 2000000"
+step sh -c 'mark; cksum <also >part'
+ran 5
+lazily
+rm part
+step sh -c 'mark; cksum <also >part'
+ran 5
+same "$(cat part)" "$also" "a hit of what was recorded with one that was made real"
+same "$(unreal)" "./also ./big " "a hit needs nothing to be real"
+# Recorded with real files, and with those that were not: one key.
+mlfs materialize ${cache:+--cache "$own"} . >/dev/null
+look='find . -printf "%p %y %m %s %u\n" | sort && cksum also big'
+key()
+{
+	step --refresh --report "$IO/report" -- sh -c "$look" >"$IO/out" || fail "the step fails"
+	$python -c 'import json, sys; print(json.load(open(sys.argv[1]))["input_key"])' "$IO/report"
+}
+bin/make # it sees what it has left, as in lazily
+real_key=$(key)
+mv "$IO/out" "$IO/real"
+lazily
+lazy_key=$(key)
+same "$lazy_key" "$real_key" "the key of a step that reads them"
+cmp "$IO/out" "$IO/real" || fail "it sees something else"
+lazily
+rm "$IO/out"
+step --report "$IO/report" -- sh -c "$look" >"$IO/out"
+grep -q '"result": "hit"' "$IO/report" || fail "no hit with what is not real"
+cmp "$IO/out" "$IO/real" || fail "the hit says something else"
+same "$(unreal)" "./also ./big " "a hit needs nothing to be real"
+
+say "what a step sees in listings"
+types='import os; print(sorted((e.name, e.is_symlink(), e.is_file(follow_symlinks=False)) for e in os.scandir(".") if e.name in ("also", "big", "small")))'
+step $python -c "$types" >"$IO/out"
+printed "[('also', False, True), ('big', False, True), ('small', False, True)]"
+same "$(unreal)" "./also ./big " "a listing makes nothing real"
+mlfs materialize ${cache:+--cache "$own"} . >/dev/null
+step --report "$IO/report" -- $python -c "$types" >"$IO/out"
+grep -q '"result": "hit"' "$IO/report" || fail "with real ones it is another step"
+lazily
+
+say "a step moves, copies and removes them"
+tree()
+{
+	rm -rf tree
+	lazily
+	mkdir tree
+	mv big also tree
+	same "$(unreal)" "./tree/also ./tree/big "
+}
+tree
+step sh -c 'cp -a tree copied && cmp copied/big seed && cmp tree/big seed && [ ! -L copied/also ]' || fail "cp -a"
+same "$(stat -c '%a %s' ../src/copied/also)" "640 2000000"
+rm -rf copied
+tree
+step --report "$IO/report" -- sh -c 'mv tree moved' || fail "mv"
+grep -q '"stored": true' "$IO/report" || fail "mv is not stored"
+same "$(unreal)" "" "what was moved is real"
+cmp ../src/moved/big seed || fail "what was moved"
+rm -rf moved
+tree
+step sh -c 'mv tree moved' || fail "mv once more"
+cmp moved/big seed || fail "what a hit has moved"
+same "$(stat -c '%a %s' moved/also)" "640 2000000"
+rm -rf moved
+tree
+step --report "$IO/report" -- rm -rf tree || fail "rm -rf"
+[ ! -e ../src/tree ] || fail "rm -rf leaves something"
+grep -q '"stored": true' "$IO/report" || fail "rm -rf is not stored"
+same "$(kept)" 0 "what was removed is not kept"
+tree
+step sh -c 'rm tree/big && echo anew >tree/big && mv tree/big tree/also && cat tree/also' >"$IO/out"
+printed "anew"
+rm -rf tree
+lazily
+
+say "what was read of stdin by the lookup, a command that runs plainly has"
+(cd "$top" && seq 100000 >one && { seq 50000; seq 100000; } >two)
+# shellcheck disable=SC2002 # it is to be a pipe
+cat ../one | step cksum >/dev/null
+cat ../two | {
+	step --read-only sh -c 'cksum; cksum <big' 2>/dev/null
+	cksum
+} >"$IO/out"
+printed "$(cksum <../two)
+$seed
+$(printf '' | cksum)"
+cat ../two | step --read-only --report "$IO/report" cksum >"$IO/out"
+printed "$(cksum <../two)"
+same "$(unreal)" "./also ./big " "of a command that runs plainly"
+
+say "while a step runs, hits leave them"
 bin/wait &
 read -r line <"$WITNESS/up"
-same "$(unreal)" ""
 rm -f big also
 bin/make
-ran 3
-same "$(unreal)" "" "of a hit beside a step"
+same "$(unreal)" "./also ./big " "of a hit beside a step"
 echo >"$WITNESS/go"
 wait
+step --report "$IO/report" sh -c 'cksum <big; echo up >"$WITNESS/up"; read -r line <"$WITNESS/go"' >"$IO/out" &
+read -r line <"$WITNESS/up"
+same "$(unreal)" "./also " "what a step has read"
+rm -f big
+bin/make
+same "$(unreal)" "./also ./big " "of a hit beside a step that has read it"
+echo >"$WITNESS/go"
+wait
+printed "$seed"
+grep -q '"stored": false' "$IO/report" || fail "what another process has replaced meanwhile is no input of a result"
+step sh -c 'echo up >"$WITNESS/up"; read -r line <"$WITNESS/go"; cksum <big; cksum <also' >"$IO/out" &
+read -r line <"$WITNESS/up"
+lazily
+echo >"$WITNESS/go"
+wait
+same "$(cat "$IO/out")" "$seed
+$also" "what a hit has left while the step ran"
 lazily
 
 say "a step elsewhere keeps nobody from unmounting"
@@ -185,20 +303,24 @@ wait
 attach
 cd mnt
 
-say "also of a step that a killed server knew of"
-bin/wait 2 &
+say "a server that is killed while a step runs"
+lazily
+kill_server()
+{
+	kill -KILL "$(mlfs status --json "$top/mnt" | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])')"
+}
+step sh -c 'echo up >"$WITNESS/up"; read -r line <"$WITNESS/go"; cksum <big; cksum <also' killed >"$IO/out" &
 read -r line <"$WITNESS/up"
+kill_server
+echo >"$WITNESS/go"
+wait $! || fail "the step fails"
+same "$(cat "$IO/out")" "$seed
+$also" "what the step read"
 cd "$top"
-kill -KILL "$(mlfs status --json mnt | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])')"
+same "$(unreal)" "" "and it is real"
 wait_for mlfs umount mnt
 attach
 cd mnt
-rm -f big also
-bin/make
-ran 3
-same "$(unreal)" "" "of a hit beside a step that goes on"
-echo >"$WITNESS/go"
-wait
 lazily
 
 say "the first write makes it real, and leaves the object alone"
@@ -208,7 +330,7 @@ same "$(stat -c %s ../src/big)" "$((mb * 1000000 + 5))" "its size"
 same "$(head -c "${mb}000000" big | cksum)" "$seed" "what was in it"
 same "$(cksum <"$(object)")" "$whole" "the object"
 bin/make
-ran 4
+ran 6
 same "$(cksum <big)" "$seed" "what somebody has edited is not taken for the step's"
 lazily
 printf X | dd of=big bs=1 seek=5000 conv=notrunc 2>/dev/null
@@ -244,10 +366,11 @@ same "$(stat -c %a ../src/big)" 604
 same "$(cksum <"$(object)")" "$whole" "the object after that"
 
 say "a program that was made by a step"
+rm also
 bin/build
 rm tool
 bin/build
-ran 5
+ran 7
 same "$(unreal)" "./tool "
 same "$(./tool -c 'print(6 * 7)')" 42 "what it prints"
 same "$(unreal)" "" "what is executed is real"
@@ -264,7 +387,7 @@ bin/pick 2
 same "$(unreal)" "./picked "
 same "$(kept)" 1 "nothing is kept for what was replaced"
 same "$(head -c 1 picked)" 2
-ran 7
+ran 9
 rm picked
 
 say "names: another, a link, none"
@@ -294,11 +417,23 @@ mkdir sub
 mv big sub/there
 mv "$top/src/sub" "$top/src/elsewhere"
 ! bin/use 2>/dev/null || fail "it has found what is gone"
-ran 8
-same "$(unreal)" "" "all is real before a step runs"
-cmp elsewhere/there seed || fail "what was moved"
+ran 10
+step --refresh sh -c 'cksum <elsewhere/there' >"$IO/out"
+printed "$seed"
 same "$(kept)" 0
 rm -r elsewhere
+lazily
+mkdir sub
+mv big sub/there
+mv "$top/src/sub" "$top/src/elsewhere"
+cd "$top"
+mlfs umount mnt
+same "$(unreal)" "" "all is real when there is no mount"
+cmp src/elsewhere/there src/seed || fail "what was moved"
+same "$(kept)" 0
+rm -r src/elsewhere
+attach
+cd mnt
 
 say "a new server serves on, whatever became of the last one"
 lazily
@@ -311,7 +446,7 @@ attach
 cd mnt
 cmp big seed || fail "served by a new server it has other bytes"
 bin/make
-ran 8
+ran 10
 same "$(unreal)" "./also ./big " "a hit over what the last server had"
 
 say "its object stays, whatever is dropped"
@@ -333,7 +468,7 @@ attach
 cd mnt
 rm -f big also small
 bin/make
-ran 9
+ran 11
 lazily
 cd "$top"
 if is_root; then umount mnt; else fusermount3 -u mnt; fi
@@ -388,7 +523,7 @@ mlfs fsck ${cache:+--cache "$cache"} >"$IO/out" && fail "fsck finds nothing"
 grep -q "placeholder .*big" "$IO/out" || fail "fsck does not say which"
 same "$(cksum <also)" "$also" "the other one"
 bin/make # the step makes it anew
-ran 10
+ran 12
 same "$(cksum <big)" "$seed"
 cmp ../src/big seed || fail "made anew"
 
@@ -400,7 +535,7 @@ for how in --no-lazy "-o no-lazy"; do
 	attach $how
 	rm -f mnt/big mnt/also
 	(cd mnt && bin/make)
-	ran 10
+	ran 12
 	same "$(unreal)" "" "with $how"
 	mlfs umount mnt
 done
@@ -408,7 +543,7 @@ echo 'no-lazy = yes' >src/.mlfs.conf
 attach
 rm -f mnt/big mnt/also
 (cd mnt && bin/make)
-ran 10
+ran 12
 same "$(unreal)" "" "with a file of settings"
 rm src/.mlfs.conf
 
@@ -430,7 +565,7 @@ rm -f big also small
 as $ada bin/make
 rm -f big also small
 as $ada bin/make
-ran 11
+ran 13
 same "$(unreal)" "./also ./big "
 same "$(stat -c '%u %a' big also | tr '\n' ' ')" "$ada 644 $ada 640 "
 cmp big seed || fail "as root"
@@ -485,32 +620,34 @@ as $bob ln -s "$top/src//also" "$cache/users/$bob/lazy/$name/1-1"
 as $bob ln -s "$top/src//../../etc/passwd" "$cache/users/$bob/lazy/$name/1-2"
 bin/list || fail "root's step"
 same "$(stat -c '%u %a' ../src/also)" "$ada 640" "what ada had"
-cmp ../src/big seed || fail "what ada had"
+cd "$top"
+mlfs umount mnt
+cmp src/big src/seed || fail "what ada had"
 same "$(find "$cache/users/$bob/lazy" -type l)" "" "records that lead nowhere"
+attach
+cd mnt
 
-say "who has leave to make placeholders, and takes his time, does not stop others"
+say "a step of another user makes real what it may look at"
 rm -rf big also small bob
-as $bob $python -c '
-import fcntl, os, sys
-fd = os.open(".", os.O_RDONLY)
-assert fcntl.ioctl(fd, 0x6de1) == 1
-os.write(1, b"up\n")
-sys.stdin.read()
-' <"$WITNESS/go" >"$WITNESS/up" &
-exec 4>"$WITNESS/go"
-read -r line <"$WITNESS/up"
-same "$line" up "leave"
 as $ada bin/make
-same "$(unreal)" "./also ./big " "a hit of another"
-bin/list anew
-same "$(unreal)" "" "before a step runs"
-as $ada rm big
+rm -rf big also small
 as $ada bin/make
-same "$(unreal)" "./big " "a hit after it"
-exec 4>&-
-wait
+as $bob mlfs exec --cache "$cache/users/$bob" sh -c 'stat -c %s also; cat also || echo "no right"; cksum <big' \
+	>"$IO/out" 2>/dev/null || fail "bob's step"
+printed "2000000
+no right
+$seed"
+same "$(stat -c '%u %a' ../src/big ../src/also | tr '\n' ' ')" "$ada 644 $ada 640 " "owner of real ones"
+as $ada rm -f big also
+as $ada bin/make
+mkdir shut
+mv also shut
+chmod 700 shut
+! as $bob mlfs exec --cache "$cache/users/$bob" cat shut/also >/dev/null 2>&1 || fail "a directory that is shut"
+same "$(unreal)" "./big ./shut/also " "where another user may not look"
+rm -r shut
 
-say "where there is no room to make it real, a step runs plainly in the mount"
+say "where there is no room to make it real, a step is told"
 cd "$top"
 mlfs umount mnt
 mkdir full
@@ -526,7 +663,14 @@ bin/pick a
 [ -L ../full/picked ] || fail "it is real"
 dd if=/dev/zero of=fill bs=64k 2>/dev/null || :
 truncate -s -200000 fill
-bin/read >"$IO/out" 2>"$IO/err" || fail "it fails"
+status=0
+step cat picked >"$IO/out" 2>"$IO/err" || status=$?
+same "$status" 1 "status"
+same "$(cat "$IO/err")" "mlfs: cannot make $PWD/picked real: No space left on device
+cat: picked: No space left on device"
+printed ""
 [ -L ../full/picked ] || fail "there was room"
-grep -q "outputs in a mount cannot be made real; running uncached" "$IO/err" || fail "it is not told"
-same "$(cat "$IO/out")" "$({ echo a; head -c 2000000 seed; } | cksum)" "what the step read"
+same "$(ls -A ../full | tr '\n' ' ')" "bin fill picked seed " "what is left"
+rm fill
+step cat picked >"$IO/out"
+same "$(cksum <"$IO/out")" "$({ echo a; head -c 2000000 seed; } | cksum)" "what the step read"
