@@ -16,6 +16,9 @@
 
 #include "../fs/fs.h"
 
+/* Bytes of one READ at most; see raise_read_ahead. */
+#define READ_MOST (256u << 10)
+
 enum view_kind view_kind(void)
 {
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -155,13 +158,14 @@ int view_mount_fuse(const struct view *v, int *ret_fd, struct err *e)
 {
 	auto_close int fd = view_open_fuse(e);
 	unsigned long flags = v->kind == VIEW_ROOT ? 0 : MS_NOSUID | MS_NODEV;
-	char data[160];
+	char data[192];
 
 	if (fd < 0)
 		return fd;
-	snprintf(data, sizeof(data),
-		 "fd=%d,rootmode=40000,user_id=%u,group_id=%u,allow_other,default_permissions", fd,
-		 geteuid(), getegid());
+	snprintf(
+		data, sizeof(data),
+		"fd=%d,rootmode=40000,user_id=%u,group_id=%u,allow_other,default_permissions,max_read=%u",
+		fd, geteuid(), getegid(), READ_MOST);
 	if (mount("mlfs", v->mountpoint, "fuse.mlfs", flags, data) < 0)
 		return err_set(e, errno, "cannot mount on %s", v->mountpoint);
 	*ret_fd = take_fd(&fd);
@@ -265,8 +269,9 @@ static int become_root(const char *mountpoint, struct err *e)
 }
 
 /*
- * Large files are read in requests of 1 MB, the most that the protocol has, instead of the 128 KB of a new mount: only
- * root may say so, and only through sysfs. Without it reading is slower, nothing else.
+ * Of large files 1 MB is read ahead instead of the 128 KB of a new mount: only root may say so, and only through sysfs.
+ * Without it reading is slower, nothing else. It is asked for in several requests at once (READ_MOST), so that the step goes
+ * on with what it waits for while the server reads the rest.
  */
 static void raise_read_ahead(void)
 {
