@@ -155,6 +155,7 @@ static void *let_go(void *arg)
 	struct fs *fs = arg;
 
 	inodes_free(&fs->inodes);
+	fresh_free(&fs->fresh);
 	(void)malloc_trim(0);
 	return NULL;
 }

@@ -62,8 +62,7 @@ static void path_done(struct trace_path *p)
 	free(p->target);
 	free(p->xattrs);
 	free(p->latest);
-	if (p->list)
-		strv_free(p->list, p->n_list);
+	free(p->list);
 }
 
 void trace_free(struct trace *t)
@@ -374,6 +373,25 @@ const char *trace_listing_differs(const struct trace *t, const struct trace_path
 	return NULL;
 }
 
+/* The names, in one piece of memory with the array: there may be very many. Takes list. */
+static char **packed(char **list, size_t n)
+{
+	size_t size = (n + 1) * sizeof(*list);
+	char **ret, *at;
+
+	for (size_t i = 0; i < n; i++)
+		size += strlen(list[i]) + 1;
+	ret = xrealloc(NULL, size);
+	at = (char *)(ret + n + 1);
+	for (size_t i = 0; i < n; i++) {
+		ret[i] = at;
+		at = stpcpy(at, list[i]) + 1;
+	}
+	ret[n] = NULL;
+	strv_free(list, n);
+	return ret;
+}
+
 void trace_listed(struct trace *t, struct trace_path *p, char **list, size_t n)
 {
 	const char *name;
@@ -382,7 +400,7 @@ void trace_listed(struct trace *t, struct trace_path *p, char **list, size_t n)
 		p->own_listed = true;
 	if (p && !p->replaced && !(p->obs & OBS_LIST)) {
 		p->obs |= OBS_LIST;
-		p->list = list;
+		p->list = packed(list, n);
 		p->n_list = n;
 		return;
 	}

@@ -324,17 +324,24 @@ int digests_flush(struct idx *x, struct err *e)
 {
 	struct digests *d = x->digests;
 	auto_free struct pending *v = NULL;
-	struct batch b;
+	size_t n;
+	int r = 0;
 
 	(void)pthread_mutex_lock(&d->mu);
-	b.n = atomic_load(&d->n);
-	b.v = v = take(d->v);
+	n = atomic_load(&d->n);
+	v = take(d->v);
 	free(take(d->next));
 	free(take(d->bucket));
 	d->cap = 0;
 	atomic_store(&d->n, 0);
 	(void)pthread_mutex_unlock(&d->mu);
-	return b.n && !x->read_only ? kv_write(x->kv, put_batch, &b, e) : 0;
+	/* LMDB keeps the pages of its largest transaction until it is closed. */
+	for (size_t at = 0; at < n && !x->read_only && r >= 0; at += MAX_PENDING) {
+		struct batch b = {v + at, n - at < MAX_PENDING ? n - at : MAX_PENDING};
+
+		r = kv_write(x->kv, put_batch, &b, e);
+	}
+	return r;
 }
 
 void idx_digest_add(struct idx *x, const struct idx_digest *d)

@@ -110,7 +110,7 @@ struct idx_digest {
  * file open for writing when hashing began (fd_has_writer).
  */
 void idx_digest_add(struct idx *x, const struct idx_digest *d);
-/* Likewise n digests, with all that are gathered, in one transaction now. */
+/* Likewise n digests, with all that are gathered, now; very many in several transactions. */
 int idx_digest_put(struct idx *x, const struct idx_digest *d, size_t n, struct err *e) must_check;
 /* The digest of the file at path whose lstat is *st: remembered, or read and hashed (O_NOFOLLOW;
  * -ESTALE when it is not the same (dev, inode, size, mtime, ctime) before and after) and

@@ -6,11 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "capture.h"
+
+#define MANY 10000 /* paths */
 
 int capture_refuse(struct work *w, const char *fmt, ...)
 {
@@ -233,7 +236,7 @@ static void compute_key(struct work *w)
 
 /* An object that was there, so that there was no need to write it, may be gone since: no other result referred to it, and
  * another process collected garbage. Then all are put once more. */
-static int put_result(struct work *w)
+static int put(struct work *w)
 {
 	struct idx *x = w->c->idx;
 	struct err e = {0};
@@ -248,26 +251,6 @@ static int put_result(struct work *w)
 			return k;
 	}
 	return r < 0 ? cache_trouble(w, "cannot store the result: %s", e.msg) : 0;
-}
-
-static int put(struct work *w)
-{
-	struct idx *x = w->c->idx;
-	struct err e = {0};
-	int r;
-
-	/* Nothing looks at these any more, and writing the result wants memory. */
-	free(take(w->now));
-	free(take(w->now_err));
-	free(take(w->made));
-	w->n_made = 0;
-	r = put_result(w);
-	if (r < 0)
-		return r;
-	/* The result stands without them; only the next lookup is slower. */
-	if (idx_digest_put(x, w->digests, w->n_digests, &e) < 0)
-		log_debug("%s", e.msg);
-	return 0;
 }
 
 /* Reasons that are known without looking at anything. */
@@ -298,6 +281,11 @@ static int store(struct work *w)
 		input_key_set_base(w->r, &w->set);
 		r = capture_outputs(w);
 		compute_key(w);
+		/* Nothing looks at these any more, and what comes wants memory. */
+		free(take(w->now));
+		free(take(w->now_err));
+		free(take(w->made));
+		w->n_made = 0;
 	}
 	if (r == 0)
 		r = add_console(w);
@@ -327,6 +315,15 @@ static int compare(struct work *w)
 	return r;
 }
 
+/* The result stands without them; only the next lookup is slower. */
+static void remember(struct work *w)
+{
+	struct err e;
+
+	if (w->ret->stored && idx_digest_put(w->c->idx, w->digests, w->n_digests, &e) < 0)
+		log_debug("%s", e.msg);
+}
+
 void capture(const struct capture *c, struct outcome *ret)
 {
 	struct work w = {.c = c, .ret = ret, .r = xcalloc(1, sizeof(*w.r))};
@@ -343,7 +340,10 @@ void capture(const struct capture *c, struct outcome *ret)
 	free(w.now);
 	free(w.now_err);
 	free(w.made);
-	free(w.digests);
 	path_set_free(&w.set);
 	result_free(w.r);
+	if (w.n > MANY)
+		(void)malloc_trim(0); /* to write that many digests wants memory as well */
+	remember(&w);
+	free(w.digests);
 }

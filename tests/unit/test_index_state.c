@@ -351,6 +351,35 @@ static void test_racy(void **state)
 	assert_int_equal(idx_digest_get(x, &d.st, &fp), 0);
 }
 
+/* While a job runs none is written; then all, though they are more than one transaction takes. */
+static void test_digests_many(void **state)
+{
+	enum { N = 20000 };
+	struct idx_digest d;
+	struct fp fp;
+
+	(void)state;
+	make("f", "x");
+	d = digest_of("f", INT64_C(3000000000));
+	idx_close(x);
+	assert_ok(idx_open_for_job(cache, false, &x, &the_err));
+	for (unsigned i = 0; i < N; i++) {
+		d.st.st_ino = i + 1;
+		d.fp = fp_n(i);
+		idx_digest_add(x, &d);
+	}
+	idx_release(x);
+	assert_ok(idx_digest_put(x, NULL, 0, &the_err));
+	idx_close(x);
+	assert_ok(idx_open(cache, true, &x, &the_err));
+	for (unsigned i = 0; i < N; i++) {
+		d.st.st_ino = i + 1;
+		assert_int_equal(idx_digest_get(x, &d.st, &fp), 1);
+		d.fp = fp_n(i);
+		assert_true(fp_eq(&fp, &d.fp));
+	}
+}
+
 static struct stat times(int64_t mtime, int64_t ctime)
 {
 	return (struct stat){.st_mtim = {mtime / 1000000000, mtime % 1000000000},
@@ -615,6 +644,7 @@ int main(void)
 		T(test_racy),	      T(test_settled),	    T(test_equal_times),
 		T(test_writers),      T(test_digest_keys),  T(test_digest_file),
 		T(test_digest_speed), T(test_batch),	    T(test_owners),
+		T(test_digests_many),
 	};
 
 	int r;
