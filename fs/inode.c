@@ -488,11 +488,11 @@ int inode_stat(struct inodes *t, struct inode *i, struct stat *ret)
 	int r;
 
 	choose_name(t, i);
+	if (any_fd(i) >= 0) /* a third of the time that a path takes */
+		return fstat(any_fd(i), ret) < 0 ? -errno : 0;
 	r = at_inode(t, i, &a);
 	if (r == 0 && fstatat(a.dirfd, a.name, ret, AT_SYMLINK_NOFOLLOW) == 0 && is(i, ret))
 		return 0;
-	if (any_fd(i) >= 0)
-		return fstat(any_fd(i), ret) < 0 ? -errno : 0;
 	return i->lfd >= 0 && fstat(i->lfd, ret) == 0 && is(i, ret) ? 0 : -ESTALE;
 }
 

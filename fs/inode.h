@@ -122,7 +122,7 @@ static inline int at_inode(struct inodes *t, struct inode *i, struct at *ret)
 /* The regular file that a has just been found to be: keep hold of it for a while. */
 void inode_looked(struct inodes *t, struct inode *i, const struct at *a);
 
-/* lstat of the inode by its path, or by a descriptor when it has no name; -ESTALE when another file is there. */
+/* lstat of the inode by a descriptor that is held, or else by its path; -ESTALE when another file is there. */
 int inode_stat(struct inodes *t, struct inode *i, struct stat *ret) must_check;
 /* "/proc/self/fd/N" of a nameless inode, or its path; for calls that know only paths. */
 int inode_path(struct inodes *t, struct inode *i, struct at *ret, char proc[32],
