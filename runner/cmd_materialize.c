@@ -3,7 +3,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -97,28 +99,49 @@ static void real_link(struct work *w, int dir, const char *name, const struct la
 	}
 }
 
+enum { WAS_REAL, MADE_REAL = 255 }; /* or an errno */
+
+static int ask_real(const char *path)
+{
+	char text[16];
+	ssize_t n = lgetxattr(path, FS_ASK_REAL, text, sizeof(text) - 1);
+	int r;
+
+	if (n <= 0) /* of another file system */
+		return n < 0 && errno == EACCES ? EACCES : WAS_REAL;
+	text[n] = '\0';
+	r = atoi(text);
+	return r > 0 ? MADE_REAL : -r;
+}
+
+/* By a process of its own: who waits for a server that copies could not be interrupted. */
+static int ask_apart(const char *path)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child < 0)
+		return errno;
+	if (child == 0) {
+		(void)close_range(0, ~0u, 0); /* nobody is to wait for its end */
+		_exit(ask_real(path));
+	}
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+}
+
 /* In a mount its server knows whether it is real, and makes it so. */
 static void real_file(struct work *w, const struct stat *st, const char *path)
 {
-	char text[16];
-	ssize_t n;
-	int r;
+	int r = (uint64_t)st->st_size < LAZY_MIN ? WAS_REAL : ask_apart(path);
 
-	if ((uint64_t)st->st_size < LAZY_MIN)
-		return;
-	n = lgetxattr(path, FS_ASK_REAL, text, sizeof(text) - 1);
-	if (n <= 0) {
-		if (n < 0 && errno == EACCES)
-			note_failed(w, path, strerror(errno));
-		return;
-	}
-	text[n] = '\0';
-	r = atoi(text);
-	if (r < 0) {
-		note_failed(w, path, r == -EIO ? "its object is missing or damaged" : strerror(-r));
-	} else if (r) {
+	if (r == MADE_REAL) {
 		w->made++;
 		w->bytes += (uint64_t)st->st_size;
+	} else if (r != WAS_REAL) {
+		note_failed(w, path, r == EIO ? "its object is missing or damaged" : strerror(r));
 	}
 }
 

@@ -70,7 +70,13 @@ fi
 away()
 {
 	cd "$top"
+	[ -z "$server" ] || kill -CONT "$server" 2>/dev/null || :
 	mlfs umount -l mnt 2>/dev/null || :
+}
+server=
+server_of_mount()
+{
+	mlfs status --json "$top/mnt" | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])'
 }
 attach
 trap away EXIT
@@ -89,7 +95,7 @@ kept()
 # Of the large output: is it the object still, with its own bytes?
 object()
 {
-	find "$own/cas" -type f -size +"$((mb * 900))k"
+	find "$own/cas" -type f -size +"$((mb * 900))k" -size -"$((mb * 1100))k"
 }
 # A hit that leaves them: what there is goes first.
 lazily()
@@ -294,24 +300,27 @@ lazily
 
 say "a step elsewhere keeps nobody from unmounting"
 cd "$top"
+old=$(server_of_mount)
 # shellcheck disable=SC2016
 mlfs exec ${cache:+--cache "$cache"} sh -c 'echo up >"$WITNESS/up"; read -r line <"$WITNESS/go"' &
 read -r line <"$WITNESS/up"
 if is_root; then umount mnt; else fusermount3 -u mnt; fi || fail "the mount is in use"
 echo >"$WITNESS/go"
 wait
+# It makes all real at its end, also what a later one serves by then.
+ended()
+{
+	! kill -0 "$old" 2>/dev/null
+}
+wait_for ended
 attach
 cd mnt
 
 say "a server that is killed while a step runs"
 lazily
-kill_server()
-{
-	kill -KILL "$(mlfs status --json "$top/mnt" | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])')"
-}
 step sh -c 'echo up >"$WITNESS/up"; read -r line <"$WITNESS/go"; cksum <big; cksum <also' killed >"$IO/out" &
 read -r line <"$WITNESS/up"
-kill_server
+kill -KILL "$(server_of_mount)"
 echo >"$WITNESS/go"
 wait $! || fail "the step fails"
 same "$(cat "$IO/out")" "$seed
@@ -322,6 +331,61 @@ wait_for mlfs umount mnt
 attach
 cd mnt
 lazily
+
+say "who waits for a copy can be interrupted"
+# The server is stopped in the middle of one.
+huge=${MLFS_LAZY_HUGE_MB:-400}
+server=$(server_of_mount)
+copies()
+{
+	ls -l "/proc/$server/fd" 2>/dev/null | grep -q '#.*(deleted)'
+}
+hugely()
+{
+	rm -f huge
+	step truncate -s "${huge}M" huge
+	[ -L "$top/src/huge" ] || fail "the huge one is real"
+}
+job_gone()
+{
+	! grep -q '^State:.[^Z]' "/proc/$job/status"
+}
+cat_gone()
+{
+	! ps -o comm= -s "$job" | grep -qx cat
+}
+# What is started by "$@" waits for a copy; by a signal $gone comes about while that goes on.
+interrupted()
+{
+	gone=$1
+	shift
+	setsid "$@" >/dev/null 2>"$IO/err" &
+	job=$!
+	tries=0
+	until copies; do
+		tries=$((tries + 1))
+		[ $tries -lt 100000 ] && kill -0 $job 2>/dev/null || fail "there is no copy"
+	done
+	kill -STOP "$server"
+	[ -L "$top/src/huge" ] || fail "the copy is done already"
+	kill -s INT -- -$job
+	wait_for $gone
+	[ -L "$top/src/huge" ] || fail "the copy is done already"
+	kill -CONT "$server"
+	status=0
+	wait $job || status=$? # the server is told that the step is over
+	same "$status" "130" "status of who was interrupted"
+	wait_for [ -f "$top/src/huge" ]
+	same "$(ls -A "$top/src" | grep -c '^[.]mlfs')" 0 "names left behind"
+}
+# A shell has what it starts in the background ignore SIGINT.
+unignore='import os, signal, sys; signal.signal(2, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])'
+step truncate -s "${huge}M" huge
+hugely
+interrupted job_gone $python -c "$unignore" mlfs materialize ${cache:+--cache "$own"} huge
+hugely
+interrupted cat_gone $python -c "$unignore" mlfs exec ${cache:+--cache "$own"} cat huge
+rm huge
 
 say "the first write makes it real, and leaves the object alone"
 echo more >>big
@@ -438,7 +502,7 @@ cd mnt
 say "a new server serves on, whatever became of the last one"
 lazily
 cd "$top"
-pid=$(mlfs status --json mnt | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])')
+pid=$(server_of_mount)
 kill -KILL "$pid"
 wait_for mlfs umount mnt
 same "$(unreal)" "./also ./big "
@@ -493,13 +557,13 @@ same "$(unreal)" "./also "
 same "$(cksum <big)" "$seed" "seen in the mount"
 lazily
 cd "$top"
-kill -KILL "$(mlfs status --json mnt | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])')"
+kill -KILL "$(server_of_mount)"
 wait_for mlfs umount mnt
 mlfs exec ${cache:+--cache "$cache"} true
 same "$(unreal)" "" "before a step runs there is no mount, and all is real"
 attach
 (cd mnt && lazily)
-kill -KILL "$(mlfs status --json mnt | $python -c 'import json, sys; print(json.load(sys.stdin)["pid"])')"
+kill -KILL "$(server_of_mount)"
 wait_for mlfs umount mnt
 mv src/big src/moved
 mlfs materialize ${cache:+--cache "$cache"} >"$IO/out"

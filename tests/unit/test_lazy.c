@@ -2,6 +2,12 @@
 /* index/lazy.c: links that stand for objects, their records, and making them real. */
 #include <stdio.h>
 
+#include <dirent.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "../../runner/realize.h"
 #include "index_cache.h"
 
 #define SIZE 300000
@@ -219,6 +225,112 @@ static void test_records(void **state)
 	assert_false(lazy_there(idx_dirfd(x), &lazy));
 }
 
+/* ---- names swapped while one is made real ---- */
+
+#define SWAPS 300
+
+/* What its owner could do meanwhile: the directory is a link to another one, which he cannot write to but where the very link has a
+ * name as well; and something else has the name. */
+static void swap_on(int tree) __attribute__((noreturn));
+static void swap_on(int tree)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		(void)renameat2(tree, "d", tree, "way", RENAME_EXCHANGE);
+		(void)renameat2(tree, "way", tree, "d", RENAME_EXCHANGE);
+		(void)renameat2(tree, "d/big", tree, "d/theirs", RENAME_EXCHANGE);
+		(void)renameat2(tree, "d/theirs", tree, "d/big", RENAME_EXCHANGE);
+	}
+}
+
+static void assert_held(pid_t p, bool held)
+{
+	int status;
+
+	assert_int_equal(kill(p, held ? SIGSTOP : SIGCONT), 0);
+	assert_int_equal(waitpid(p, &status, held ? WUNTRACED : WCONTINUED), p);
+}
+
+static void assert_untouched(const char *outside)
+{
+	DIR *d = opendir(outside);
+	struct dirent *de;
+	struct lazy l;
+
+	assert_non_null(d);
+	assert_int_equal(lazy_read(dirfd(d), "big", &l), 1);
+	while ((de = readdir(d)))
+		assert_true(strcmp(de->d_name, "big") == 0 ||
+			    de->d_name[strspn(de->d_name, ".")] == '\0');
+	closedir(d);
+}
+
+/* The tree as the swapping wants it: d, with big and theirs. True: big had been made real. */
+static bool set_back(int tree, const char *outside)
+{
+	const char *path = NULL;
+	struct stat st;
+	bool made = false;
+
+	if (fstatat(tree, "d", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
+		assert_int_equal(renameat2(tree, "d", tree, "way", RENAME_EXCHANGE), 0);
+	if (fstatat(tree, "d/theirs", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size != 6)
+		assert_int_equal(renameat2(tree, "d/theirs", tree, "d/big", RENAME_EXCHANGE), 0);
+	assert_int_equal(fstatat(tree, "d/theirs", &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_true(S_ISREG(st.st_mode) && st.st_size == 6);
+	assert_int_equal(fstatat(tree, "d/big", &st, AT_SYMLINK_NOFOLLOW), 0);
+	made = S_ISREG(st.st_mode);
+	if (made) {
+		path = xasprintf("%s/big", outside);
+		assert_int_equal(st.st_size, SIZE);
+		assert_int_equal(unlinkat(tree, "d/big", 0), 0);
+		assert_int_equal(linkat(AT_FDCWD, path, tree, "d/big", 0), 0);
+		free((char *)path);
+	}
+	return made;
+}
+
+static void test_swapped(void **state)
+{
+	auto_free char *src = in(dir, "tree"), *outside = in(dir, "outside");
+	auto_free char *d = in(src, "d"), *big = in(d, "big"), *theirs = in(d, "theirs"),
+		       *way = in(src, "way"), *link = in(dir, "big"), *other = in(outside, "big");
+	auto_free char *record = xasprintf("%s//d/big", src);
+	auto_close int tree = -1;
+	struct lazy_link k;
+	pid_t swapper;
+	int made = 0;
+
+	(void)state;
+	place();
+	assert_int_equal(mkdir(src, 0755) | mkdir(outside, 0755) | mkdir(d, 0755), 0);
+	assert_int_equal(rename(link, other), 0);
+	assert_int_equal(linkat(AT_FDCWD, other, AT_FDCWD, big, 0), 0);
+	assert_int_equal(symlink("../outside", way), 0);
+	write_file(theirs, "theirs", 6);
+	tree = open(src, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(lazy_at(AT_FDCWD, big, &k), 1);
+	swapper = fork();
+	if (swapper == 0)
+		swap_on(tree);
+	for (int n = 0; n < SWAPS; n++) {
+		auto_realize struct realize r = {.root = tree, .src = src};
+
+		assert_int_equal(
+			lazy_note(idx_dirfd(x), &lazy.oid, k.st.st_dev, k.st.st_ino, record), 0);
+		realize_add(&r, idx_dirfd(x), k.st.st_uid);
+		realize_all(&r);
+		assert_held(swapper, true);
+		assert_untouched(outside);
+		made += set_back(tree, outside);
+		assert_held(swapper, false);
+	}
+	assert_int_equal(kill(swapper, SIGKILL), 0);
+	assert_int_equal(waitpid(swapper, NULL, 0), swapper);
+	assert_true(made > 0);
+	print_message("%d of %d made real\n", made, SWAPS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +340,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_not_objects, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_targets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_records, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_swapped, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
