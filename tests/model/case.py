@@ -306,6 +306,8 @@ class Case:
             for p in self.notes_of(rec).own if k else ():
                 # One that is as it should be is not touched, whatever else somebody did to it.
                 kept = got.tree.get(p)
+                if self.ignored(p, conf):  # nor does it say anything of its other names
+                    continue
                 if p in want.tree and kept and parted(kept) == parted(world.get(p)) and bare(kept) == bare(want.tree[p]):
                     for q in names_of(want.tree, p):  # under its new names as well
                         want.tree[q] = want.tree[q]._replace(xattrs=kept.xattrs, owner=kept.owner)
