@@ -241,7 +241,8 @@ same "$(unreal)" "" "what was moved is real"
 cmp ../src/moved/big seed || fail "what was moved"
 rm -rf moved
 tree
-step sh -c 'mv tree moved' || fail "mv once more"
+step --report "$IO/report" -- sh -c 'mv tree moved' || fail "mv once more"
+grep -q '"result": "hit"' "$IO/report" || fail "the same mv, of what is not real again, is no hit"
 cmp moved/big seed || fail "what a hit has moved"
 same "$(stat -c '%a %s' moved/also)" "640 2000000"
 rm -rf moved
