@@ -8,7 +8,12 @@
  * are held to one processor (measured on 2 cores; the scheduler does not hold them there by itself, nor can mlfs hold
  * the step, which would see it).
  *
- * Being awake takes a processor. So it is done only while requests have been coming quickly, and while a processor is
+ * Where this process may, as root, it asks the kernel instead to keep idle processors awake as long as requests come quickly
+ * (cpu_dma_latency; "PM Quality of Service" in the kernel's documentation): waking either of the two costs little then, and nobody is
+ * kept from a processor. It takes power: so only for moments, where there are few processors, and in virtual
+ * machines whose processors can wait so (haltpoll). The kernel forgets it with the descriptor, however this process ends.
+ *
+ * Else being awake takes a processor. So it is done only while requests have been coming quickly, and while a processor is
  * idle (the fourth figure of /proc/loadavg: how many threads can run now) that the quota of the control group allows.
  */
 #include "session.h"
@@ -28,11 +33,17 @@
 #define PAYS	  16	 /* the score from which on it pays */
 #define LOOK	  8	 /* times of being awake between looks for an idle processor */
 
+#define LATENCY	     "/dev/cpu_dma_latency"
+#define IDLE_DRIVER  "/sys/devices/system/cpu/cpuidle/current_driver"
+#define LATENCY_CPUS 8 /* with more of them awake it costs more than one step's time is worth */
+#define LATENCY_NS   5000000 /* it is asked for so long after the latest quick request */
+
 int await_init(struct await *a, int fd, int abort_signal, struct err *e)
 {
 	int flags = fcntl(fd, F_GETFL);
 
-	*a = (struct await){.loadavg = -1, .score = ALL_QUICK}; /* a step begins with many */
+	*a = (struct await){
+		.loadavg = -1, .latency = -1, .score = ALL_QUICK}; /* a step begins with many */
 	(void)pthread_sigmask(SIG_BLOCK, NULL, &a->mask);
 	(void)sigdelset(&a->mask, abort_signal);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
@@ -43,6 +54,7 @@ int await_init(struct await *a, int fd, int abort_signal, struct err *e)
 void await_done(struct await *a)
 {
 	base_close(&a->loadavg);
+	base_close(&a->latency);
 }
 
 /* The threads that run or could, this one included; 0: it cannot be told. */
@@ -77,6 +89,46 @@ static bool is_room(struct await *a)
 	return a->room;
 }
 
+/* ---- how deeply idle processors sleep ---- */
+
+/* Guests that can wait for their host without leaving it, and few of them. */
+static bool latency_pays(void)
+{
+	auto_free char *driver = NULL;
+	struct err e = {0};
+	size_t n;
+
+	return sysconf(_SC_NPROCESSORS_ONLN) <= LATENCY_CPUS &&
+	       read_file(IDLE_DRIVER, &driver, &n, &e) == 0 &&
+	       strncmp(driver, "haltpoll", strlen("haltpoll")) == 0;
+}
+
+/* Are they to stay awake from now on? */
+static bool hold_latency(struct await *a)
+{
+	static const int32_t none = 0; /* us */
+
+	if (a->latency >= 0 || a->no_latency)
+		return a->latency >= 0;
+	if (!a->latency_known) {
+		a->latency_known = true;
+		a->no_latency = !latency_pays();
+	}
+	a->latency = a->no_latency ? -1 : open(LATENCY, O_WRONLY | O_CLOEXEC);
+	/* Only root may, as a rule. */
+	a->no_latency = a->latency < 0 || write(a->latency, &none, sizeof(none)) != sizeof(none);
+	if (a->no_latency)
+		base_close(&a->latency);
+	return !a->no_latency;
+}
+
+static void drop_latency(struct await *a)
+{
+	base_close(&a->latency);
+}
+
+/* ---- waiting ---- */
+
 /* -EAGAIN: nothing came. */
 static int awake(struct fuse_session *se, struct fuse_buf *b, int64_t begun)
 {
@@ -88,13 +140,17 @@ static int awake(struct fuse_session *se, struct fuse_buf *b, int64_t begun)
 	return r;
 }
 
-static int asleep(const struct await *a, struct fuse_session *se, struct fuse_buf *b)
+static int asleep(struct await *a, struct fuse_session *se, struct fuse_buf *b)
 {
+	static const struct timespec latency = {.tv_nsec = LATENCY_NS};
 	struct pollfd p = {.fd = fuse_session_fd(se), .events = POLLIN};
+	int n = ppoll(&p, 1, a->latency >= 0 ? &latency : NULL, &a->mask);
 
-	if (ppoll(&p, 1, NULL, &a->mask) < 0)
-		return -errno;
-	return fuse_session_receive_buf(se, b);
+	if (n == 0) {
+		drop_latency(a);
+		n = ppoll(&p, 1, NULL, &a->mask);
+	}
+	return n < 0 ? -errno : fuse_session_receive_buf(se, b);
 }
 
 int await_request(struct await *a, struct fuse_session *se, struct fuse_buf *b)
@@ -105,7 +161,9 @@ int await_request(struct await *a, struct fuse_session *se, struct fuse_buf *b)
 	if (r != -EAGAIN)
 		return r;
 	begun = mono_ns();
-	if (a->score >= PAYS && is_room(a))
+	if (a->score < PAYS)
+		drop_latency(a);
+	else if (!hold_latency(a) && is_room(a))
 		r = awake(se, b, begun);
 	if (r == -EAGAIN) {
 		r = asleep(a, se, b);

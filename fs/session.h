@@ -29,6 +29,9 @@ struct await {
 	int loadavg;	 /* a descriptor, or -1 */
 	bool room;	 /* a processor was idle when it was last looked ... */
 	unsigned looked; /* ... so many times of being awake ago */
+	int latency;	 /* a descriptor while idle processors are to stay awake, else -1 */
+	bool latency_known,
+		no_latency; /* it was looked whether that pays; it does not, or may not be asked for */
 };
 /* In the server's thread; abort_signal is blocked, and interrupts the waiting only. fd is the session's. */
 int await_init(struct await *a, int fd, int abort_signal, struct err *e) must_check;
