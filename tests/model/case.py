@@ -500,6 +500,13 @@ def names_of(tree, p):
 def join_again(tree, world, aside, which):
     """What was set aside is again a name of the file that it was one of, where that is as it was."""
     for group in {e.group for e in aside.values() if e.group}:
+        mates = [p for p in world if world[p].group == group and p not in aside]
+        if len(mates) > 1 and all(p in tree and tree[p].group for p in mates) and len({tree[p].group for p in mates}) == 1:
+            # Changed in place, it is so under all of its names.
+            names = in_order(mates + [q for q in aside if q in tree and aside[q].group == group])
+            for p in names:
+                tree[p] = tree[mates[0]]._replace(group=names[0])
+            continue
         names = [p for p in which if p in world and world[p].group == group and bare(tree[p]) == bare(world[p])]
         for p in names:
             tree[p] = tree[p]._replace(group=in_order(names)[0] if len(names) > 1 else None)
