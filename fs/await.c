@@ -122,11 +122,6 @@ static bool hold_latency(struct await *a)
 	return !a->no_latency;
 }
 
-static void drop_latency(struct await *a)
-{
-	base_close(&a->latency);
-}
-
 /* ---- waiting ---- */
 
 /* -EAGAIN: nothing came. */
@@ -147,7 +142,7 @@ static int asleep(struct await *a, struct fuse_session *se, struct fuse_buf *b)
 	int n = ppoll(&p, 1, a->latency >= 0 ? &latency : NULL, &a->mask);
 
 	if (n == 0) {
-		drop_latency(a);
+		base_close(&a->latency);
 		n = ppoll(&p, 1, NULL, &a->mask);
 	}
 	return n < 0 ? -errno : fuse_session_receive_buf(se, b);
@@ -162,7 +157,7 @@ int await_request(struct await *a, struct fuse_session *se, struct fuse_buf *b)
 		return r;
 	begun = mono_ns();
 	if (a->score < PAYS)
-		drop_latency(a);
+		base_close(&a->latency);
 	else if (!hold_latency(a) && is_room(a))
 		r = awake(se, b, begun);
 	if (r == -EAGAIN) {

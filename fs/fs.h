@@ -22,7 +22,8 @@ struct fs;
 struct trace;
 
 struct fs_options {
-	struct idx *idx;   /* borrowed; NULL: digests are not remembered */
+	/* Borrowed; NULL: digests are not remembered. Where outputs may stand that are not real yet (idx_lazy_of) the step meets files. */
+	struct idx *idx;
 	bool own_ids_only; /* the mount lies in a user namespace that maps only this user */
 	/* Let the kernel apply ACLs (mount of the initial user namespace). The root of the view has to be FS_ROOT of
 	 * the mount then. */
@@ -32,8 +33,6 @@ struct fs_options {
 	size_t n_ignore;
 	char *const *untraced; /* absolute directories that are not traced (the cache); borrowed */
 	size_t n_untraced;
-	/* Where outputs may stand that are not real yet: the step meets files. NULL: nowhere; borrowed. */
-	const struct lazy_trees *lazy;
 	/* The answer to a question of an mlfs that runs inside the view, or NULL. Called by the server's thread. */
 	const char *(*answer)(void *arg, const char *question);
 	void *answer_arg;

@@ -82,7 +82,7 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	pthread_mutex_init(&fs->refreshing, NULL);
 	pthread_mutex_init(&fs->fresh.mutex, NULL);
 	pthread_mutex_init(&fs->waits.mutex, NULL);
-	fs->lazy = o->lazy;
+	fs->lazy = idx_lazy_of(o->idx);
 	fs->own_ids_only = o->own_ids_only;
 	fs->posix_acl = o->posix_acl;
 	fs->answer = o->answer;

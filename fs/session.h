@@ -83,7 +83,7 @@ struct fs {
 	struct fresh fresh;
 	struct latest latest;
 	struct follower *follower;
-	const struct lazy_trees *lazy; /* see fs.h */
+	const struct lazy_trees *lazy; /* of the index; NULL: nothing is to be made real */
 	struct {
 		pthread_mutex_t mutex;
 		struct lazy_wait *first;

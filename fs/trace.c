@@ -30,7 +30,6 @@ struct trace {
 	char *const *untraced;
 	size_t n_untraced;
 	bool strict;
-	const struct lazy_trees *lazy;
 	char *spoiled;
 };
 
@@ -45,7 +44,6 @@ struct trace *trace_new(const struct fs_options *o, struct err *e)
 	t->untraced = o->untraced;
 	t->n_untraced = o->n_untraced;
 	t->strict = o->strict;
-	t->lazy = o->lazy;
 	t->idx = o->idx;
 	t->guard = guard_new();
 	t->digester = digester_new(o->idx);
@@ -427,7 +425,7 @@ void trace_list(struct trace *t, struct trace_path *p, int dirfd_)
 		trace_spoil(t, "the listing of %s cannot be kept: %s", p->path, strerror(-r));
 		return;
 	}
-	lazy_list(t->lazy, p->path, dirfd_, list, n);
+	lazy_list(idx_lazy_of(t->idx), p->path, dirfd_, list, n);
 	trace_listed(t, p, list, n);
 }
 

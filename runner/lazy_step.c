@@ -99,21 +99,35 @@ static const char *below(const char *path, const char *dir)
 	return path + n;
 }
 
-char *lazy_step_may(const struct lazy_step *l, const char *path)
+/*
+ * The deepest of the trees that path lies in: its number, or -1. Each mount has two: what it shows, by its own path and then by its
+ * directory's. step 2: only the first of them.
+ */
+static ssize_t tree_of(const struct lazy_step *l, const char *path, size_t step,
+		       const char **ret_rest)
 {
-	const char *in = NULL, *rest = NULL;
+	ssize_t in = -1;
 	size_t best = 0;
 
-	for (size_t k = 0; l && l->src && k < l->mounts->n; k++) {
-		const char *dir = l->mounts->v[k].path, *here = below(path, dir);
+	for (size_t k = 0; k < l->trees.n; k += step) {
+		const char *dir = l->trees.dirs[k], *rest = below(path, dir);
 
-		if (here && *here && strlen(dir) >= best) {
+		if (rest && *rest && strlen(dir) >= best) {
 			best = strlen(dir);
-			in = l->src[k];
-			rest = here;
+			in = (ssize_t)k;
+			*ret_rest = rest;
 		}
 	}
-	return in ? xasprintf("%s" RECORD_SEPARATOR "%s", in, rest) : NULL;
+	return in;
+}
+
+char *lazy_step_may(const struct lazy_step *l, const char *path)
+{
+	const char *rest = NULL, *src;
+	ssize_t k = l ? tree_of(l, path, 2, &rest) : -1;
+
+	src = k < 0 ? NULL : l->src[k / 2];
+	return src ? xasprintf("%s" RECORD_SEPARATOR "%s", src, rest) : NULL;
 }
 
 /* ---- making one real ---- */
@@ -218,32 +232,14 @@ static int make_own(const struct lazy_step *l, const char *path, struct err *e)
 	return r == -ESTALE ? 0 : r;
 }
 
-static const struct mounted *find_mount(const struct lazy_step *l, const char *path,
-					const char **ret_rest)
-{
-	const struct mounted *in = NULL;
-	size_t best = 0;
-
-	for (size_t k = 0; k < 2 * l->mounts->n; k++) {
-		const char *dir = l->trees.dirs[k], *rest = below(path, dir);
-
-		if (rest && *rest && strlen(dir) >= best) {
-			best = strlen(dir);
-			in = &l->mounts->v[k / 2];
-			*ret_rest = rest;
-		}
-	}
-	return in;
-}
-
 static int make_real(void *arg, const char *path, bool (*given_up)(void *arg), void *given_arg)
 {
 	const struct lazy_step *l = arg;
 	const char *rest = NULL;
-	const struct mounted *m = find_mount(l, path, &rest);
+	ssize_t k = tree_of(l, path, 1, &rest);
+	int mount = k < 0 ? -1 : l->mounts->v[k / 2].dir;
 	struct err e = {0};
-	int r = m && m->dir >= 0 ? ask_apart(m->dir, rest, path, given_up, given_arg)
-				 : NOT_ANSWERED;
+	int r = mount < 0 ? NOT_ANSWERED : ask_apart(mount, rest, path, given_up, given_arg);
 
 	if (r == -EINTR)
 		return r;

@@ -244,7 +244,6 @@ static int start_server(struct super *s, int fuse_fd, struct err *e)
 			       .ignore = s->s->opts->ignore.v,
 			       .n_ignore = s->s->opts->ignore.n,
 			       .untraced = s->untraced,
-			       .lazy = s->s->lazy,
 			       .answer = answer,
 			       .answer_arg = s};
 	int r;
