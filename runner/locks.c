@@ -86,6 +86,7 @@ struct locks {
 	bool sweeping;
 	atomic_bool stopping;
 	struct buf text; /* of /proc/locks */
+	bool all_listed; /* there, also locks whose process has ended */
 };
 
 /* ---- mirrors ---- */
@@ -489,14 +490,29 @@ static size_t count_claims(const struct locks *l)
 	return n;
 }
 
+static bool has_ended(pid_t process)
+{
+	return !process || (kill(process, 0) < 0 && errno == ESRCH);
+}
+
 /* Keep the claims of calls that are still under way; those that are through stand in /proc/locks,
- * or are gone. */
+ * or are gone. Where that leaves out locks whose process has ended, descriptors tell of these. */
 static void drop_settled(struct locks *l)
 {
-	for (struct mirror *m = l->mirrors; m; m = m->next)
-		for (size_t k = m->n; k-- > 0;)
-			if (!m->claims[k].tid)
-				claim_remove(m, k);
+	for (struct mirror *m = l->mirrors; m; m = m->next) {
+		struct claim left = {.kind = LOCK_FLOCK, .end = INT64_MAX};
+		bool look = false;
+
+		for (size_t k = m->n; k-- > 0;) {
+			if (m->claims[k].tid)
+				continue;
+			look |= m->flock && !l->all_listed && has_ended(m->claims[k].process);
+			claim_remove(m, k);
+		}
+		left.hold = look ? holder_find(m->dev, m->ino, &m->holder) : HOLD_NONE;
+		if (left.hold)
+			claim_add(m, &left);
+	}
 }
 
 static void claim_held(struct locks *l)
@@ -637,6 +653,7 @@ struct locks *locks_new(int listener, pid_t command, struct fs *fs)
 	l->fs = fs;
 	l->views[0].view = true;
 	l->n_views = 1;
+	l->all_listed = holder_all_listed();
 	l->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	l->proc_locks = open("/proc/locks", O_RDONLY | O_CLOEXEC);
 	if (target_device(command, -1, &l->views[0].dev) < 0 || l->kick < 0 || l->proc_locks < 0 ||

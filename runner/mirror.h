@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "holder.h"
 #include "lock_call.h"
 
 /* A lock in the view, or one about to be there. */
@@ -16,7 +17,7 @@ struct claim {
 	enum lock_kind kind;
 	enum hold hold;
 	int64_t start, end;
-	pid_t process;
+	pid_t process; /* that took it; 0: one that has ended */
 	/* The thread that was let go on to take it, and the call it was in; 0: it has done so. */
 	pid_t tid;
 	int nr;
@@ -32,6 +33,7 @@ struct mirror {
 	struct ranges held;
 	struct claim *claims;
 	size_t n, cap;
+	struct holder holder; /* of what has no line in /proc/locks */
 	unsigned waiters;
 	int64_t used_ns;
 	/* The real file when the view's idea of it was last thrown away. */

@@ -127,8 +127,12 @@ static int fusermount_failed(int said, const char *what, const char *mnt, struct
 	text[strcspn(text, "\n")] = '\0';
 	line = strstr(text, ": ");
 	line = strncmp(text, "fusermount", 10) == 0 && line ? line + 2 : text;
-	return err_text(e, EPERM, "cannot %s %s: fusermount3: %s", what, mnt,
-			*line ? line : "failed");
+	return err_text(e, EPERM, "cannot %s %s: fusermount3: %s%s", what, mnt,
+			*line ? line : "failed",
+			/* Some containers have none. */
+			strstr(line, "/etc/mtab") && access("/etc/mtab", F_OK) < 0
+				? " (as root: ln -s ../proc/self/mounts /etc/mtab)"
+				: "");
 }
 
 /* *ret_fd: the mount's descriptor; NULL: it gives none. */

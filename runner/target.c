@@ -146,6 +146,21 @@ int target_file_get(pid_t tid, int fd, struct target_file *ret)
 	return 0;
 }
 
+enum hold target_flock(pid_t pid, int fd, dev_t dev, ino_t ino)
+{
+	char name[32], text[4096];
+	struct lock_line l;
+
+	snprintf(name, sizeof(name), "fdinfo/%d", fd);
+	if (slurp(pid, name, text, sizeof(text)) <= 0)
+		return HOLD_NONE;
+	for (const char *p = strstr(text, "\nlock:"); p; p = strstr(p + 1, "\nlock:"))
+		if (lock_line_parse(p + 6, &l) && l.kind == LOCK_FLOCK && l.dev == dev &&
+		    l.ino == ino)
+			return l.hold;
+	return HOLD_NONE;
+}
+
 void target_file_free(struct target_file *f)
 {
 	for (int k = 0; k < 3; k++)

@@ -40,6 +40,8 @@ struct target_file {
 };
 int target_file_get(pid_t tid, int fd, struct target_file *ret) must_check;
 void target_file_free(struct target_file *f);
+/* How this descriptor's open file holds the file of that device and number by flock(2). */
+enum hold target_flock(pid_t pid, int fd, dev_t dev, ino_t ino);
 #define auto_target_file __attribute__((cleanup(target_file_free)))
 /* Device of the mount that the descriptor's file lies on. Asks no file server. */
 int target_device(pid_t tid, int fd, dev_t *ret) must_check;

@@ -207,6 +207,7 @@ m[0:1] = b'A'
 f.close()
 print('mapped', flush=True)
 for line in sys.stdin:
+    m[0:1] = m[0:1]  # a page that was written back meanwhile would show the next store in the times
     before = os.stat('w/f')
     m[0:1] = line[:1].encode()
     # Else this is no test.
