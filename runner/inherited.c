@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "inherited.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,39 +28,73 @@ static bool is_jobserver(int fd)
 	return p && sscanf(p + 1, "%d,%d", &r, &w) == 2 && (fd == r || fd == w);
 }
 
-/* Does text name the descriptor: "/dev/fd/63", "/proc/self/fd/63", or the bare number? */
-static bool names_fd(const char *text, int fd)
-{
-	char path[24];
-	const char *p = text;
-	int n = snprintf(path, sizeof(path), "/fd/%d", fd);
+/*
+ * What the command can know of: a single digit is what shells redirect; beyond that somebody must tell it the number, as
+ * process substitution does by an argument. Others have leaked from some launcher, and nobody looks at them.
+ */
+struct known {
+	int *v; /* ascending once all are there, some of them twice */
+	size_t n, cap;
+};
 
-	while ((p = strstr(p, path))) {
-		if (p[n] < '0' || p[n] > '9')
-			return true;
-		p += n;
+static void know(struct known *k, int fd)
+{
+	if (k->n == k->cap) {
+		k->cap = k->cap ? k->cap * 2 : 16;
+		k->v = xrealloc(k->v, k->cap * sizeof(*k->v));
 	}
-	return strcmp(text, path + 4) == 0;
+	k->v[k->n++] = fd;
 }
 
-/*
- * Can the command know of it? A single digit is what shells redirect; beyond that somebody must tell it the number,
- * as process substitution does by an argument. Others have leaked from some launcher, and nobody looks at them.
- */
-static bool is_known(int fd, char *const *argv)
+/* The number at p, as printf("%d") writes it, and what follows it; -1: there is none. */
+static int number(const char *p, const char **ret_end)
 {
-	if (fd <= 9)
-		return true;
+	char *end;
+	long n;
+
+	if (*p < '1' || *p > '9')
+		return -1;
+	n = strtol(p, &end, 10);
+	*ret_end = end;
+	return n > INT_MAX ? -1 : (int)n;
+}
+
+/* Those that the text names: "/dev/fd/63", "/proc/self/fd/63", or as the bare number. */
+static void know_named(struct known *k, const char *text)
+{
+	const char *p = text, *end;
+	int fd = number(p, &end);
+
+	if (fd >= 0 && !*end)
+		know(k, fd);
+	while ((p = strstr(p, "/fd/"))) {
+		p += 4;
+		fd = number(p, &end);
+		if (fd >= 0)
+			know(k, fd);
+	}
+}
+
+static int ascending(const void *a, const void *b)
+{
+	int x = *(const int *)a, y = *(const int *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void know_all(struct known *k, char *const *argv)
+{
+	for (int fd = 3; fd <= 9; fd++)
+		know(k, fd);
 	for (; *argv; argv++)
-		if (names_fd(*argv, fd))
-			return true;
+		know_named(k, *argv);
 	for (char **v = environ; *v; v++) {
 		const char *value = strchr(*v, '=');
 
-		if (value && names_fd(value + 1, fd))
-			return true;
+		if (value)
+			know_named(k, value + 1);
 	}
-	return false;
+	qsort(k->v, k->n, sizeof(*k->v), ascending);
 }
 
 static int add_file(struct inherited *h, int fd, const struct stat *st, struct buf *key,
@@ -99,12 +133,12 @@ static void spoil(struct inherited *h, int fd, mode_t mode)
 			fd, what, fd);
 }
 
-static int look(struct inherited *h, int fd, char *const *argv, struct buf *key, struct err *e)
+static int look(struct inherited *h, int fd, struct buf *key, struct err *e)
 {
 	int flags = fcntl(fd, F_GETFD);
 	struct stat st;
 
-	if (flags < 0 || (flags & FD_CLOEXEC) || !is_known(fd, argv) || fstat(fd, &st) < 0)
+	if (flags < 0 || (flags & FD_CLOEXEC) || fstat(fd, &st) < 0)
 		return 0;
 	if (S_ISREG(st.st_mode))
 		return add_file(h, fd, &st, key, e);
@@ -122,21 +156,14 @@ static int look(struct inherited *h, int fd, char *const *argv, struct buf *key,
 int inherited_open(char *const *argv, struct inherited **ret, struct buf *key, struct err *e)
 {
 	struct inherited *h = xcalloc(1, sizeof(*h));
-	DIR *d = opendir("/proc/self/fd");
-	struct dirent *de;
+	struct known k = {0};
 	int r = 0;
 
-	if (!d)
-		h->spoiled = xstrdup(
-			"without /proc the descriptors passed to the command are not known");
-	while (d && r == 0 && (de = readdir(d))) {
-		int fd = atoi(de->d_name);
-
-		if (fd > 2 && fd != dirfd(d))
-			r = look(h, fd, argv, key, e);
-	}
-	if (d)
-		closedir(d);
+	know_all(&k, argv);
+	for (size_t i = 0; r == 0 && i < k.n; i++)
+		if (k.v[i] > 2 && (i == 0 || k.v[i] != k.v[i - 1]))
+			r = look(h, k.v[i], key, e);
+	free(k.v);
 	if (r < 0)
 		inherited_free(h);
 	else

@@ -43,6 +43,8 @@ void mounted_find(struct mounteds *ret)
 	struct mounted m;
 
 	*ret = (struct mounteds){0};
+	if (!mountinfo_may_have_fuse())
+		return;
 	mountinfo_read(&all);
 	for (size_t k = 0; k < all.n; k++) {
 		/* The view of a step has the source "mlfs". */

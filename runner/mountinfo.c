@@ -4,6 +4,29 @@
 
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* From the kernel's linux/mount.h and asm/unistd.h, which are younger than some C libraries. */
+#define CALL_STATMOUNT	   457 /* on each architecture */
+#define CALL_LISTMOUNT	   458
+#define STATMOUNT_SB_BASIC UINT64_C(1)
+#define LSMT_ROOT	   UINT64_MAX
+#define FUSE_SUPER_MAGIC   0x65735546u
+#define MAX_LISTED	   128 /* with more of them it is not asked one by one */
+
+struct mnt_id_req {
+	uint32_t size, spare;
+	uint64_t mnt_id, param;
+};
+/* struct statmount; what follows was not asked for. */
+struct statmount_begin {
+	uint32_t size, options;
+	uint64_t mask;
+	uint32_t sb_dev_major, sb_dev_minor;
+	uint64_t sb_magic;
+	uint64_t rest[60];
+};
 
 /* "\040" and the like stand for blanks. */
 static void unescape(char *s)
@@ -86,6 +109,25 @@ void mountinfo_read(struct mountinfos *ret)
 			ret->v = xrealloc(ret->v, (ret->n + 1) * sizeof(*ret->v));
 			ret->v[ret->n++] = m;
 		}
+}
+
+bool mountinfo_may_have_fuse(void)
+{
+	struct mnt_id_req req = {.size = sizeof(req), .mnt_id = LSMT_ROOT};
+	struct statmount_begin m;
+	uint64_t ids[MAX_LISTED];
+	long n = syscall(CALL_LISTMOUNT, &req, ids, MAX_LISTED, 0);
+
+	if (n <= 0 || n == MAX_LISTED)
+		return true;
+	req.param = STATMOUNT_SB_BASIC;
+	for (long k = 0; k < n; k++) {
+		req.mnt_id = ids[k];
+		if (syscall(CALL_STATMOUNT, &req, &m, sizeof(m), 0) < 0 ||
+		    !(m.mask & STATMOUNT_SB_BASIC) || m.sb_magic == FUSE_SUPER_MAGIC)
+			return true;
+	}
+	return false;
 }
 
 void mountinfo_free(struct mountinfos *m)

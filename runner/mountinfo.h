@@ -20,6 +20,8 @@ struct mountinfos {
 };
 /* What can be read of it; nothing without /proc. */
 void mountinfo_read(struct mountinfos *ret);
+/* May there be a mount of FUSE among them? False is sure, and a good deal quicker than reading them all (Linux 6.8). */
+bool mountinfo_may_have_fuse(void);
 void mountinfo_free(struct mountinfos *m);
 #define auto_mountinfos __attribute__((cleanup(mountinfo_free)))
 

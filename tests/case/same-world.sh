@@ -110,6 +110,31 @@ rm written
 mlfs exec -- sh -c 'echo three >&8' 8>written
 same "$(cat written)" three
 
+say "beyond one digit it counts where an argument or a variable names it"
+cat >pass.py <<'END'
+import os, sys
+os.dup2(os.open(sys.argv[2], os.O_RDONLY), int(sys.argv[1]))
+os.execvp(sys.argv[3], sys.argv[3:])
+END
+pass()
+{
+	$python -I -B pass.py "$@"
+}
+for n in one two; do
+	echo $n >inherited
+	pass 63 inherited mlfs exec -- cat /dev/fd/63 >"$IO/out"
+	printed $n
+	echo $n >inherited
+	FROM=64 pass 64 inherited mlfs exec -- sh -c 'cat "/proc/self/fd/$FROM"' >"$IO/out"
+	printed $n
+done
+# Else the command cannot know of it: it counts for nothing.
+for n in one two; do
+	echo $n >inherited
+	pass 65 inherited mlfs exec --report "$IO/leaked" -- sh -c 'echo /fd/650 /fd/065 65x' >"$IO/out"
+done
+grep -q '"result": "hit"' "$IO/leaked" || fail "$(cat "$IO/leaked")"
+
 say "make's job server passes through"
 printf 'all:\n\t+mlfs exec --no-cache -- $(MAKE) -f sub.mk\n\t+mlfs exec -- $(MAKE) -f sub.mk\n' >top.mk
 printf 'all: a b\na b:\n\t@echo $@\n' >sub.mk
