@@ -386,6 +386,15 @@ const struct output *result_output(const struct result *r, const char *path);
 void left_free(struct left *l);
 void result_encode(const struct result *r, struct buf *out);
 int result_decode(const void *p, size_t n, struct result **ret) must_check; /* -EBADMSG */
+/* What a record says of the states of its path set, without memory of its own. */
+struct result_states {
+	struct fp path_set_id;
+	int64_t stored_ns;
+	size_t n;
+	struct cur
+		at; /* each of the n states is what cur_bytes gives next, in the order of the path set */
+};
+int result_states(const void *p, size_t n, struct result_states *ret) must_check; /* -EBADMSG */
 /* Checks the states, but leaves them out. */
 int result_decode_brief(const void *p, size_t n, struct result **ret) must_check;
 /* Goes through the bytes of a path set as idx_path_set_each. -EBADMSG */
@@ -414,13 +423,24 @@ struct path_set_list {
 	struct fp *ids;
 	struct path_set *sets;
 	size_t n;
+	/* Private to results.c: ids[next] to ids[end - 1] are those of sets not read yet. */
+	size_t next, end;
 };
 int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list *ret,
 		  struct err *e) must_check;
+/* The same one by one: at first n is 0, and each idx_path_sets_next reads another, which then is the last of l. 1, or 0:
+ * these were all. What was read stays where it is. */
+int idx_path_sets_begin(struct idx *x, const struct fp *step_key, struct path_set_list *ret,
+			struct err *e) must_check;
+int idx_path_sets_next(struct idx *x, struct path_set_list *l, struct err *e) must_check;
 void path_set_list_free(struct path_set_list *l);
 /* 1 and *ret (caller: result_free), 0 when there is none or it is damaged (its checksum fails). */
 int idx_result_get(struct idx *x, const struct fp *input_key, struct result **ret,
 		   struct err *e) must_check;
+/* Calls fn with what a result says of the states of its path set, borrowed for the call. 1; 0 when there is no such result, or
+ * it is damaged: then fn was not called. -errno. */
+int idx_result_states(struct idx *x, const struct fp *input_key,
+		      void (*fn)(void *arg, const struct result_states *s), void *arg);
 /* The input keys of results that have this base key and differ in what they read from stdin or in what stood where
  * their own outputs went, latest first; *ret is malloc'ed (NULL for none). */
 int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size_t *ret_n,

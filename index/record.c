@@ -242,11 +242,12 @@ struct key_state *input_key_begin(const struct fp *step_key, const struct fp *pa
 
 void input_key_add(struct key_state *k, const void *state, size_t n)
 {
-	auto_buf struct buf length = {0};
+	uint8_t length[8];
 
-	buf_u64(&length,
-		n); /* in front, so that no two lists of states run together into the same bytes */
-	fp_update(k->fp, length.data, length.len);
+	/* In front, so that no two lists of states run together into the same bytes. */
+	for (unsigned i = 0; i < sizeof(length); i++)
+		length[i] = (uint8_t)((uint64_t)n >> (8 * i));
+	fp_update(k->fp, length, sizeof(length));
 	fp_update(k->fp, state, n);
 }
 

@@ -379,7 +379,7 @@ int result_decode_brief(const void *p, size_t n, struct result **ret)
 	return decode(p, n, true, ret);
 }
 
-/* ---- the head alone ---- */
+/* ---- parts alone ---- */
 
 static const void *see_opt(struct cur *c, size_t *ret_n)
 {
@@ -391,29 +391,103 @@ static const void *see_opt(struct cur *c, size_t *ret_n)
 	return there == 1 ? cur_bytes(c, ret_n) : "";
 }
 
+static void see_head(struct cur *c, struct idx_head *h)
+{
+	size_t len;
+
+	if (cur_u8(c) != RESULT_VERSION)
+		c->bad = true;
+	get_raw(c, h->input_key.b, sizeof(h->input_key.b));
+	get_raw(c, h->step_key.b, sizeof(h->step_key.b));
+	get_raw(c, h->path_set_id.b, sizeof(h->path_set_id.b));
+	(void)get_flags(c, R_ALL);
+	h->name = see_opt(c, &h->n_name);
+	for (size_t k = get_count(c, 1); !c->bad && k; k--)
+		(void)cur_bytes(c, &len);
+	(void)see_opt(c, &len); /* directory, environment */
+	(void)see_opt(c, &len);
+	h->exit_status = (int)(cur_varint(c) & 255);
+	h->started_ns = (int64_t)cur_u64(c);
+	h->wall_ns = (int64_t)cur_u64(c);
+	h->stored_ns = (int64_t)cur_u64(c);
+}
+
 int result_head(const void *p, size_t n, struct idx_head *ret)
 {
 	struct cur c = {p, (const uint8_t *)p + n, false};
 	struct idx_head h = {0};
-	size_t len;
 
-	if (cur_u8(&c) != RESULT_VERSION)
-		return -EBADMSG;
-	get_raw(&c, h.input_key.b, sizeof(h.input_key.b));
-	get_raw(&c, h.step_key.b, sizeof(h.step_key.b));
-	get_raw(&c, h.path_set_id.b, sizeof(h.path_set_id.b));
-	(void)get_flags(&c, R_ALL);
-	h.name = see_opt(&c, &h.n_name);
-	for (size_t k = get_count(&c, 1); !c.bad && k; k--)
-		(void)cur_bytes(&c, &len);
-	(void)see_opt(&c, &len); /* directory, environment */
-	(void)see_opt(&c, &len);
-	h.exit_status = (int)(cur_varint(&c) & 255);
-	h.started_ns = (int64_t)cur_u64(&c);
-	h.wall_ns = (int64_t)cur_u64(&c);
-	h.stored_ns = (int64_t)cur_u64(&c);
+	see_head(&c, &h);
 	if (c.bad)
 		return -EBADMSG;
 	*ret = h;
 	return 0;
+}
+
+static void skip(struct cur *c, size_t n)
+{
+	if (c->bad || (size_t)(c->end - c->p) < n)
+		c->bad = true;
+	else
+		c->p += n;
+}
+
+static void skip_streams(struct cur *c)
+{
+	skip(c, sizeof(struct oid));
+	(void)cur_varint(c);
+	for (size_t k = get_count(c, 2); !c->bad && k; k--) {
+		skip(c, 1);
+		(void)cur_varint(c);
+	}
+	skip(c, 1);
+	(void)cur_varint(c);
+	skip(c, sizeof(struct fp) + sizeof(struct oid));
+}
+
+static void skip_outputs(struct cur *c)
+{
+	struct left now, before;
+	size_t len;
+
+	for (size_t k = get_count(c, 17); !c->bad && k; k--) {
+		uint8_t flags;
+
+		(void)cur_varint(c); /* path */
+		(void)cur_bytes(c, &len);
+		flags = cur_u8(c);
+		left_decode(c, &now);
+		left_decode(c, &before);
+		skip(c, now.type == OUT_FILE ? sizeof(struct oid) : 0);
+		left_free(&now);
+		left_free(&before);
+		(void)cur_varint(c); /* owner */
+		(void)cur_varint(c);
+		skip(c, 8);
+		(void)cur_varint(c); /* links */
+		(void)cur_varint(c);
+		if (flags & O_XATTRS)
+			(void)cur_bytes(c, &len);
+	}
+}
+
+int result_states(const void *p, size_t n, struct result_states *ret)
+{
+	struct cur c = {p, (const uint8_t *)p + n, false}, to;
+	struct idx_head h = {0};
+	size_t len;
+
+	see_head(&c, &h);
+	(void)cur_varint(&c); /* inputs */
+	skip_streams(&c);
+	skip_outputs(&c);
+	for (size_t k = get_count(&c, 2); !c.bad && k; k--) { /* that are one file */
+		(void)cur_varint(&c);
+		(void)cur_varint(&c);
+	}
+	*ret = (struct result_states){h.path_set_id, h.stored_ns, get_count(&c, 1), c};
+	to = c;
+	for (size_t k = ret->n; !to.bad && k; k--)
+		(void)cur_bytes(&to, &len);
+	return to.bad || to.p != to.end ? -EBADMSG : 0;
 }

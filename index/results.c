@@ -77,24 +77,38 @@ static int get_path_set(struct kv_txn *t, const struct fp *id, struct path_set *
 	return path_set_decode(v.p, v.n, ret) == 0;
 }
 
-static int collect_path_sets(struct kv_txn *t, const struct fp *step_key, struct path_set_list *l,
-			     struct err *e)
+int idx_path_sets_begin(struct idx *x, const struct fp *step_key, struct path_set_list *ret,
+			struct err *e)
 {
-	struct kv_val ids;
-	int r = step_ids(t, step_key, &ids, e);
+	struct path_set_list l = {0};
+	int r = idx_variants(x, step_key, &l.ids, &l.end, e);
 
-	if (r < 0 || !ids.n)
+	if (r < 0)
 		return r;
-	l->ids = xcalloc(ids.n / ID_SIZE, sizeof(*l->ids));
-	l->sets = xcalloc(ids.n / ID_SIZE, sizeof(*l->sets));
-	for (size_t i = 0; i < ids.n; i += ID_SIZE) {
-		memcpy(l->ids[l->n].b, (const uint8_t *)ids.p + i, ID_SIZE);
-		r = get_path_set(t, &l->ids[l->n], &l->sets[l->n], e);
-		if (r < 0)
-			return r;
-		l->n += (size_t)r;
-	}
+	if (l.end)
+		l.sets = xcalloc(l.end, sizeof(*l.sets));
+	*ret = l;
 	return 0;
+}
+
+int idx_path_sets_next(struct idx *x, struct path_set_list *l, struct err *e)
+{
+	struct kv_txn *t;
+	int r;
+
+	if (l->next == l->end)
+		return 0;
+	r = kv_begin(x->kv, &t, e);
+	if (r < 0)
+		return r;
+	while (r == 0 && l->next < l->end) {
+		l->ids[l->n] = l->ids[l->next++];
+		r = get_path_set(t, &l->ids[l->n], &l->sets[l->n], e);
+	}
+	kv_end(x->kv);
+	if (r > 0)
+		l->n++;
+	return r;
 }
 
 int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list *ret,
@@ -102,11 +116,14 @@ int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list
 {
 	struct path_set_list l = {0};
 	struct kv_txn *t;
-	int r = kv_begin(x->kv, &t, e);
+	int r = kv_begin(x->kv, &t, e); /* all of one snapshot */
 
 	if (r < 0)
 		return r;
-	r = collect_path_sets(t, step_key, &l, e);
+	r = idx_path_sets_begin(x, step_key, &l, e);
+	if (r == 0)
+		while ((r = idx_path_sets_next(x, &l, e)) > 0)
+			continue;
 	kv_end(x->kv);
 	if (r < 0) {
 		path_set_list_free(&l);
@@ -323,6 +340,25 @@ int idx_result_get_brief(struct idx *x, const struct fp *input_key, struct resul
 			 struct err *e)
 {
 	return get_result(x, input_key, result_decode_brief, ret, e);
+}
+
+int idx_result_states(struct idx *x, const struct fp *input_key,
+		      void (*fn)(void *arg, const struct result_states *s), void *arg)
+{
+	struct result_states s;
+	struct kv_txn *t;
+	struct kv_val v;
+	int r = kv_begin(x->kv, &t, NULL);
+
+	if (r < 0)
+		return r;
+	r = kv_get(t, TAB_RESULT, input_key->b, ID_SIZE, &v, NULL);
+	if (r > 0)
+		r = result_states(v.p, v.n, &s) == 0;
+	if (r > 0)
+		fn(arg, &s);
+	kv_end(x->kv);
+	return r;
 }
 
 struct put {

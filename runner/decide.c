@@ -64,13 +64,17 @@ bool check_stdin(struct look *l, const struct result *r, struct stdin_src *in)
 
 /* ---- the two stages ---- */
 
-/* 1: *ret is the input key; 0: a state could not be determined, the reason is kept. */
-static int key_of(struct look *l, const struct fp *id, const struct path_set *set, struct fp *ret)
+/* Of path set m, the last one read. 1: *ret is the input key; 0: a state could not be determined, the reason is kept. */
+static int key_of(struct look *l, size_t m, struct fp *ret)
 {
-	struct key_state *k = input_key_begin(&l->s->key, id);
+	const struct path_set *set = &l->sets.sets[m];
+	const struct view **views = arena_alloc(&l->nodes, set->n * sizeof(*views));
+	struct key_state *k = input_key_begin(&l->s->key, &l->sets.ids[m]);
 
+	l->views = xrealloc(l->views, (m + 1) * sizeof(*l->views));
+	l->views[m] = views;
 	for (size_t i = 0; i < set->n; i++) {
-		const struct view *v = view_get(l, &set->v[i]);
+		const struct view *v = views[i] = view_get(l, &set->v[i]);
 
 		if (v->err < 0) {
 			(void)input_key_end(k); /* only to free it */
@@ -90,9 +94,9 @@ static void result_drop(struct result **r)
 		result_free(*r);
 }
 
-/* Is the result under this key a hit? exact: only where its outputs go stands what stood there when it was recorded. */
-static bool try_key(struct look *l, const struct fp *key, const struct path_set_list *sets,
-		    size_t i, bool exact, struct stdin_src *in, struct decision *ret)
+/* Is the result under this key, of path set m, a hit? exact: only where its outputs go stands what stood there when it was recorded. */
+static bool try_key(struct look *l, const struct fp *key, size_t m, bool exact,
+		    struct stdin_src *in, struct decision *ret)
 {
 	__attribute__((cleanup(result_drop))) struct result *r = NULL;
 	auto_free struct place *places = NULL;
@@ -102,12 +106,12 @@ static bool try_key(struct look *l, const struct fp *key, const struct path_set_
 	if (k < 0)
 		return refuse(l, xstrdup(e.msg));
 	/* A record under a key that is not its own is damaged. */
-	if (k == 0 || !fp_eq(&r->step_key, &l->s->key) || !fp_eq(&r->path_set_id, &sets->ids[i]))
+	if (k == 0 || !fp_eq(&r->step_key, &l->s->key) || !fp_eq(&r->path_set_id, &l->sets.ids[m]))
 		return false;
 	if (exact && !outputs_as_recorded(l, r))
 		return false;
 	places = xcalloc(r->n_outputs, sizeof(*places));
-	if (!check_terms(l, r) || !check_outputs(l, r, &sets->sets[i], places) ||
+	if (!check_terms(l, r) || !check_outputs(l, r, &l->sets.sets[m], places) ||
 	    !check_stdin(l, r, in))
 		return false;
 	ret->hit = true;
@@ -149,25 +153,24 @@ static bool try_stamp(struct look *l, struct stdin_src *in, struct decision *ret
 	return true;
 }
 
-/* One path set: the result under its key, or one of those that differ in what they read from stdin or in what stood
+/* Path set m: the result under its key, or one of those that differ in what they read from stdin or in what stood
  * where their outputs went. Of these the one recorded in this very world comes first. */
-static bool try_set(struct look *l, const struct path_set_list *sets, size_t i,
-		    struct stdin_src *in, struct decision *ret)
+static bool try_set(struct look *l, size_t m, struct stdin_src *in, struct decision *ret)
 {
 	auto_free struct fp *variants = NULL;
 	struct err e = {0};
 	size_t n = 0;
 	struct fp key;
 
-	if (!key_of(l, &sets->ids[i], &sets->sets[i], &key))
+	if (!key_of(l, m, &key))
 		return false;
 	if (idx_variants(l->x, &key, &variants, &n, &e) < 0)
 		return refuse(l, xstrdup(e.msg));
 	for (int exact = n > 0; exact >= 0; exact--) {
-		if (try_key(l, &key, sets, i, exact, in, ret))
+		if (try_key(l, &key, m, exact, in, ret))
 			return true;
 		for (size_t k = 0; k < n; k++)
-			if (try_key(l, &variants[k], sets, i, exact, in, ret))
+			if (try_key(l, &variants[k], m, exact, in, ret))
 				return true;
 	}
 	return false;
@@ -175,35 +178,36 @@ static bool try_set(struct look *l, const struct path_set_list *sets, size_t i,
 
 /* ---- public ---- */
 
+/* The path sets of the step in turn, until one fits: those behind it are not read. */
+static int try_sets(struct look *l, struct stdin_src *in, struct decision *ret, struct err *e)
+{
+	int r = idx_path_sets_begin(l->x, &l->s->key, &l->sets, e);
+
+	if (r < 0)
+		return r;
+	while ((r = idx_path_sets_next(l->x, &l->sets, e)) > 0)
+		if (try_set(l, l->sets.n - 1, in, ret)) {
+			keep_stamp(l, &l->sets.sets[l->sets.n - 1], ret);
+			return 0;
+		}
+	return r;
+}
+
 static char *decide_in(struct look *l, struct stdin_src *in, struct decision *ret)
 {
-	struct path_set_list sets = {0};
 	struct err e = {0};
-	char *reason = NULL;
 
 	l->begun = now_ns();
 	l->reading = idx_begin_read(l->x, &e) >= 0;
-	if (l->reading && try_stamp(l, in, ret)) {
-		look_free(l);
+	if (l->reading && try_stamp(l, in, ret))
 		return NULL;
-	}
-	if (!l->reading || idx_path_sets(l->x, &l->s->key, &sets, &e) < 0) {
-		look_free(l);
+	if (!l->reading || try_sets(l, in, ret, &e) < 0)
 		return xasprintf("the cache cannot be read: %s", e.msg);
-	}
-	for (size_t i = 0; i < sets.n; i++)
-		if (try_set(l, &sets, i, in, ret)) {
-			keep_stamp(l, &sets.sets[i], ret);
-			break;
-		}
-	if (!ret->hit && l->reason)
-		reason = take(l->reason);
-	else if (!ret->hit)
-		reason = sets.n ? explain(l, &sets) : explain_new(l);
-	/* The nodes borrow from the path sets. */
-	look_free(l);
-	path_set_list_free(&sets);
-	return reason;
+	if (ret->hit)
+		return NULL;
+	if (l->reason)
+		return take(l->reason);
+	return l->sets.n ? explain(l) : explain_new(l);
 }
 
 void decide(struct idx *x, const struct exec_opts *o, const struct step *s, struct stdin_src *in,
@@ -213,6 +217,7 @@ void decide(struct idx *x, const struct exec_opts *o, const struct step *s, stru
 
 	*ret = (struct decision){0};
 	ret->reason = decide_in(&l, in, ret);
+	look_free(&l);
 }
 
 void decision_free(struct decision *d)

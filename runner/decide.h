@@ -33,8 +33,11 @@ struct look {
 	const struct step *s;
 	struct node **slots; /* open addressing, linear probing; cap is a power of two */
 	size_t cap, n;
-	struct arena nodes;	/* and their views */
-	const struct node *dir; /* looked up last by dir_of */
+	struct arena nodes; /* and their views */
+	struct path_set_list
+		sets; /* of a lookup: those that were tried; the nodes borrow from them */
+	const struct view ***views; /* for each of these, of each of its paths */
+	const struct node *dir;	    /* looked up last by dir_of */
 	char *reason; /* why a result that was found could not be used; the first is kept */
 	/* NULL: the first difference ends the looking at a result. Else all are put here, and none is kept as the reason. */
 	struct diffs *all;
@@ -94,8 +97,8 @@ size_t each_difference(struct look *l, const struct path_set *set, const struct 
 		       void (*fn)(void *arg, const struct path_entry *p, const struct buf *was,
 				  const struct view *now),
 		       void *arg);
-/* A sentence; caller frees. */
-char *explain(struct look *l, const struct path_set_list *sets);
+/* Of a lookup that tried all path sets: a sentence; caller frees. */
+char *explain(struct look *l);
 /* The same where nothing was recorded of the step: what differs from one of the same name and command. */
 char *explain_new(struct look *l);
 

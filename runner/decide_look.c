@@ -128,6 +128,8 @@ void look_free(struct look *l)
 		free(n->own_path);
 	}
 	arena_free(&l->nodes);
+	free(l->views);
+	path_set_list_free(&l->sets);
 	free(l->slots);
 	free(l->reason);
 }
@@ -196,13 +198,17 @@ static int state_without_ignored(struct look *l, const struct path_entry *p, con
 const struct view *view_get(struct look *l, const struct path_entry *p)
 {
 	struct node *n = node_get(l, p->path, false);
-	struct stat now = stat_again(&n->st), *st = n->st_err ? NULL : &now;
 	const struct fp *digest = NULL;
+	struct stat now, *st = NULL;
 	struct view *v;
 
 	for (v = n->views; v; v = v->next)
 		if (same_view(v, p))
 			return v;
+	if (!n->st_err) {
+		now = stat_again(&n->st);
+		st = &now;
+	}
 	v = arena_alloc(&l->nodes, sizeof(*v));
 	v->kinds = p->kinds;
 	v->excluded = p->excluded;

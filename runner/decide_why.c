@@ -11,7 +11,6 @@
 /* The recorded result that differs least from what is there now. */
 struct nearest {
 	struct look *l;
-	const struct path_set_list *sets;
 	size_t diffs; /* 0: none found */
 	int64_t stored_ns;
 	char *text;
@@ -73,56 +72,72 @@ size_t each_difference(struct look *l, const struct path_set *set, const struct 
 	return n;
 }
 
-/* The most telling of the differences from one result. */
-struct most {
-	struct look *l;
-	const struct path_entry *told;
-	const struct buf *was;
-};
-
-static void keep_most(void *arg, const struct path_entry *p, const struct buf *was,
-		      const struct view *now)
+/* Is the next recorded state, which comes into *was (borrowed), that of now? */
+static bool is_still(const struct view *now, struct cur *recorded, struct buf *was)
 {
-	struct most *m = arg;
+	size_t n;
+	const void *p = cur_bytes(recorded, &n);
 
-	(void)now;
-	if (m->told && weight(m->l, p) <= weight(m->l, m->told))
-		return;
-	m->told = p;
-	m->was = was;
+	*was = (struct buf){.data = (uint8_t *)(uintptr_t)p, .len = n}; /* only read */
+	return now->state.len == n && (n == 0 || memcmp(now->state.data, p, n) == 0);
 }
 
-static void compare(struct nearest *near, const struct path_set *set, const struct result *r)
+/* How many of these paths are not now as they were? Not counted beyond max + 1. */
+static size_t count_differences(const struct view *const *now, const struct result_states *s,
+				size_t max)
 {
-	struct most m = {.l = near->l};
-	size_t diffs = each_difference(near->l, set, r, keep_most, &m);
+	struct cur recorded = s->at;
+	size_t diffs = 0;
+	struct buf was;
 
-	if (!m.told || (near->diffs && (diffs > near->diffs ||
-					(diffs == near->diffs && r->stored_ns < near->stored_ns))))
+	for (size_t i = 0; diffs <= max && i < s->n; i++)
+		diffs += !is_still(now[i], &recorded, &was);
+	return diffs;
+}
+
+/* The most telling of the differences, of which there are some. */
+static char *tell_most(struct look *l, const struct path_set *set, const struct view *const *now,
+		       const struct result_states *s)
+{
+	struct buf was, of_told = {0};
+	struct cur recorded = s->at;
+	size_t told = s->n;
+
+	for (size_t i = 0; i < s->n; i++) {
+		if (is_still(now[i], &recorded, &was) ||
+		    (told < s->n && weight(l, &set->v[i]) <= weight(l, &set->v[told])))
+			continue;
+		told = i;
+		of_told = was;
+	}
+	return difference(l, &set->v[told], &of_told);
+}
+
+/* One of the results. */
+static void consider(void *arg, const struct result_states *s)
+{
+	struct nearest *near = arg;
+	struct look *l = near->l;
+	size_t m = 0, max = SIZE_MAX - 1, diffs;
+
+	while (m < l->sets.n && !fp_eq(&s->path_set_id, &l->sets.ids[m]))
+		m++;
+	if (m == l->sets.n || s->n != l->sets.sets[m].n)
+		return;
+	if (near->diffs) /* of two as near the one stored later */
+		max = near->diffs - (s->stored_ns < near->stored_ns);
+	diffs = count_differences(l->views[m], s, max);
+	if (!diffs || diffs > max)
 		return;
 	free(near->text);
-	near->text = difference(near->l, m.told, m.was);
+	near->text = tell_most(l, &l->sets.sets[m], l->views[m], s);
 	near->diffs = diffs;
-	near->stored_ns = r->stored_ns;
+	near->stored_ns = s->stored_ns;
 }
 
-static void consider(struct nearest *near, const struct fp *key)
+char *explain(struct look *l)
 {
-	struct result *r;
-	struct err e;
-
-	if (idx_result_get(near->l->x, key, &r, &e) <= 0)
-		return; /* dropped, or damaged */
-	for (size_t i = 0; i < near->sets->n; i++)
-		if (fp_eq(&r->path_set_id, &near->sets->ids[i]) &&
-		    r->n_states == near->sets->sets[i].n)
-			compare(near, &near->sets->sets[i], r);
-	result_free(r);
-}
-
-char *explain(struct look *l, const struct path_set_list *sets)
-{
-	struct nearest near = {.l = l, .sets = sets};
+	struct nearest near = {.l = l};
 	int64_t until = mono_ns() + EXPLAIN_MAX_NS;
 	auto_free struct fp *keys = NULL;
 	auto_free char *text = NULL;
@@ -131,8 +146,9 @@ char *explain(struct look *l, const struct path_set_list *sets)
 
 	if (idx_step_results(l->x, &l->s->key, &keys, &n, &e) < 0)
 		return xasprintf("what it reads changed (%s)", e.msg);
-	for (size_t i = 0; i < n && (i == 0 || mono_ns() < until); i++)
-		consider(&near, &keys[i]);
+	/* The one stored last comes first: none behind one with a single difference is nearer. */
+	for (size_t i = 0; i < n && near.diffs != 1 && (i == 0 || mono_ns() < until); i++)
+		(void)idx_result_states(l->x, &keys[i], consider, &near); /* dropped, or damaged */
 	text = near.text;
 	if (!text)
 		return xstrdup("what it reads changed");

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # With many runs and results recorded, log, show, stats, explain, a hit and a miss look at no more of them than with few. What is
-# counted are records and rows, not time.
+# counted are records and rows, not time. A look-up reads path sets until one fits, and results only as far as needed to say why none does.
 . "$(dirname "$0")/lib.sh"
 
 command -v index-fill >"$IO/null" || skip "no index-fill beside this mlfs"
@@ -65,6 +65,27 @@ for n in $FEW $MANY; do
 	MLFS_DEBUG=1 mlfs exec -v --cache "$cache" -- true >"$IO/out" 2>"$IO/err"
 	sums "$cache" hit
 done
+# The step's list, the path set that fits, its result, what its output's place was left with: not all 64 path sets.
+for n in $FEW $MANY; do
+	read -r records rest <"$IO/$n.lookup"
+	[ "$records" -le 12 ] || fail "a hit without its stamp looks at $records records"
+done
+
+# Sixty results that differ in one file each: the one stored last says it all, so no other is looked at.
+cache=$IO/sixty
+for i in $(seq 60); do
+	echo "$i" >differs
+	mlfs exec --cache "$cache" -- sh -c 'read -r line <differs && echo "$line"' >"$IO/null"
+done
+echo other >differs
+MLFS_DEBUG=1 mlfs exec --cache "$cache" --only-if-cached -- sh -c 'read -r line <differs && echo "$line"' >"$IO/out" 2>"$IO/err" ||
+	[ $? -eq 125 ]
+grep -qx 'mlfs: no hit: differs changed' "$IO/err" || fail "another reason: $(cat "$IO/err")"
+sums "$cache" differs
+read -r records rest <"$cache.differs"
+echo "differs: records $records"
+[ "$records" -le 20 ] || fail "a miss that differs in one file looks at $records records"
+
 for what in log named show step stats explain command miss lookup hit; do
 	bounded $what
 done

@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "env.h"
+#include "idx.h"
 #include "index_cache.h"
 
 static void reopen(bool read_only)
@@ -37,6 +39,44 @@ static int set_at(size_t i, size_t *ret_n)
 		*ret_n = l.n;
 	path_set_list_free(&l);
 	return m;
+}
+
+static int ruin_path_set(void *arg, struct kv_txn *t, struct err *e)
+{
+	return kv_put(t, TAB_PATH_SET, arg, sizeof(struct fp), "nonsense", 8, e);
+}
+
+/* One by one they are what all at once are, those that make no sense left out. */
+static void test_sets_one_by_one(void **state)
+{
+	struct fp step = fp_n(1000000);
+	struct path_set_list all, l;
+
+	(void)state;
+	for (unsigned m = 0; m < 5; m++)
+		put(m, m);
+	assert_ok(idx_path_sets(x, &step, &all, &the_err));
+	assert_int_equal(all.n, 5);
+	assert_ok(kv_write(x->kv, ruin_path_set, &all.ids[2], &the_err));
+	path_set_list_free(&all);
+	assert_ok(idx_path_sets(x, &step, &all, &the_err));
+	assert_int_equal(all.n, 4);
+	assert_ok(idx_path_sets_begin(x, &step, &l, &the_err));
+	assert_int_equal(l.n, 0);
+	for (size_t i = 0; i < all.n; i++) {
+		assert_int_equal(idx_path_sets_next(x, &l, &the_err), 1);
+		assert_int_equal(l.n, i + 1);
+		assert_true(fp_eq(&l.ids[i], &all.ids[i]));
+		assert_string_equal(l.sets[i].v[0].path, all.sets[i].v[0].path);
+	}
+	assert_int_equal(idx_path_sets_next(x, &l, &the_err), 0);
+	assert_int_equal(l.n, all.n);
+	path_set_list_free(&l);
+	path_set_list_free(&all);
+	/* One that was not ended has what was read. */
+	assert_ok(idx_path_sets_begin(x, &step, &l, &the_err));
+	assert_int_equal(idx_path_sets_next(x, &l, &the_err), 1);
+	path_set_list_free(&l);
 }
 
 static void test_put_get_drop(void **state)
@@ -435,19 +475,13 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_put_get_drop),
-		T(test_refuses_nonsense),
-		T(test_order),
-		T(test_bounded),
-		T(test_left_known),
-		T(test_left_add),
-		T(test_objects_with_result),
-		T(test_results),
-		T(test_keys),
-		T(test_read_only),
-		T(test_lock),
-		T(test_lock_contended),
-		T(test_lock_of_the_dead),
+		T(test_put_get_drop),	  T(test_sets_one_by_one),
+		T(test_refuses_nonsense), T(test_order),
+		T(test_bounded),	  T(test_left_known),
+		T(test_left_add),	  T(test_objects_with_result),
+		T(test_results),	  T(test_keys),
+		T(test_read_only),	  T(test_lock),
+		T(test_lock_contended),	  T(test_lock_of_the_dead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
