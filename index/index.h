@@ -897,7 +897,7 @@ void lazy_list(const struct lazy_trees *t, const char *path, int fd, char **list
 struct idx_placing;
 int idx_placing_begin(struct idx *x, struct idx_placing **ret, struct err *e) must_check;
 /* Before the name temp ("/dir/.mlfs-XXXXXX") is made. path: what lies at path is about to be moved there, and is to be moved
- * back when nothing is at path then; NULL: it is to be removed. */
+ * back when nothing is at path then; NULL: it is to be removed, a directory with all in it. */
 int idx_placing_note(struct idx_placing *p, const char *temp, const char *path,
 		     struct err *e) must_check;
 /* None of them is there any more. NULL is fine. */

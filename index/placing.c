@@ -17,7 +17,8 @@
 
 #include "idx.h"
 
-#define SUFFIX ".placing"
+#define SUFFIX	  ".placing"
+#define MAX_DEPTH 4096 /* more names do not fit in a path */
 
 struct idx_placing {
 	int dirfd, fd;
@@ -88,6 +89,26 @@ static bool is_temporary(const char *path)
 	return path[0] == '/' && strncmp(slash + 1, ".mlfs-", 6) == 0 && strlen(slash + 1) == 12;
 }
 
+/* A directory that things were made in: all in it, following no link. -1 and errno. */
+static int remove_dir(int in, const char *name, unsigned depth)
+{
+	int fd = openat(in, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd < 0 || depth == 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+
+	if (!d) {
+		base_close(&fd);
+		return unlinkat(in, name, AT_REMOVEDIR);
+	}
+	while ((de = readdir(d)))
+		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0 &&
+		    unlinkat(fd, de->d_name, 0) < 0 && errno == EISDIR)
+			(void)remove_dir(fd, de->d_name,
+					 depth - 1); /* else it is not empty below */
+	(void)closedir(d);			     /* only read from */
+	return unlinkat(in, name, AT_REMOVEDIR);
+}
+
 static void tidy_one(const char *temp, const char *path)
 {
 	struct stat st;
@@ -98,8 +119,8 @@ static void tidy_one(const char *temp, const char *path)
 	/* Killed between moving away what was there and putting the other in its place. */
 	if (*path && lstat(path, &st) < 0 && errno == ENOENT)
 		r = renameat2(AT_FDCWD, temp, AT_FDCWD, path, RENAME_NOREPLACE);
-	else
-		r = unlink(temp);
+	else if ((r = unlink(temp)) < 0 && errno == EISDIR)
+		r = remove_dir(AT_FDCWD, temp, MAX_DEPTH);
 	if (r < 0 && errno != ENOENT)
 		log_debug("cannot tidy up %s: %s", temp, strerror(errno));
 }

@@ -376,6 +376,7 @@ static bool check_output(struct look *l, const struct result *r, const struct ou
 	    (out->now.type != OUT_ABSENT || !is_anchored(l, r, out, n)))
 		return refuse(l,
 			      xasprintf("output %s has other hard links now", shown(l, out->path)));
+	ret->gone = node_absent(n);
 	ret->action = same ? PLACE_KEEP : out->now.type == OUT_ABSENT ? PLACE_REMOVE : PLACE_WRITE;
 	if (same && out->now.type == OUT_ABSENT)
 		return true;

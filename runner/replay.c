@@ -30,6 +30,9 @@ static void replay_clear(struct replay *p)
 	}
 	free(p->items);
 	free(p->undo);
+	free(p->room);
+	replay_way_end(&p->way);
+	replay_stages_free(p);
 }
 
 /* ---- prepare ---- */
@@ -42,7 +45,7 @@ static int dress_as_before(struct replay *p, const struct output *out, int fd)
 
 	if (!out->in_place || lstat(out->path, &st) < 0 || !S_ISREG(st.st_mode))
 		return 1;
-	if (out->uid == OUT_ANY_ID && geteuid() == 0 && fchown(fd, st.st_uid, st.st_gid) < 0)
+	if (out->uid == OUT_ANY_ID && p->root && fchown(fd, st.st_uid, st.st_gid) < 0)
 		return replay_failed(p, out, errno);
 	if (out->xattrs)
 		return 1;
@@ -52,26 +55,48 @@ static int dress_as_before(struct replay *p, const struct output *out, int fd)
 	return 1;
 }
 
+/* Owner and group, where they are others than a new file got. 1: changed; 0; -errno. */
+static int give_file(struct replay *p, const struct output *out, int fd, const struct stat *st)
+{
+	bool owner = p->root && out->uid != OUT_ANY_ID && out->uid != st->st_uid;
+	bool group = out->gid != OUT_ANY_ID && out->gid != st->st_gid;
+
+	if (!owner && !group)
+		return 0;
+	if (fchown(fd, owner ? out->uid : (uid_t)-1, group ? out->gid : (gid_t)-1) == 0)
+		return 1;
+	if (p->root)
+		return replay_failed(p, out, errno);
+	log_debug("%s: its group stays as it is", out->path);
+	return 0;
+}
+
 /* Bytes first, then owner, xattrs, mode and time: each would undo or forbid the one before. */
 static int dress_file(struct replay *p, const struct output *out, const struct item *it, int fd)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, it->mtime};
+	bool changed = out->in_place || out->xattrs;
+	struct stat st;
 	int r = dress_as_before(p, out, fd);
 
 	if (r < 0)
 		return r;
-	if (geteuid() == 0) {
-		if (fchown(fd, out->uid, out->gid) < 0)
-			return replay_failed(p, out, errno);
-	} else if (fchown(fd, (uid_t)-1, out->gid) < 0) {
-		log_debug("%s: its group stays as it is", out->path);
-	}
+	if (fstat(fd, &st) < 0)
+		return replay_failed(p, out, errno);
+	r = give_file(p, out, fd, &st);
+	if (r < 0)
+		return r;
+	changed |= r > 0;
 	if (out->xattrs) {
 		r = xattr_apply(NULL, fd, out->xattrs, out->n_xattrs, p->e);
 		if (r < 0)
 			return err_prefix(p->e, "cannot place %s", out->path);
 	}
-	if (fchmod(fd, out->now.mode & 07777) < 0 || futimens(fd, times) < 0)
+	/* Another owner, and an ACL, may have changed the mode. */
+	if ((changed || (st.st_mode & 07777) != (out->now.mode & 07777)) &&
+	    fchmod(fd, out->now.mode & 07777) < 0)
+		return replay_failed(p, out, errno);
+	if (futimens(fd, times) < 0)
 		return replay_failed(p, out, errno);
 	return 1;
 }
@@ -79,14 +104,18 @@ static int dress_file(struct replay *p, const struct output *out, const struct i
 /* dress: all but the bytes, too. 1; 0: the object is missing or damaged; -errno. */
 static int make_file(struct replay *p, const struct output *out, struct item *it, bool dress)
 {
-	auto_free char *name = replay_tmp_name(p, out->path, false);
-	auto_close int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	auto_free char *tmp = replay_item_name(p, out, it);
+	const char *name;
+	int r, dir = replay_way(&p->way, it->stage, out->path, tmp, &name);
+	/* In a stage nobody else can open it. */
+	mode_t mode = it->stage ? (out->now.mode & 0777) | 0600 : 0600;
+	auto_close int fd =
+		openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	struct err why = {0};
-	int r;
 
 	if (fd < 0)
 		return replay_failed(p, out, errno);
-	it->tmp = take(name);
+	it->tmp = take(tmp);
 	r = store_get_fd(p->x, &out->oid, out->now.size, fd, &why);
 	if (r == -ENOENT || r == -EUCLEAN) {
 		log_debug("%s: %s", out->path, why.msg);
@@ -99,23 +128,26 @@ static int make_file(struct replay *p, const struct output *out, struct item *it
 
 static int make_special(struct replay *p, const struct output *out, struct item *it)
 {
-	auto_free char *name = replay_tmp_name(p, out->path, false);
-	int r = out->now.type == OUT_LINK ? symlink(out->now.target ? out->now.target : "", name)
-					  : mkfifo(name, 0600);
+	auto_free char *tmp = replay_item_name(p, out, it);
+	const char *name;
+	int dir = replay_way(&p->way, it->stage, out->path, tmp, &name);
+	int r = out->now.type == OUT_LINK
+			? symlinkat(out->now.target ? out->now.target : "", dir, name)
+			: mkfifoat(dir, name, 0600);
 
 	if (r < 0)
 		return replay_failed(p, out, errno);
-	it->tmp = take(name);
-	if (geteuid() == 0 && lchown(it->tmp, out->uid, out->gid) < 0)
+	it->tmp = take(tmp);
+	if (p->root && fchownat(dir, name, out->uid, out->gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return replay_failed(p, out, errno);
 	if (out->xattrs && xattr_apply(it->tmp, -1, out->xattrs, out->n_xattrs, p->e) < 0)
 		return err_prefix(p->e, "cannot place %s", out->path);
-	if (out->now.type == OUT_FIFO && chmod(it->tmp, out->now.mode & 07777) < 0)
+	if (out->now.type == OUT_FIFO && fchmodat(dir, name, out->now.mode & 07777, 0) < 0)
 		return replay_failed(p, out, errno);
 	if (out->mtime_set) {
 		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, it->mtime};
 
-		if (utimensat(AT_FDCWD, it->tmp, times, AT_SYMLINK_NOFOLLOW) < 0)
+		if (utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW) < 0)
 			return replay_failed(p, out, errno);
 	}
 	return 1;
@@ -142,11 +174,14 @@ static const char *linked_name(const struct replay *p, size_t i)
 
 static int make_link(struct replay *p, const struct output *out, const char *first, struct item *it)
 {
-	auto_free char *name = replay_tmp_name(p, out->path, false);
+	auto_free char *tmp = replay_item_name(p, out, it);
+	const char *name;
+	int dir = replay_way(&p->way, it->stage, out->path, tmp, &name);
 
-	if (linkat(AT_FDCWD, first, AT_FDCWD, name, 0) < 0)
+	/* first may be in another stage, so by its whole path */
+	if (linkat(AT_FDCWD, first, dir, name, 0) < 0)
 		return replay_failed(p, out, errno);
-	it->tmp = take(name);
+	it->tmp = take(tmp);
 	return 1;
 }
 
@@ -172,7 +207,7 @@ static int prepare_one(struct replay *p, size_t i)
 /* A file that was there keeps what the step left as it was, under its new names as well: so it comes before them. */
 static int prepare(struct replay *p)
 {
-	int r = 1;
+	int r = replay_stages(p);
 
 	for (int in_place = 1; in_place >= 0; in_place--)
 		for (size_t i = 0; i < p->r->n_outputs && r > 0; i++)
@@ -186,7 +221,7 @@ static int prepare(struct replay *p)
 static int own_dir(struct replay *p, const struct output *out, const struct item *it)
 {
 	(void)it;
-	if (geteuid() == 0 && lchown(out->path, out->uid, out->gid) < 0)
+	if (p->root && lchown(out->path, out->uid, out->gid) < 0)
 		return replay_failed(p, out, errno);
 	if (out->in_place && !out->xattrs)
 		return 1;
@@ -230,29 +265,6 @@ static int each_dir(struct replay *p,
 			return r;
 	}
 	return 1;
-}
-
-/* The bytes were checked as they were written: the next lookup need not read them where the clock
- * allows. */
-static void remember(struct replay *p)
-{
-	auto_free struct idx_digest *d = xcalloc(p->r->n_outputs, sizeof(*d));
-	size_t n = 0;
-
-	for (size_t i = 0; i < p->r->n_outputs; i++) {
-		const struct output *out = &p->r->outputs[i];
-
-		if ((p->places[i].action != PLACE_WRITE && p->places[i].action != PLACE_THROUGH) ||
-		    out->now.type != OUT_FILE)
-			continue;
-		if (lstat(out->path, &d[n].st) < 0 || !S_ISREG(d[n].st.st_mode) ||
-		    (uint64_t)d[n].st.st_size != out->now.size)
-			continue;
-		d[n].fp = out->now.fp;
-		d[n++].hashed_at = p->began_ns;
-	}
-	if (idx_digest_put(p->x, d, n, NULL) < 0)
-		log_debug("digests of what was placed are not remembered");
 }
 
 /* ---- public ---- */
@@ -301,7 +313,13 @@ static int replay_in(struct replay *p)
 
 int replay_outputs(struct idx *x, const struct decision *d, struct err *e)
 {
-	struct replay p = {.x = x, .r = d->result, .places = d->places, .lazy = d->lazy, .e = e};
+	struct replay p = {.x = x,
+			   .r = d->result,
+			   .places = d->places,
+			   .lazy = d->lazy,
+			   .way.fd = -1,
+			   .root = geteuid() == 0,
+			   .e = e};
 	struct err why = {0};
 	int r;
 
@@ -310,8 +328,6 @@ int replay_outputs(struct idx *x, const struct decision *d, struct err *e)
 	p.items = xcalloc(d->result->n_outputs, sizeof(*p.items));
 	p.began_ns = now_ns();
 	r = replay_in(&p);
-	if (r > 0)
-		remember(&p);
 	replay_clear(&p);
 	idx_placing_end(p.placing);
 	if (r == 0 && idx_result_drop(x, &d->result->input_key, &why) < 0)

@@ -85,7 +85,7 @@ int replay_lazy(struct replay *p, const struct output *out, struct item *it)
 
 	if (!record)
 		return 0;
-	it->tmp = replay_tmp_name(p, out->path, false);
+	it->tmp = replay_item_name(p, out, it);
 	lazy_text(&l, text);
 	r = symlink(text, it->tmp) < 0 ? -errno : dress(out, it);
 	if (r == 0)

@@ -13,15 +13,19 @@
 
 /* ---- the way back ---- */
 
-static void note(struct replay *p, enum undo_kind kind, const char *path, const char *aside,
-		 mode_t mode)
+void replay_note(struct replay *p, const struct undo *u)
 {
 	if (p->n_undo == p->cap_undo) {
 		p->cap_undo = p->cap_undo ? p->cap_undo * 2 : 64;
 		p->undo = xrealloc(p->undo, p->cap_undo * sizeof(*p->undo));
 	}
-	p->undo[p->n_undo++] =
-		(struct undo){kind, xstrdup(path), aside ? xstrdup(aside) : NULL, mode};
+	p->undo[p->n_undo++] = *u;
+}
+
+static void note(struct replay *p, enum undo_kind kind, const char *path, const char *aside,
+		 mode_t mode)
+{
+	replay_note(p, &(struct undo){kind, xstrdup(path), aside ? xstrdup(aside) : NULL, mode});
 }
 
 /* The bytes of one file into another that is there, which stays the file it is. -1 and errno. */
@@ -52,7 +56,7 @@ static int undo_write(const struct undo *u)
 		       : 0;
 }
 
-static int undo_one(const struct undo *u)
+static int undo_one(const struct replay *p, const struct undo *u)
 {
 	switch (u->kind) {
 	case UNDO_UNLINK:
@@ -67,8 +71,18 @@ static int undo_one(const struct undo *u)
 		return chmod(u->path, u->mode);
 	case UNDO_WRITE:
 		return undo_write(u);
+	case UNDO_STAGE:
+		return replay_stage_remove(p, u->stage);
+	case UNDO_TREE:
+		return replay_tree_remove(p, u->stage);
 	}
 	return 0;
+}
+
+/* Made, and not in its place yet? */
+static bool is_waiting(const struct item *it)
+{
+	return it->tmp && !(it->stage && it->stage->placed);
 }
 
 /* Take everything back. What cannot be is said: a half-placed result must not go unnoticed. */
@@ -76,10 +90,10 @@ void replay_roll_back(struct replay *p)
 {
 	/* First what was not placed yet: its directory may be closed again by what follows. */
 	for (size_t i = 0; i < p->r->n_outputs; i++)
-		if (p->items[i].tmp && unlink(p->items[i].tmp) < 0)
+		if (is_waiting(&p->items[i]) && unlink(p->items[i].tmp) < 0)
 			log_warn("cannot remove %s: %s", p->items[i].tmp, strerror(errno));
 	for (size_t i = p->n_undo; i-- > 0;)
-		if (undo_one(&p->undo[i]) < 0)
+		if (undo_one(p, &p->undo[i]) < 0)
 			log_warn("cannot take back what was placed at %s: %s", p->undo[i].path,
 				 strerror(errno));
 }
@@ -94,6 +108,9 @@ void replay_commit(struct replay *p)
 		if (unlink(p->undo[i].aside) < 0)
 			log_warn("cannot remove %s: %s", p->undo[i].aside, strerror(errno));
 	}
+	for (const struct stage *s = p->stages; s; s = s->next)
+		if (replay_stage_remove(p, s) < 0)
+			log_warn("cannot remove %s: %s", s->path, strerror(errno));
 }
 
 /* ---- where things go ---- */
@@ -131,12 +148,17 @@ static char *harbour(const struct replay *p, const char *path)
 
 /* A directory that the step closed to writing after it filled it, or that it moved away, is opened for as long as we
  * fill or empty it. */
-static void make_room(struct replay *p, const char *dir)
+void replay_make_room(struct replay *p, const char *dir)
 {
-	const struct output *out = result_output(p->r, dir);
+	const struct output *out;
 	struct stat st;
 
-	if (geteuid() == 0 || !out)
+	if (p->root || (p->room && strcmp(p->room, dir) == 0))
+		return;
+	free(p->room);
+	p->room = xstrdup(dir);
+	out = result_output(p->r, dir);
+	if (!out)
 		return;
 	if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || (st.st_mode & 0300) == 0300)
 		return;
@@ -156,21 +178,15 @@ static void note_name(struct replay *p, const char *name, const char *moved)
 		log_debug("%s", why.msg);
 }
 
-char *replay_tmp_name(struct replay *p, const char *path, bool moved)
+char *replay_new_name(struct replay *p, const char *dir, const char *moved)
 {
 	static const char digits[] = "abcdefghijklmnopqrstuvwxyzABCDEF";
-	auto_free char *dir = harbour(p, path);
 	char tail[7] = {0};
 	struct stat st;
 	char *name;
 
-	make_room(p, dir);
-	/* Only what is written through goes by way of another place. */
-	if (!moved && geteuid() && faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) < 0 &&
-	    errno == EACCES)
-		return idx_temp_path(p->x);
 	for (;;) {
-		uint64_t seed[3] = {(uint64_t)mono_ns(), (uint64_t)getpid(), (uintptr_t)path};
+		uint64_t seed[3] = {(uint64_t)mono_ns(), (uint64_t)getpid(), (uintptr_t)dir};
 		uint64_t h = xxh64_of(seed, sizeof(seed));
 
 		for (size_t i = 0; i < 6; i++, h >>= 5)
@@ -180,8 +196,26 @@ char *replay_tmp_name(struct replay *p, const char *path, bool moved)
 			break;
 		free(name);
 	}
-	note_name(p, name, moved ? path : NULL);
+	note_name(p, name, moved);
 	return name;
+}
+
+char *replay_tmp_name(struct replay *p, const char *path, bool moved)
+{
+	auto_free char *dir = harbour(p, path);
+
+	replay_make_room(p, dir);
+	/* Only what is written through goes by way of another place. */
+	if (!moved && !p->root && faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) < 0 &&
+	    errno == EACCES)
+		return idx_temp_path(p->x);
+	return replay_new_name(p, dir, moved ? path : NULL);
+}
+
+char *replay_item_name(struct replay *p, const struct output *out, const struct item *it)
+{
+	return it->stage ? replay_stage_name(it->stage, out->path)
+			 : replay_tmp_name(p, out->path, false);
 }
 
 int replay_failed(struct replay *p, const struct output *out, int code)
@@ -193,10 +227,10 @@ int replay_failed(struct replay *p, const struct output *out, int code)
 
 static void note_parent_open(struct replay *p, const char *path)
 {
-	auto_free char *dir = xstrdup(path);
+	auto_free char *dir = p->root ? NULL : xstrdup(path);
 
-	if (go_up(dir))
-		make_room(p, dir);
+	if (dir && go_up(dir))
+		replay_make_room(p, dir);
 }
 
 /* Move what is there out of the way. */
@@ -287,6 +321,18 @@ static int make_dir(struct replay *p, const struct output *out)
 	return 1;
 }
 
+/* Where there was nothing, and is nothing now. False: try otherwise. */
+static bool put_new(struct replay *p, const struct output *out, const struct item *it)
+{
+	const char *name;
+	int dir;
+
+	if (!p->places[it - p->items].gone)
+		return false;
+	dir = replay_way(&p->way, it->stage, out->path, it->tmp, &name);
+	return renameat2(dir, name, AT_FDCWD, out->path, RENAME_NOREPLACE) == 0;
+}
+
 /* Put what was made under a temporary name in its place, keeping what stood there for the way back.
  */
 static int put(struct replay *p, const struct output *out, struct item *it)
@@ -295,6 +341,11 @@ static int put(struct replay *p, const struct output *out, struct item *it)
 	int r;
 
 	note_parent_open(p, out->path);
+	if (put_new(p, out, it)) {
+		note(p, UNDO_UNLINK, out->path, NULL, 0);
+		free(take(it->tmp));
+		return 1;
+	}
 	if (lstat(out->path, &st) == 0 && S_ISDIR(st.st_mode)) {
 		r = remove_dir(p, out, st.st_mode);
 		if (r < 0)
@@ -347,7 +398,7 @@ static int write_through(struct replay *p, const struct output *out, struct item
 		return replay_failed(p, out, errno);
 	base_close(&fd);
 	fd = open(out->path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || (geteuid() == 0 && fchown(fd, out->uid, out->gid) < 0))
+	if (fd < 0 || (p->root && fchown(fd, out->uid, out->gid) < 0))
 		return replay_failed(p, out, errno);
 	if (out->xattrs && xattr_apply(NULL, fd, out->xattrs, out->n_xattrs, p->e) < 0)
 		return err_prefix(p->e, "cannot place %s", out->path);
@@ -357,15 +408,35 @@ static int write_through(struct replay *p, const struct output *out, struct item
 	return 1;
 }
 
+/* Directories, those with all that is to be in them first tried at once. */
+static int place_dirs(struct replay *p)
+{
+	for (size_t i = 0; i < p->r->n_outputs; i++) {
+		const struct output *out = &p->r->outputs[i];
+		struct stage *s = p->items[i].stage;
+		int r;
+
+		if (p->places[i].action != PLACE_WRITE || out->now.type != OUT_DIR)
+			continue;
+		if (s && i == s->first) {
+			note_parent_open(p, out->path);
+			(void)replay_stage_place(p, s); /* not: one by one, as below */
+		}
+		r = s && s->placed ? 1 : make_dir(p, out);
+		if (r < 0)
+			return r;
+	}
+	return 1;
+}
+
 int replay_place(struct replay *p)
 {
 	int r = remove_all(p, true);
 
+	if (r >= 0)
+		r = place_dirs(p);
 	for (size_t i = 0; i < p->r->n_outputs && r >= 0; i++)
-		if (p->places[i].action == PLACE_WRITE && p->r->outputs[i].now.type == OUT_DIR)
-			r = make_dir(p, &p->r->outputs[i]);
-	for (size_t i = 0; i < p->r->n_outputs && r >= 0; i++)
-		if (p->items[i].tmp)
+		if (is_waiting(&p->items[i]))
 			r = (p->places[i].action == PLACE_THROUGH ? write_through : put)(
 				p, &p->r->outputs[i], &p->items[i]);
 	if (r >= 0)

@@ -221,6 +221,7 @@ enum place_action {
 };
 struct place {
 	enum place_action action;
+	bool gone; /* nothing stood there */
 };
 /* Two-stage lookup (design 3, 4). Never an error that the caller must treat as fatal: trouble is a miss with
  * its reason. */

@@ -962,7 +962,107 @@ static void test_type_changes(void **state)
 	end(&m);
 }
 
+/* What others made between the decision and the placing stays, or is replaced as it would have been. */
+static void test_made_meanwhile(void **state)
+{
+	struct made m = begin();
+	auto_free char *t = at("t"), *s = at("t/s");
+	struct decision d;
+	struct err e = {0};
+
+	(void)state;
+	output(&m, "t", OUT_DIR, 0755);
+	file(&m, "t/a", "a", 0644);
+	output(&m, "t/s", OUT_DIR, 0750);
+	file(&m, "t/s/b", "b", 0600);
+	store(&m);
+	want_hit(&d);
+	assert_int_equal(mkdir(t, 0700), 0);
+	put("t/a", "another", 0644);
+	put("t/theirs", "theirs", 0644);
+	assert_int_equal(mkdir(s, 0700), 0);
+	if (replay_outputs(cache, &d, &e) != 1)
+		fail_msg("not placed: %s", e.msg);
+	decision_free(&d);
+	assert_text("t/a", "a");
+	assert_text("t/s/b", "b");
+	assert_text("t/theirs", "theirs");
+	assert_int_equal(look("t").st_mode, S_IFDIR | 0755);
+	assert_int_equal(look("t/s").st_mode, S_IFDIR | 0750);
+	assert_int_equal(look("t/s/b").st_mode, S_IFREG | 0600);
+	assert_no_litter();
+	end(&m);
+}
+
+/* Many that go to a directory which is there: some are not there, some are others, one has become a directory. */
+static void many_in_one(struct made *m)
+{
+	static const char *const names[] = {"d/a", "d/b", "d/c", "d/e", "d/f"};
+	auto_free char *dir = at("d"), *e = at("d/e");
+
+	assert_int_equal(mkdir(dir, 0755), 0);
+	put("d/b", "old b", 0640);
+	assert_int_equal(mkdir(e, 0750), 0);
+	input(m, "d/b", OBS_CONTENT, NULL);
+	input(m, "d/e", OBS_EXISTS, NULL);
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		file(m, names[i], names[i], 0644)->own = i != 1 && i != 3;
+}
+
+static void test_many_in_one(void **state)
+{
+	struct made m = begin();
+	struct decision d;
+	struct err e = {0};
+
+	(void)state;
+	many_in_one(&m);
+	store(&m);
+	want_hit(&d);
+	if (replay_outputs(cache, &d, &e) != 1)
+		fail_msg("not placed: %s", e.msg);
+	decision_free(&d);
+	for (size_t i = 0; i < m.r->n_outputs; i++) {
+		const char *name = m.r->outputs[i].path + strlen(work) + 1;
+
+		assert_text(name, name);
+		assert_int_equal(look(name).st_mode, S_IFREG | 0644);
+	}
+	assert_no_litter();
+	end(&m);
+}
+
 /* ---- failures ---- */
+
+/* They are all back, and what was there is, when the last cannot be placed. */
+static void test_many_taken_back(void **state)
+{
+	struct made m = begin();
+	struct decision d;
+	struct err e = {0};
+
+	(void)state;
+	many_in_one(&m);
+	output(&m, "t", OUT_DIR, 0755);
+	file(&m, "t/x", "x", 0644);
+	output(&m, "t/y", OUT_DIR, 0755);
+	file(&m, "t/y/z", "z", 0644);
+	file(&m, "zz", "zz", 0644);
+	store(&m);
+	want_hit(&d);
+	put("d/e/unexpected", "", 0644);
+	assert_true(replay_outputs(cache, &d, &e) < 0);
+	decision_free(&d);
+	assert_false(there("d/a"));
+	assert_text("d/b", "old b");
+	assert_int_equal(look("d/b").st_mode, S_IFREG | 0640);
+	assert_false(there("d/c"));
+	assert_true(there("d/e/unexpected"));
+	assert_false(there("t"));
+	assert_false(there("zz"));
+	assert_no_litter();
+	end(&m);
+}
 
 static void damage_object(const struct oid *o)
 {
@@ -1067,6 +1167,9 @@ int main(void)
 		T(test_link_to_what_was_there),
 		T(test_removals),
 		T(test_type_changes),
+		T(test_made_meanwhile),
+		T(test_many_in_one),
+		T(test_many_taken_back),
 		T(test_missing_object),
 		T(test_roll_back),
 	};
