@@ -344,7 +344,7 @@ int idx_open_held(const char *dir, struct idx **ret, struct err *e)
 
 int idx_open_for_job(const char *dir, bool apart, struct idx **ret, struct err *e)
 {
-	int r = open_as(dir, apart ? KV_APART : KV_QUIET, ret, e);
+	int r = open_as(dir, KV_FEW | (apart ? KV_APART : KV_QUIET), ret, e);
 
 	if (r == 0)
 		atomic_store(&(*ret)->held, !apart);

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +37,9 @@
 #define MAX_READERS 512
 #define MAX_TRIES   8 /* other processes may grow the map between our steps, but not for ever */
 #define GUARD	    8
+/* KV_FEW: reading ahead costs more than it gains in an index larger than this, values from this size on excepted. */
+#define READ_WHOLE  ((uint64_t)4 << 20)
+#define BIG_VALUE   ((size_t)64 << 10)
 #define NO_DBI	    ((MDB_dbi)-1)
 #define LATER_TABLES                                                                        \
 	(1u << TAB_IO | 1u << TAB_NOTE | 1u << TAB_LRU | 1u << TAB_REF | 1u << TAB_DOOMED | \
@@ -64,6 +68,7 @@ struct kv {
 	MDB_env *env;
 	MDB_dbi dbi[TAB_COUNT];
 	unsigned how;	    /* enum kv_how */
+	bool random;	    /* the kernel reads nothing ahead */
 	atomic_bool broken; /* a fault: nothing is read from it any more */
 	atomic_bool wrote;
 	_Atomic uint64_t n_read; /* records */
@@ -403,9 +408,19 @@ static MDB_val val_of(const void *p, size_t n)
 	return (MDB_val){.mv_size = n, .mv_data = (void *)(uintptr_t)p}; /* LMDB only reads it */
 }
 
+/* The pages of a value are wanted, all of them. */
+static void read_ahead(const MDB_val *v)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)v->mv_data & -page;
+
+	/* Only advice. */
+	(void)madvise((void *)begin, (uintptr_t)v->mv_data + v->mv_size - begin, MADV_WILLNEED);
+}
+
 struct get {
 	MDB_txn *txn;
 	MDB_dbi dbi;
+	bool random;
 	MDB_val key;
 	struct kv_val *ret;
 	bool whole;
@@ -417,6 +432,8 @@ static int get_in(void *arg)
 	MDB_val v;
 	int rc = mdb_get(g->txn, g->dbi, &g->key, &v);
 
+	if (rc == 0 && g->random && v.mv_size >= BIG_VALUE)
+		read_ahead(&v);
 	g->whole = rc == 0 && unguard(&g->key, &v, g->ret);
 	return rc;
 }
@@ -424,7 +441,11 @@ static int get_in(void *arg)
 int kv_get(struct kv_txn *t, enum tab tab, const void *key, size_t nkey, struct kv_val *ret,
 	   struct err *e)
 {
-	struct get g = {t->txn, t->kv->dbi[tab], val_of(key, nkey), ret, false};
+	struct get g = {.txn = t->txn,
+			.dbi = t->kv->dbi[tab],
+			.random = t->kv->random,
+			.key = val_of(key, nkey),
+			.ret = ret};
 	int rc;
 
 	if (g.dbi == NO_DBI)
@@ -651,7 +672,7 @@ static void write_for(const char *dir, int (*fn)(void *arg, struct kv_txn *t, st
 	if (nowhere >= 0) /* what libc says of a ruined heap; the parent says it better */
 		(void)dup2(nowhere, STDERR_FILENO);
 	/* LMDB's environment is that of the process that opened it. */
-	a.r = kv_open(dir, KV_QUIET, &own, &a.e);
+	a.r = kv_open(dir, KV_QUIET | KV_FEW, &own, &a.e);
 	if (a.r == 0) {
 		a.r = kv_write(own, fn, arg, &a.e);
 		kv_close(own);
@@ -734,7 +755,8 @@ static int close_on_exec(MDB_env *env)
 static int open_in(void *arg)
 {
 	struct kv *k = arg;
-	unsigned flags = MDB_NOTLS | MDB_NOMETASYNC | (k->how & KV_READ_ONLY ? MDB_RDONLY : 0);
+	unsigned flags = MDB_NOTLS | MDB_NOMETASYNC | (k->how & KV_READ_ONLY ? MDB_RDONLY : 0) |
+			 (k->random ? MDB_NORDAHEAD : 0);
 
 	return mdb_env_open(k->env, k->dir, flags, 0600);
 }
@@ -772,6 +794,7 @@ static int open_env(struct kv *k, uint64_t bytes, struct err *e)
 
 	while (map < bytes * 2)
 		map *= 2;
+	k->random = (k->how & KV_FEW) && bytes > READ_WHOLE;
 	rc = create_env(k, map);
 	if (rc == ENOMEM)
 		rc = create_env(k, (size_t)bytes + MAP_SPARE); /* ulimit -v */

@@ -46,6 +46,8 @@ enum kv_how { /* flags */
 	      KV_APART =
 		      4, /* each write transaction is made in a process of its own (idx_open_for_job) */
 	      KV_QUIET = 8, /* who dies in a write transaction says nothing */
+	      KV_FEW =
+		      16, /* few records are wanted: those around them are not read from the disk */
 };
 /* dir: the directory of data.mdb and lock.mdb. Errors as idx_open. While it is open that directory is locked, shared
  * (flock), unless KV_HELD: then nobody else has it open. -EBUSY: somebody else has. */

@@ -380,6 +380,57 @@ static void test_killed(void **state)
 	}
 }
 
+/* Does the kernel read around the pages of the index that are looked at? As /proc/self/smaps has it (proc(5), VmFlags). */
+static bool reads_ahead(void)
+{
+	auto_fclose FILE *f = fopen("/proc/self/smaps", "re");
+	bool of_index = false, found = false, ahead = false;
+	char line[8192];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (strstr(line, cache) && strstr(line, "/data.mdb"))
+			of_index = true;
+		if (strncmp(line, "VmFlags:", 8) != 0)
+			continue;
+		found |= of_index;
+		ahead |= of_index && !strstr(line, " rr");
+		of_index = false;
+	}
+	assert_true(found);
+	return ahead;
+}
+
+/* A job's few look-ups in a large index read what they look at; a small one is read whole, and so is one that is all looked at. */
+static void test_read_ahead(void **state)
+{
+	uint8_t bytes[4000] = {0};
+	struct oid oid;
+	struct idx *x;
+
+	(void)state;
+	make_cache(1);
+	assert_ok(idx_open_for_job(cache, true, &x, &the_err));
+	assert_true(reads_ahead());
+	idx_close(x);
+	assert_ok(idx_open(cache, false, &x, &the_err));
+	for (unsigned i = 0; i < 1500; i++) {
+		memcpy(bytes, &i, sizeof(i));
+		assert_ok(store_put_mem(x, bytes, sizeof(bytes), &oid, &the_err));
+	}
+	put_results(x, 1, 2); /* and the objects with it */
+	idx_close(x);
+	assert_ok(idx_open(cache, false, &x, &the_err));
+	assert_true(reads_ahead());
+	idx_close(x);
+	for (int apart = 0; apart < 2; apart++) {
+		assert_ok(idx_open_for_job(cache, apart, &x, &the_err));
+		assert_false(reads_ahead());
+		assert_int_equal(count_results(x, 2), 2);
+		idx_close(x);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -387,7 +438,7 @@ int main(void)
 		T(test_layout),	    T(test_versions),	      T(test_not_a_cache),
 		T(test_unwritable), T(test_truncated),	      T(test_random_file),
 		T(test_scribbled),  T(test_lock_file_damage), T(test_processes),
-		T(test_killed),
+		T(test_killed),	    T(test_read_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
