@@ -337,6 +337,11 @@ int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e)
 	return open_as(dir, read_only ? KV_READ_ONLY : 0, ret, e);
 }
 
+int idx_open_few(const char *dir, struct idx **ret, struct err *e)
+{
+	return open_as(dir, KV_READ_ONLY | KV_FEW, ret, e);
+}
+
 int idx_open_held(const char *dir, struct idx **ret, struct err *e)
 {
 	return open_as(dir, KV_HELD, ret, e);

@@ -69,6 +69,8 @@ struct idx;
  * digests, uses and runs are silently not kept, other writes give -EROFS.
  */
 int idx_open(const char *dir, bool read_only, struct idx **ret, struct err *e) must_check;
+/* To read only, by who looks at few records: the disk is asked for these alone. */
+int idx_open_few(const char *dir, struct idx **ret, struct err *e) must_check;
 /*
  * As idx_open, to write, for who runs a job, which damage in the index must not end. LMDB believes what it finds; reading
  * is guarded (a fault in it is an error, -EUCLEAN), but a write transaction may end the process it is made in.

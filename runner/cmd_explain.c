@@ -350,7 +350,7 @@ static int explain_command(int argc, char **argv)
 	if (r)
 		return r < 0 ? EXIT_USAGE : printed_status(EXIT_SUCCESS);
 	q = (struct query){.cache = o.cache_dir};
-	status = query_open(&q, &x) < 0 ? EXIT_FAILURE : explain_step(x, &o, &w);
+	status = query_open_few(&q, &x) < 0 ? EXIT_FAILURE : explain_step(x, &o, &w);
 	idx_close(x);
 	exec_opts_free(&o);
 	return status;
@@ -508,7 +508,7 @@ static int explain_key(const struct explain_query *w)
 	struct told t = {0};
 	struct idx *x = NULL;
 	bool only = false;
-	int status, r = query_open(&w->w.q, &x);
+	int status, r = query_open_few(&w->w.q, &x);
 
 	if (r == 0)
 		r = find(x, w, &t, &res, &only);

@@ -381,7 +381,7 @@ static int run(const struct show_query *w)
 	struct shown_result s = {.w = w};
 	struct err e = {0};
 	struct fp key;
-	int status, k = query_open(&w->q, &s.x);
+	int status, k = query_open_few(&w->q, &s.x);
 
 	if (k < 0)
 		return EXIT_FAILURE;

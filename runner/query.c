@@ -59,7 +59,9 @@ int query_dir(const struct query *q, char **ret)
 	return 0;
 }
 
-static int open_cache(const struct query *q, bool read_only, struct idx **ret)
+enum open_for { TO_READ, TO_READ_FEW, TO_WRITE };
+
+static int open_cache(const struct query *q, enum open_for what, struct idx **ret)
 {
 	auto_free char *dir = NULL;
 	struct err e = {0};
@@ -67,7 +69,12 @@ static int open_cache(const struct query *q, bool read_only, struct idx **ret)
 
 	if (r < 0)
 		return r;
-	r = read_only || is_cache(dir) ? idx_open(dir, read_only, ret, &e) : -ENOENT;
+	if (what == TO_READ_FEW)
+		r = idx_open_few(dir, ret, &e);
+	else if (what == TO_READ || is_cache(dir))
+		r = idx_open(dir, what == TO_READ, ret, &e);
+	else
+		r = -ENOENT;
 	if (r == -ENOENT)
 		log_warn("there is no cache at %s", dir);
 	else if (r < 0)
@@ -77,12 +84,17 @@ static int open_cache(const struct query *q, bool read_only, struct idx **ret)
 
 int query_open(const struct query *q, struct idx **ret)
 {
-	return open_cache(q, true, ret);
+	return open_cache(q, TO_READ, ret);
+}
+
+int query_open_few(const struct query *q, struct idx **ret)
+{
+	return open_cache(q, TO_READ_FEW, ret);
 }
 
 int query_open_to_write(const struct query *q, struct idx **ret)
 {
-	return open_cache(q, false, ret);
+	return open_cache(q, TO_WRITE, ret);
 }
 
 /* ---- a result by the beginning of its key ---- */

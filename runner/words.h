@@ -79,6 +79,7 @@ char *query_cache(const struct query *q);
 int query_dir(const struct query *q, char **ret) must_check;
 /* Open the cache to read. 0, or -errno: said; the caller exits with 1. */
 int query_open(const struct query *q, struct idx **ret) must_check;
+int query_open_few(const struct query *q, struct idx **ret) must_check; /* see idx_open_few */
 /* The same to change it. */
 int query_open_to_write(const struct query *q, struct idx **ret) must_check;
 /* The result that a user means by the beginning of its key, or by that of its step (then the one stored last). 0; -EINVAL: no

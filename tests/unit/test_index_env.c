@@ -423,6 +423,10 @@ static void test_read_ahead(void **state)
 	assert_ok(idx_open(cache, false, &x, &the_err));
 	assert_true(reads_ahead());
 	idx_close(x);
+	assert_ok(idx_open_few(cache, &x, &the_err));
+	assert_false(reads_ahead());
+	assert_int_equal(idx_result_drop(x, &(struct fp){{0}}, &the_err), -EROFS);
+	idx_close(x);
 	for (int apart = 0; apart < 2; apart++) {
 		assert_ok(idx_open_for_job(cache, apart, &x, &the_err));
 		assert_false(reads_ahead());
