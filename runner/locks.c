@@ -234,7 +234,9 @@ static int grant(struct locks *l, struct mirror *m, const struct lock_call *q)
 
 	m->used_ns = mono_ns();
 	if (q->own_write && q->hold == HOLD_READ) { /* it only gives up: that cannot fail */
-		claim_forget(m, q);
+		struct range all = {q->start, q->end, HOLD_WRITE};
+
+		claim_forget(m, q, &(struct ranges){.v = &all, .n = 1});
 		claim_request(l, m, q);
 		mirror_lower(m);
 		return 0;
@@ -255,11 +257,11 @@ static int grant(struct locks *l, struct mirror *m, const struct lock_call *q)
 	return 0;
 }
 
-static void unlock(struct mirror *m, struct lock_call *q)
+static void unlock(struct mirror *m, const struct lock_call *q, const struct target_file *f)
 {
 	m->used_ns = mono_ns();
 	claim_settle(m); /* who took the lock need not be who gives it up */
-	claim_forget(m, q);
+	claim_forget(m, q, &f->held[q->kind]);
 	mirror_lower(m);
 }
 
@@ -312,7 +314,7 @@ static enum locks_answer ask(struct locks *l, const struct seccomp_notif *req, i
 	m = mirror_find(l, dev, f.ino, q.kind == LOCK_FLOCK);
 	if (q.hold == HOLD_NONE) {
 		if (m)
-			unlock(m, &q);
+			unlock(m, &q, &f);
 		return LOCKS_CONTINUE;
 	}
 	if (!m)

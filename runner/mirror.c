@@ -231,31 +231,33 @@ static void forget_posix(struct mirror *m, const struct lock_call *q)
 	}
 }
 
-/* Locks of open files are not: what this one holds for writing nobody else can hold; of what is
- * shared one claim of just this extent is as good as another. Anything else is left to the sweep.
- */
-static void forget_open_file(struct mirror *m, const struct lock_call *q)
+/* Locks of open files are not. What this one holds for writing nobody else can hold; of what is shared one claim of just this
+ * extent is as good as another. Anything else is left to the sweep. */
+static void forget_open_file(struct mirror *m, const struct lock_call *q, const struct range *own)
 {
-	for (size_t k = m->n; q->own_any && k-- > 0;) {
+	int64_t start = q->start > own->start ? q->start : own->start;
+	int64_t end = q->end < own->end ? q->end : own->end;
+
+	for (size_t k = m->n; start <= end && k-- > 0;) {
 		const struct claim *c = &m->claims[k];
 
-		if (c->kind != q->kind || c->tid || !overlaps(c, q))
+		if (c->kind != q->kind || c->tid || c->start > end || c->end < start)
 			continue;
-		if (q->own_write) {
-			claim_cut(m, k, q->start, q->end);
-		} else if (c->start == q->start && c->end == q->end) {
-			claim_remove(m, k);
+		if (own->hold == HOLD_WRITE) {
+			claim_cut(m, k, start, end);
+		} else if (c->start == own->start && c->end == own->end) {
+			claim_cut(m, k, start, end);
 			return;
 		}
 	}
 }
 
-void claim_forget(struct mirror *m, const struct lock_call *q)
+void claim_forget(struct mirror *m, const struct lock_call *q, const struct ranges *own)
 {
 	if (q->kind == LOCK_POSIX)
 		forget_posix(m, q);
-	else
-		forget_open_file(m, q);
+	for (size_t k = 0; q->kind != LOCK_POSIX && k < own->n; k++)
+		forget_open_file(m, q, &own->v[k]);
 }
 
 void claim_settle(struct mirror *m)

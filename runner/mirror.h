@@ -52,8 +52,8 @@ void mirror_free(struct mirror *m);
 
 void claim_add(struct mirror *m, const struct claim *c);
 void claim_remove(struct mirror *m, size_t k);
-/* Who unlocks, or only keeps a weaker lock, has no claim there any more. */
-void claim_forget(struct mirror *m, const struct lock_call *q);
+/* Who unlocks, or only keeps a weaker lock, has no claim there any more. own: what the open file held before. */
+void claim_forget(struct mirror *m, const struct lock_call *q, const struct ranges *own);
 /* The calls that were let go on and are through by now, as far as that can be told. */
 void claim_settle(struct mirror *m);
 
