@@ -475,6 +475,8 @@ static void finish(struct super *s)
 	if (stdin_finish(s->s->in, &used, &e) < 0)
 		why_not(&s->out, e.msg);
 	why_not(&s->out, inherited_spoiled(s->s->passed));
+	if (access("/proc/self/fd", R_OK | X_OK) < 0)
+		why_not(&s->out, "without /proc not all is known of what its processes do");
 	mounted = mounts_so_far(s);
 	why_not(&s->out, *mounted ? mounted : NULL);
 	why_not(&s->out, s->watch ? watch_spoiled(s->watch) : NULL);

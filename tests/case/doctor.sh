@@ -113,6 +113,7 @@ if is_root; then
 	for mode in --require --only-if-cached; do
 		unshare -m sh -c "$in_chroot" sh "$work/root" mlfs exec --cache "$IO/c2" -q $mode -- /bin/true 2>/dev/null || traced=1
 	done
+	same $traced 1 "without /proc nothing is stored"
 	same "$status" $traced "status in a chroot without /proc"
 	rmdir "$work/root"
 fi
