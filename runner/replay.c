@@ -11,7 +11,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +21,9 @@
 
 #include "replay.h"
 #include "replay_times.h"
+
+#define BLOCK	64  /* outputs that a thread takes at once */
+#define TWO_WIN 200 /* files for which a second thread is worth its start */
 
 static void replay_clear(struct replay *p)
 {
@@ -190,7 +195,8 @@ static int prepare_one(struct replay *p, size_t i)
 	const struct output *out = &p->r->outputs[i];
 	const char *first = p->places[i].action == PLACE_WRITE ? linked_name(p, i) : NULL;
 
-	if (p->places[i].action != PLACE_WRITE && p->places[i].action != PLACE_THROUGH)
+	if (p->items[i].tmp ||
+	    (p->places[i].action != PLACE_WRITE && p->places[i].action != PLACE_THROUGH))
 		return 1;
 	if (first)
 		return make_link(p, out, first, &p->items[i]);
@@ -204,11 +210,98 @@ static int prepare_one(struct replay *p, size_t i)
 	return 1;
 }
 
+/* ---- prepare many at once ---- */
+
+/* A file of one name in a stage: it is made apart from all others. */
+static bool is_plain(const struct replay *p, size_t i)
+{
+	const struct output *out = &p->r->outputs[i];
+
+	return p->places[i].action == PLACE_WRITE && out->now.type == OUT_FILE &&
+	       p->items[i].stage && !out->link_group && !out->in_place && !p->lazy;
+}
+
+struct crew {
+	const struct replay *p;
+	_Atomic size_t next; /* block */
+	_Atomic bool stop;
+	pthread_mutex_t mu;
+	int r; /* what ended it, and why; under mu */
+	struct err e;
+};
+
+static int prepare_block(struct replay *p, size_t at)
+{
+	int r = 1;
+
+	for (size_t i = at; i < at + BLOCK && i < p->r->n_outputs && r > 0; i++)
+		if (is_plain(p, i))
+			r = make_file(p, &p->r->outputs[i], &p->items[i], true);
+	return r;
+}
+
+static void *prepare_blocks(void *arg)
+{
+	struct crew *c = arg;
+	struct replay mine = *c->p; /* what it changes of it is an item's, or its own: */
+	struct err e = {0};
+	int r = 1;
+	size_t at;
+
+	mine.way = (struct way){.fd = -1};
+	mine.e = &e;
+	while (r > 0 && !atomic_load(&c->stop) &&
+	       (at = atomic_fetch_add(&c->next, 1) * BLOCK) < mine.r->n_outputs)
+		r = prepare_block(&mine, at);
+	replay_way_end(&mine.way);
+	if (r > 0)
+		return NULL;
+	atomic_store(&c->stop, true);
+	(void)pthread_mutex_lock(&c->mu);
+	if (c->r > 0) {
+		c->r = r;
+		c->e = e;
+	}
+	(void)pthread_mutex_unlock(&c->mu);
+	return NULL;
+}
+
+/* A directory is locked while an entry is made in it: more than two threads would mostly wait. */
+static bool two_win(const struct replay *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->r->n_outputs && n < TWO_WIN; i++)
+		n += is_plain(p, i);
+	return n == TWO_WIN && cpus_allowed() > 1;
+}
+
+static int prepare_plain(struct replay *p)
+{
+	struct crew c = {.p = p, .mu = PTHREAD_MUTEX_INITIALIZER, .r = 1};
+	sigset_t all, old;
+	pthread_t thread;
+	bool two;
+
+	signals_all(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old); /* they are this thread's affair */
+	two = two_win(p) && pthread_create(&thread, NULL, prepare_blocks, &c) == 0;
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	(void)prepare_blocks(&c); /* without the other it does all */
+	if (two)
+		(void)pthread_join(thread, NULL); /* fails for misuse only */
+	if (c.r < 0 && p->e)
+		*p->e = c.e;
+	return c.r;
+}
+
 /* A file that was there keeps what the step left as it was, under its new names as well: so it comes before them. */
 static int prepare(struct replay *p)
 {
 	int r = replay_stages(p);
 
+	if (r > 0)
+		r = prepare_plain(p);
 	for (int in_place = 1; in_place >= 0; in_place--)
 		for (size_t i = 0; i < p->r->n_outputs && r > 0; i++)
 			if (p->r->outputs[i].in_place == (bool)in_place)

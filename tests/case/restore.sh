@@ -25,6 +25,7 @@ ln new/2 new/a/b/second
 ln -s 2 new/link
 ln -s 2 here/link
 echo in it >new/a/shut/file
+head -c 100000 /dev/zero >new/large
 chmod 500 new/a/shut
 chmod 2755 new/a
 END
@@ -99,8 +100,9 @@ injected "the directory there meanwhile" -e inject=renameat2:error=EEXIST:when=1
 injected "no directory to make things in" -e inject=mkdirat:error=EACCES:when=$((dirs + 1))+
 ran 1
 
+# strace counts the calls of each thread, of which there may be two.
 say "failures"
-for fault in pwrite64:error=ENOSPC:when=60 pwrite64:error=ENOSPC:when=200 utimensat:error=EIO:when=150 \
+for fault in pwrite64:error=ENOSPC:when=20 pwrite64:error=ENOSPC:when=90 utimensat:error=EIO:when=80 \
 	mkdirat:error=ENOSPC:when=$((dirs + 3)) linkat:error=EPERM:when=1 symlinkat:error=ENOSPC:when=2; do
 	clear
 	if strace -f -qq -o "$IO/strace" -e inject="$fault" mlfs exec --only-if-cached -- sh step.sh $files \
@@ -114,7 +116,7 @@ for fault in pwrite64:error=ENOSPC:when=60 pwrite64:error=ENOSPC:when=200 utimen
 done
 
 say "killed"
-for call in mkdirat:$((dirs + 1)) mkdirat:$((dirs + 3)) openat:200 pwrite64:150 utimensat:220 linkat:1 \
+for call in mkdirat:$((dirs + 1)) mkdirat:$((dirs + 3)) openat:90 pwrite64:90 utimensat:90 linkat:1 \
 	renameat2:1 renameat2:2 renameat2:60 rmdir:1; do
 	clear
 	strace -f -qq -o "$IO/strace" -e inject="${call%:*}":signal=KILL:when="${call#*:}" \
@@ -130,3 +132,15 @@ clear
 hit -- sh step.sh $files
 right "after all"
 ran 1
+
+say "an object is gone"
+clear
+rm -r "$MLFS_CACHE/cas"
+mkdir -m 700 "$MLFS_CACHE/cas"
+step =125 --only-if-cached -- sh step.sh $files
+[ ! -e new ] || fail "half of new is there"
+same "$(ls -A here) $(cat here/old)" "old before" "here without an object"
+litter "an object that is gone"
+miss -- sh step.sh $files
+right "without an object"
+ran 2
