@@ -2,7 +2,9 @@
 /* native.c - data in the trees that a view shows natively; see native.h. */
 #include "native.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,6 +13,7 @@
 #include "touch.h"
 
 #define LOOK_MOST_NS 1000000000
+#define RUN	     "/run"
 
 /* Below them what is mounted is data. */
 static const char *const parents[] = {"/run/media", "/run/secrets", NULL};
@@ -23,6 +26,7 @@ struct native {
 	struct shm before, after;
 	struct touch touch;
 	bool shm_used;
+	char *below_run; /* why the step has data there, or NULL */
 	char *spoiled;
 };
 
@@ -93,7 +97,35 @@ static void look_before(struct native *n)
 	}
 }
 
-struct native *native_new(char *const *ignore, size_t n_ignore)
+/* Is it a directory below /run, or a file with something in it? The locks there are empty. */
+static bool is_data_below_run(const char *path)
+{
+	auto_free char *real = realpath(path, NULL);
+	struct stat st;
+
+	return real && strcmp(real, RUN) != 0 && path_is_in(real, RUN) && stat(real, &st) == 0 &&
+	       (S_ISDIR(st.st_mode) || (S_ISREG(st.st_mode) && st.st_size > 0));
+}
+
+/* Below /run are the sockets, locks and pid files of services: hardly a step has data there, and nearly every one looks there,
+ * for the user database and the like. So that is not asked. */
+static char *look_below_run(const char *cwd, char *const *argv)
+{
+	if (is_data_below_run(cwd))
+		return xasprintf("it ran in %s, and what is read there is not seen", cwd);
+	for (; *argv; argv++) {
+		const char *equals = **argv == '-' ? strchr(*argv, '=') : NULL;
+		const char *path = equals ? equals + 1 : *argv;
+
+		/* Also below /var/run, a link to it. */
+		if (*path == '/' && strstr(path, RUN "/") && is_data_below_run(path))
+			return xasprintf("its command names %s, and what is read there is not seen",
+					 path);
+	}
+	return NULL;
+}
+
+struct native *native_new(char *const *ignore, size_t n_ignore, const char *cwd, char *const *argv)
 {
 	struct native *n = xcalloc(1, sizeof(*n));
 
@@ -103,6 +135,7 @@ struct native *native_new(char *const *ignore, size_t n_ignore)
 	look_before(n);
 	add_place(n, SHM_DIR);
 	add_mounts(n);
+	n->below_run = look_below_run(cwd, argv);
 	return n;
 }
 
@@ -116,6 +149,7 @@ void native_free(struct native *n)
 	free(n->places);
 	shm_free(&n->before);
 	shm_free(&n->after);
+	free(n->below_run);
 	free(n->spoiled);
 	free(n);
 }
@@ -143,6 +177,8 @@ void native_left(struct native *n, bool ask)
 		if (!ask || touch_was_used(&n->touch, n->places[k]))
 			n->spoiled = xasprintf("%s was used, and what is read there is not seen",
 					       n->places[k]);
+	if (!n->spoiled)
+		n->spoiled = take(n->below_run);
 	touch_leave(&n->touch);
 }
 

@@ -4,7 +4,8 @@
  *
  * What is read there is not seen, and most of it is the state of the machine, which is no input. But people keep
  * data in /dev/shm, desktops mount disks below /run/media, and containers are given secrets below /run/secrets. Of
- * each of these places it is known whether the step used it (touch.h).
+ * each of these places it is known whether the step used it (touch.h). Elsewhere below /run a step has data when it
+ * runs there, or when its command names some.
  */
 #ifndef MLFS_NATIVE_H
 #define MLFS_NATIVE_H
@@ -12,8 +13,8 @@
 #include "../fs/fs.h"
 
 struct native;
-/* Before the step's process is made. Globs are borrowed: paths that are no inputs. */
-struct native *native_new(char *const *ignore, size_t n_ignore);
+/* Before the step's process is made. Globs are borrowed: paths that are no inputs. cwd and argv of the step. */
+struct native *native_new(char *const *ignore, size_t n_ignore, const char *cwd, char *const *argv);
 void native_free(struct native *n);
 /* The places, NULL-terminated: the view is to mark them. Borrowed. */
 char *const *native_places(const struct native *n);

@@ -540,7 +540,8 @@ static int begin(struct super *s, struct err *e)
 	console_child_fds(s->console, &out, &errfd);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_set(e, errno, "cannot make a socket pair");
-	s->native = native_new(s->s->opts->ignore.v, s->s->opts->ignore.n);
+	s->native = native_new(s->s->opts->ignore.v, s->s->opts->ignore.n, s->s->step->cwd,
+			       s->s->opts->argv);
 	s->command = fork();
 	if (s->command == 0) {
 		close(pair[0]);

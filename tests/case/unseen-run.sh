@@ -23,3 +23,18 @@ printed one
 not_stored "/run/media/me/a disk was used*" -- sh -c '[ -e "/run/media/me/a disk/none" ] || echo none'
 not_stored "/run/secrets was used*" -- cat /run/secrets/token
 miss -- ls /run
+
+say "data below /run: steps that run there, or are told of it"
+mkdir /run/data
+echo one >/run/data/in
+: >/run/lock/empty
+not_stored "its command names /run/data/in,*" -- cat /run/data/in
+not_stored "its command names /run/data/in,*" -- grep --file=/run/data/in /run/data/in
+not_stored "its command names /run/data,*" -- find /run/data
+ln -s /run link
+not_stored "its command names $PWD/link/../run/data/in,*" -- cat "$PWD/link/../run/data/in"
+miss -- flock /run/lock/empty echo locked
+hit -- flock /run/lock/empty echo locked
+cd /run/data
+not_stored "it ran in /run/data,*" -- cat in
+printed one
