@@ -353,6 +353,12 @@ void idx_digest_add(struct idx *x, const struct idx_digest *d)
 		log_debug("%s", e.msg); /* they will be computed again */
 }
 
+void idx_digest_written(struct idx *x, const struct idx_digest *d)
+{
+	if (!x->read_only && S_ISREG(d->st.st_mode) && times_are_exact(x, &d->st))
+		(void)pending_add(x->digests, d); /* written by idx_close */
+}
+
 int idx_digest_put(struct idx *x, const struct idx_digest *d, size_t n, struct err *e)
 {
 	for (size_t i = 0; i < n; i++)

@@ -114,6 +114,10 @@ struct idx_digest {
 void idx_digest_add(struct idx *x, const struct idx_digest *d);
 /* Likewise n digests, with all that are gathered, now; very many in several transactions. */
 int idx_digest_put(struct idx *x, const struct idx_digest *d, size_t n, struct err *e) must_check;
+/* Likewise that of a file which the caller has just written, and which by its mtime nobody else has since. It is remembered
+ * where each change after lstat gave st shows in the ctime, however soon it comes (multigrain timestamps, Linux 6.13), and
+ * silently left out elsewhere. */
+void idx_digest_written(struct idx *x, const struct idx_digest *d);
 /* The digest of the file at path whose lstat is *st: remembered, or read and hashed (O_NOFOLLOW;
  * -ESTALE when it is not the same (dev, inode, size, mtime, ctime) before and after) and
  * remembered as by idx_digest_add. 1: somebody has it open for

@@ -22,8 +22,9 @@
 #include "replay.h"
 #include "replay_times.h"
 
-#define BLOCK	64  /* outputs that a thread takes at once */
-#define TWO_WIN 200 /* files for which a second thread is worth its start */
+#define BLOCK	64	   /* outputs that a thread takes at once */
+#define LARGE	(1u << 20) /* bytes: reading it takes longer than remembering it */
+#define TWO_WIN 200	   /* files for which a second thread is worth its start */
 
 static void replay_clear(struct replay *p)
 {
@@ -362,6 +363,24 @@ static int each_dir(struct replay *p,
 
 /* ---- public ---- */
 
+/* The bytes of large files were checked as they were written: the next lookup need not read them. */
+static void remember_large(struct replay *p)
+{
+	struct idx_digest d = {.hashed_at = p->began_ns};
+
+	for (size_t i = 0; i < p->r->n_outputs; i++) {
+		const struct output *out = &p->r->outputs[i];
+
+		if (p->places[i].action != PLACE_WRITE || out->now.type != OUT_FILE ||
+		    out->in_place || out->now.size < LARGE || lstat(out->path, &d.st) < 0 ||
+		    !S_ISREG(d.st.st_mode) || (uint64_t)d.st.st_size != out->now.size ||
+		    memcmp(&d.st.st_mtim, &p->items[i].mtime, sizeof(d.st.st_mtim)) != 0)
+			continue;
+		d.fp = out->now.fp;
+		idx_digest_written(p->x, &d);
+	}
+}
+
 static bool nothing_to_do(const struct decision *d)
 {
 	for (size_t i = 0; i < d->result->n_outputs; i++)
@@ -421,6 +440,8 @@ int replay_outputs(struct idx *x, const struct decision *d, struct err *e)
 	p.items = xcalloc(d->result->n_outputs, sizeof(*p.items));
 	p.began_ns = now_ns();
 	r = replay_in(&p);
+	if (r > 0)
+		remember_large(&p);
 	replay_clear(&p);
 	idx_placing_end(p.placing);
 	if (r == 0 && idx_result_drop(x, &d->result->input_key, &why) < 0)

@@ -351,6 +351,20 @@ static int gather(void *arg, const char *path, unsigned kinds)
 	return 0;
 }
 
+static bool is_there(const struct output *out)
+{
+	struct stat st;
+
+	return out->now.type == OUT_ABSENT || lstat(out->path, &st) == 0;
+}
+
+/* Outputs go together most often: two of them tell it before all inputs are looked at. */
+static bool may_be_in_place(const struct result *r)
+{
+	return !r->n_outputs ||
+	       (is_there(&r->outputs[0]) && is_there(&r->outputs[r->n_outputs - 1]));
+}
+
 static bool is_world(struct idx *x, const struct stamp *stamp, const struct result *r)
 {
 	auto_paths struct paths p = {0};
@@ -383,7 +397,7 @@ struct result *stamp_find(struct idx *x, const struct exec_opts *o, const struct
 		return NULL;
 	if (fp_eq(&r->step_key, &s->key) && fp_eq(&r->path_set_id, &stamp.path_set_id) &&
 	    fp_eq(&r->input_key, &stamp.input_key) && r->stdin_kind == STDIN_UNUSED &&
-	    is_world(x, &stamp, r))
+	    may_be_in_place(r) && is_world(x, &stamp, r))
 		return r;
 	result_free(r);
 	return NULL;

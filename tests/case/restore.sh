@@ -144,3 +144,43 @@ litter "an object that is gone"
 miss -- sh step.sh $files
 right "without an object"
 ran 2
+
+say "a large file that was placed is not read by the next hit, and what is done to it is seen"
+# Times that show each change, however soon it comes: multigrain timestamps.
+exact()
+{
+	release=$(uname -r)
+	minor=${release#*.}
+	minor=${minor%%[!0-9]*}
+	case $(stat -f -c %T .) in ext2/ext3 | xfs | btrfs | tmpfs) ;; *) return 1 ;; esac
+	[ "${release%%.*}" -gt 6 ] || { [ "${release%%.*}" -eq 6 ] && [ "$minor" -ge 13 ]; }
+}
+cat >large.sh <<'END'
+head -c 2000000 /dev/zero | tr '\0' x >large
+END
+large()
+{
+	mlfs exec --only-if-cached -- sh large.sh 2>/dev/null
+}
+change()
+{
+	printf y | dd of=large conv=notrunc bs=1 seek=77 status=none
+}
+mlfs exec -- sh large.sh
+rm large
+large
+# In the tick of the clock in which it was placed.
+change
+! large || fail "a change right after it was not seen"
+rm large
+large
+if exact; then
+	strace -f -qq -o "$IO/strace" mlfs exec --only-if-cached -- sh large.sh
+	! grep 'open.*large"' "$IO/strace" || fail "it was read"
+	rm large
+	large
+fi
+touch -r large times
+change
+touch -r times large
+! large || fail "a change behind the same time of modification was not seen"
