@@ -13,8 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define AHEAD	   4u	      /* chunks read and not yet hashed, at most */
-#define THREAD_MIN (4u << 20) /* from this size on a thread is worth its start */
+#define AHEAD	   4u	       /* chunks read and not yet hashed, at most */
+#define THREAD_MIN (4u << 20)  /* from this size on a thread is worth its start */
+#define PIECE	   (16u << 20) /* that the kernel copies at a time: a signal waits for one */
 
 int pwrite_all(int fd, const char *p, size_t n, uint64_t at)
 {
@@ -107,6 +108,8 @@ static char *behind_next(struct behind *b)
 /* It is there; it stays as it is until the next call of behind_next. */
 static int behind_put(struct behind *b, size_t n)
 {
+	if (!b->h)
+		return 0;
 	if (!b->threaded)
 		return hasher_update(b->h, b->chunks, n);
 	(void)pthread_mutex_lock(&b->mu);
@@ -172,7 +175,7 @@ int copy_hashed(int from, int to, struct hasher *h, uint64_t *ret_size)
 	if (fstat(from, &st) < 0)
 		return -errno;
 	sparse = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size;
-	r = behind_start(&b, h, st.st_size >= THREAD_MIN);
+	r = behind_start(&b, h, h && st.st_size >= THREAD_MIN);
 	if (r < 0)
 		return r;
 	r = copy_chunks(from, to, sparse, &b, ret_size);
@@ -182,4 +185,30 @@ int copy_hashed(int from, int to, struct hasher *h, uint64_t *ret_size)
 	if (r == 0 && sparse && ftruncate(to, (off_t)*ret_size) < 0)
 		r = -errno;
 	return r;
+}
+
+/* Within the kernel: 0 or -errno. */
+static int copy_pieces(int from, int to, uint64_t *ret_size)
+{
+	off_t at = 0, out = 0;
+	ssize_t n;
+
+	do
+		n = copy_file_range(from, &at, to, &out, PIECE, 0);
+	while (n > 0 || (n < 0 && errno == EINTR));
+	*ret_size = (uint64_t)at;
+	return n < 0 ? -errno : 0;
+}
+
+int copy_whole(int from, int to, uint64_t *ret_size)
+{
+	struct stat st;
+
+	if (fstat(from, &st) < 0)
+		return -errno;
+	/* Which of them share no blocks, copy in one go, or fill holes, depends on kernel and file systems. */
+	if ((uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size &&
+	    copy_pieces(from, to, ret_size) == 0 && *ret_size == (uint64_t)st.st_size)
+		return 0;
+	return copy_hashed(from, to, NULL, ret_size);
 }

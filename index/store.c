@@ -133,6 +133,15 @@ int temp_commit(struct temp *t, const struct oid *oid, uint64_t size, struct err
 	return 0;
 }
 
+/* From now on its content is known by its times, as an input's. Not that of a temporary file which was not needed. */
+void temp_remember(const struct temp *t, const struct fp *fp)
+{
+	struct idx_digest d = {.fp = *fp, .hashed_at = now_ns()};
+
+	if (!t->name[0] && fstat(t->fd, &d.st) == 0)
+		idx_digest_written(t->x, &d);
+}
+
 /* The fingerprint is left out when ret_fp is NULL. */
 static int fill_from_fd(const struct temp *t, int fd, struct oid *oid, struct fp *ret_fp,
 			uint64_t *size)
@@ -165,6 +174,8 @@ static int put_big_fd(struct idx *x, int fd, struct oid *ret_oid, struct fp *ret
 	r = temp_commit(&t, &oid, size, e);
 	if (r < 0)
 		return r;
+	if (ret_fp)
+		temp_remember(&t, &fp);
 	atomic_fetch_add(&x->put_bytes, size);
 	if (ret_oid)
 		*ret_oid = oid;
@@ -315,33 +326,68 @@ int store_check(struct idx *x, const struct oid *o, uint64_t size)
 	return r == -EUCLEAN ? 0 : r;
 }
 
-static int get_big_fd(struct idx *x, const struct oid *o, uint64_t size, int out, struct err *e)
+/* Have the bytes of this object, a file as it was opened, been compared with its name since they were last changed? */
+static bool is_known(struct idx *x, const struct stat *st, uint64_t size, const struct fp *fp)
+{
+	struct fp known;
+
+	return (uint64_t)st->st_size == size && idx_digest_get(x, st, &known) > 0 &&
+	       fp_eq(&known, fp);
+}
+
+/* Their fingerprint comes into *ret. */
+static int copy_checked(struct idx *x, const struct oid *o, int fd, int out, struct fp *ret,
+			uint64_t *ret_size, struct err *e)
+{
+	auto_hasher struct hasher *h = NULL;
+	struct oid now = {{0}};
+	int r = hasher_begin(true, true, &h);
+
+	if (r == 0 && cloned(fd, out))
+		r = hash_fd_both(fd, ret, &now, ret_size);
+	else if (r == 0 && (r = copy_hashed(fd, out, h, ret_size)) == 0)
+		r = hasher_end(h, ret, &now);
+	if (r < 0)
+		return err_set(e, r, "cannot copy out of the cache %s", x->dir);
+	if (oid_eq(&now, o))
+		return 0;
+	drop_object(x, o);
+	return err_text(e, EUCLEAN, "an object of the cache %s is damaged", x->dir);
+}
+
+static int get_big_fd(struct idx *x, const struct oid *o, const struct fp *fp, uint64_t size,
+		      int out, struct err *e)
 {
 	uint64_t there, read = 0;
 	auto_close int fd = open_object(x, o, &there, e);
-	auto_hasher struct hasher *h = NULL;
-	struct oid now = {{0}};
+	struct idx_digest d = {.hashed_at = now_ns()};
+	struct stat after;
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = hasher_begin(false, true, &h);
-	if (r == 0 && cloned(fd, out))
-		r = hash_fd_both(fd, NULL, &now, &read);
-	else if (r == 0 && (r = copy_hashed(fd, out, h, &read)) == 0)
-		r = hasher_end(h, NULL, &now);
-	if (r < 0)
-		return err_set(e, r, "cannot copy out of the cache %s", x->dir);
-	if (oid_eq(&now, o) && read == size)
+	if (fstat(fd, &d.st) < 0)
+		return err_set(e, errno, "cannot look at an object of the cache %s", x->dir);
+	if (is_known(x, &d.st, size, fp)) {
+		r = cloned(fd, out) ? 0 : copy_whole(fd, out, &read);
+		return r < 0 ? err_set(e, r, "cannot copy out of the cache %s", x->dir) : 0;
+	}
+	r = copy_checked(x, o, fd, out, &d.fp, &read, e);
+	if (r == 0 && read == size) {
+		if (fstat(fd, &after) == 0 &&
+		    memcmp(&after.st_ctim, &d.st.st_ctim, sizeof(after.st_ctim)) == 0)
+			idx_digest_add(x, &d);
 		return 0;
-	if (!oid_eq(&now, o))
-		drop_object(x, o);
+	}
+	if (r < 0 && r != -EUCLEAN)
+		return r;
 	if (ftruncate(out, 0) < 0)
 		log_debug("cannot empty the file again"); /* the caller removes it */
 	return err_text(e, EUCLEAN, "an object of the cache %s is damaged", x->dir);
 }
 
-int store_get_fd(struct idx *x, const struct oid *o, uint64_t size, int out, struct err *e)
+int store_get_fd(struct idx *x, const struct oid *o, const struct fp *fp, uint64_t size, int out,
+		 struct err *e)
 {
 	auto_free void *p = NULL;
 	size_t n = 0;
@@ -350,7 +396,7 @@ int store_get_fd(struct idx *x, const struct oid *o, uint64_t size, int out, str
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return get_big_fd(x, o, size, out, e);
+		return get_big_fd(x, o, fp, size, out, e);
 	if (n != size)
 		return err_text(e, EUCLEAN, "an object of the cache %s is not as long as recorded",
 				x->dir);
