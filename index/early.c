@@ -133,7 +133,7 @@ int early_finish(struct early *t, struct oid *ret_oid, struct fp *ret_fp, uint64
 	r = temp_commit(&t->temp, &oid, t->at, e);
 	if (r < 0)
 		return r;
-	temp_remember(&t->temp, &fp);
+	temp_remember(&t->temp, &oid);
 	*ret_oid = oid;
 	*ret_fp = fp;
 	*ret_size = t->at;

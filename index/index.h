@@ -695,10 +695,10 @@ int store_put_mem(struct idx *x, const void *p, size_t n, struct oid *ret_oid,
 void store_counts(const struct idx *x, uint64_t *ret_put, uint64_t *ret_new);
 /* 1: there, whole and of the right bytes (read and checked); 0: missing or damaged. */
 int store_check(struct idx *x, const struct oid *o, uint64_t size) must_check;
-/* Write the object's bytes, of fingerprint fp, to out (a new empty file; reflink, else copy), checking them against o
+/* Write the object's bytes to out (a new empty file; reflink, else copy), checking them against o
  * on the way: -EUCLEAN when damaged, -ENOENT when missing. One whose file has not been touched since it was written or
- * checked, by its times as for any digest, is not read for that. */
-int store_get_fd(struct idx *x, const struct oid *o, const struct fp *fp, uint64_t size, int out,
+ * checked, by its times as for any digest, is not read for that, unless the machine was started again meanwhile. */
+int store_get_fd(struct idx *x, const struct oid *o, uint64_t size, int out,
 		 struct err *e) must_check;
 /* The object in memory (checked); caller frees. */
 int store_get_mem(struct idx *x, const struct oid *o, void **ret, size_t *ret_n,

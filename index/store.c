@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -133,12 +134,40 @@ int temp_commit(struct temp *t, const struct oid *oid, uint64_t size, struct err
 	return 0;
 }
 
-/* From now on its content is known by its times, as an input's. Not that of a temporary file which was not needed. */
-void temp_remember(const struct temp *t, const struct fp *fp)
-{
-	struct idx_digest d = {.fp = *fp, .hashed_at = now_ns()};
+/*
+ * What is remembered of an object's file that was compared with its name, in the place of a digest. It is of this start of
+ * the machine: objects are not forced to the disk, so after a power cut one may be another than the index says.
+ */
+static char boot[36]; /* a UUID; empty: it is not known */
 
-	if (!t->name[0] && fstat(t->fd, &d.st) == 0)
+static void get_boot(void)
+{
+	auto_close int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read_full(fd, boot, sizeof(boot)) != sizeof(boot))
+		boot[0] = '\0';
+}
+
+static bool vouch(const struct oid *o, struct fp *ret)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	char text[sizeof(*o) + sizeof(boot)];
+
+	(void)pthread_once(&once, get_boot); /* fails for misuse only */
+	if (!boot[0])
+		return false;
+	memcpy(text, o, sizeof(*o));
+	memcpy(text + sizeof(*o), boot, sizeof(boot));
+	*ret = fp_of(text, sizeof(text));
+	return true;
+}
+
+void temp_remember(const struct temp *t, const struct oid *oid)
+{
+	struct idx_digest d = {.hashed_at = now_ns()};
+
+	/* Not a temporary file that was not needed. */
+	if (!t->name[0] && vouch(oid, &d.fp) && fstat(t->fd, &d.st) == 0)
 		idx_digest_written(t->x, &d);
 }
 
@@ -174,8 +203,7 @@ static int put_big_fd(struct idx *x, int fd, struct oid *ret_oid, struct fp *ret
 	r = temp_commit(&t, &oid, size, e);
 	if (r < 0)
 		return r;
-	if (ret_fp)
-		temp_remember(&t, &fp);
+	temp_remember(&t, &oid);
 	atomic_fetch_add(&x->put_bytes, size);
 	if (ret_oid)
 		*ret_oid = oid;
@@ -326,27 +354,25 @@ int store_check(struct idx *x, const struct oid *o, uint64_t size)
 	return r == -EUCLEAN ? 0 : r;
 }
 
-/* Have the bytes of this object, a file as it was opened, been compared with its name since they were last changed? */
-static bool is_known(struct idx *x, const struct stat *st, uint64_t size, const struct fp *fp)
+/* Have the bytes of this object's file, as it was opened, been compared with its name since they were last changed? */
+static bool is_known(struct idx *x, const struct idx_digest *d)
 {
 	struct fp known;
 
-	return (uint64_t)st->st_size == size && idx_digest_get(x, st, &known) > 0 &&
-	       fp_eq(&known, fp);
+	return idx_digest_get(x, &d->st, &known) > 0 && fp_eq(&known, &d->fp);
 }
 
-/* Their fingerprint comes into *ret. */
-static int copy_checked(struct idx *x, const struct oid *o, int fd, int out, struct fp *ret,
-			uint64_t *ret_size, struct err *e)
+static int copy_checked(struct idx *x, const struct oid *o, int fd, int out, uint64_t *ret_size,
+			struct err *e)
 {
 	auto_hasher struct hasher *h = NULL;
 	struct oid now = {{0}};
-	int r = hasher_begin(true, true, &h);
+	int r = hasher_begin(false, true, &h);
 
 	if (r == 0 && cloned(fd, out))
-		r = hash_fd_both(fd, ret, &now, ret_size);
+		r = hash_fd_both(fd, NULL, &now, ret_size);
 	else if (r == 0 && (r = copy_hashed(fd, out, h, ret_size)) == 0)
-		r = hasher_end(h, ret, &now);
+		r = hasher_end(h, NULL, &now);
 	if (r < 0)
 		return err_set(e, r, "cannot copy out of the cache %s", x->dir);
 	if (oid_eq(&now, o))
@@ -355,26 +381,27 @@ static int copy_checked(struct idx *x, const struct oid *o, int fd, int out, str
 	return err_text(e, EUCLEAN, "an object of the cache %s is damaged", x->dir);
 }
 
-static int get_big_fd(struct idx *x, const struct oid *o, const struct fp *fp, uint64_t size,
-		      int out, struct err *e)
+static int get_big_fd(struct idx *x, const struct oid *o, uint64_t size, int out, struct err *e)
 {
 	uint64_t there, read = 0;
 	auto_close int fd = open_object(x, o, &there, e);
 	struct idx_digest d = {.hashed_at = now_ns()};
 	struct stat after;
+	bool can_know;
 	int r;
 
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &d.st) < 0)
 		return err_set(e, errno, "cannot look at an object of the cache %s", x->dir);
-	if (is_known(x, &d.st, size, fp)) {
+	can_know = (uint64_t)d.st.st_size == size && vouch(o, &d.fp);
+	if (can_know && is_known(x, &d)) {
 		r = cloned(fd, out) ? 0 : copy_whole(fd, out, &read);
 		return r < 0 ? err_set(e, r, "cannot copy out of the cache %s", x->dir) : 0;
 	}
-	r = copy_checked(x, o, fd, out, &d.fp, &read, e);
+	r = copy_checked(x, o, fd, out, &read, e);
 	if (r == 0 && read == size) {
-		if (fstat(fd, &after) == 0 &&
+		if (can_know && fstat(fd, &after) == 0 &&
 		    memcmp(&after.st_ctim, &d.st.st_ctim, sizeof(after.st_ctim)) == 0)
 			idx_digest_add(x, &d);
 		return 0;
@@ -386,8 +413,7 @@ static int get_big_fd(struct idx *x, const struct oid *o, const struct fp *fp, u
 	return err_text(e, EUCLEAN, "an object of the cache %s is damaged", x->dir);
 }
 
-int store_get_fd(struct idx *x, const struct oid *o, const struct fp *fp, uint64_t size, int out,
-		 struct err *e)
+int store_get_fd(struct idx *x, const struct oid *o, uint64_t size, int out, struct err *e)
 {
 	auto_free void *p = NULL;
 	size_t n = 0;
@@ -396,7 +422,7 @@ int store_get_fd(struct idx *x, const struct oid *o, const struct fp *fp, uint64
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return get_big_fd(x, o, fp, size, out, e);
+		return get_big_fd(x, o, size, out, e);
 	if (n != size)
 		return err_text(e, EUCLEAN, "an object of the cache %s is not as long as recorded",
 				x->dir);

@@ -122,7 +122,7 @@ static int make_file(struct replay *p, const struct output *out, struct item *it
 	if (fd < 0)
 		return replay_failed(p, out, errno);
 	it->tmp = take(tmp);
-	r = store_get_fd(p->x, &out->oid, &out->now.fp, out->now.size, fd, &why);
+	r = store_get_fd(p->x, &out->oid, out->now.size, fd, &why);
 	if (r == -ENOENT || r == -EUCLEAN) {
 		log_debug("%s: %s", out->path, why.msg);
 		return 0;

@@ -178,6 +178,18 @@ if exact; then
 	strace -f -qq -o "$IO/strace" mlfs exec --only-if-cached -- sh large.sh
 	! grep 'open.*large"' "$IO/strace" || fail "it was read"
 	rm large
+	# Nor is its object, which nobody has touched since it was written.
+	strace -f -qq -o "$IO/strace" mlfs exec --only-if-cached -- sh large.sh
+	! grep 'read.*262144' "$IO/strace" || fail "the object was read"
+	same "$(wc -c <large)" 2000000
+	# One that somebody has is, and is not given out.
+	object=$(find "$MLFS_CACHE/cas" -type f -size +1000k)
+	chmod u+w "$object"
+	printf y | dd of="$object" conv=notrunc bs=1 seek=77 status=none
+	rm large
+	! large || fail "a damaged object was given out"
+	mlfs exec -- sh large.sh
+	rm large
 	large
 fi
 touch -r large times

@@ -61,7 +61,7 @@ static void round_trip(size_t n)
 	assert_memory_equal(back, data, n);
 	free(back);
 	out = make_file("out", "", 0);
-	assert_ok(store_get_fd(x, &oid, &fp, n, out, &the_err));
+	assert_ok(store_get_fd(x, &oid, n, out, &the_err));
 	back = xmalloc(n + 1);
 	assert_int_equal(pread_full(out, back, n + 1, 0), (ssize_t)n);
 	assert_memory_equal(back, data, n);
@@ -98,7 +98,6 @@ static void test_sizes(void **state)
 static void test_mode_and_missing(void **state)
 {
 	struct oid oid, none = {{1}};
-	struct fp none_fp = {{1}};
 	auto_free char *data = xcalloc(1, 9000), *path = NULL;
 	void *p;
 	size_t n;
@@ -111,7 +110,7 @@ static void test_mode_and_missing(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0444);
 	assert_int_equal(store_check(x, &none, 5), 0);
-	assert_int_equal(store_get_fd(x, &none, &none_fp, 5, out, &the_err), -ENOENT);
+	assert_int_equal(store_get_fd(x, &none, 5, out, &the_err), -ENOENT);
 	assert_int_equal(store_get_mem(x, &none, &p, &n, &the_err), -ENOENT);
 	assert_int_equal(store_put_fd(x, -1, &oid, NULL, NULL, &the_err), -EBADF);
 	close(out);
@@ -153,21 +152,20 @@ static void test_damage(void **state)
 	assert_ok(store_put_mem(x, data, N, &oid, &the_err));
 	path = object_path(&oid);
 	damage(&oid, 400000);
-	assert_int_equal(store_get_fd(x, &oid, &fp, N, out, &the_err), -EUCLEAN);
+	assert_int_equal(store_get_fd(x, &oid, N, out, &the_err), -EUCLEAN);
 	assert_int_equal(fstat(out, &st), 0);
 	assert_int_equal(st.st_size, 0);
 	/* Nor one that was known to be whole. */
 	fd = make_file("src", data, N);
-	for (int k = 0; k < 3; k++)
-		assert_ok(store_put_fd(x, fd, &oid, &fp, NULL, &the_err));
+	assert_ok(store_put_fd(x, fd, &oid, &fp, NULL, &the_err));
 	close(fd);
 	for (int k = 0; k < 3; k++) {
 		assert_int_equal(ftruncate(out, 0), 0);
-		assert_ok(store_get_fd(x, &oid, &fp, N, out, &the_err));
+		assert_ok(store_get_fd(x, &oid, N, out, &the_err));
 	}
 	assert_int_equal(ftruncate(out, 0), 0);
 	damage(&oid, 7);
-	assert_int_equal(store_get_fd(x, &oid, &fp, N, out, &the_err), -EUCLEAN);
+	assert_int_equal(store_get_fd(x, &oid, N, out, &the_err), -EUCLEAN);
 	assert_int_equal(access(path, F_OK), -1);
 	assert_int_equal(store_check(x, &oid, N), 0);
 	assert_ok(store_put_mem(x, data, N, &oid, &the_err));
@@ -235,7 +233,7 @@ static void test_sparse(void **state)
 	assert_int_equal(size, N);
 	assert_int_equal(hash_fd_both(fd, &fp, &want, &size), 0);
 	assert_true(oid_eq(&oid, &want));
-	assert_ok(store_get_fd(x, &oid, &fp, N, out, &the_err));
+	assert_ok(store_get_fd(x, &oid, N, out, &the_err));
 	assert_int_equal(fstat(out, &st), 0);
 	assert_int_equal(st.st_size, N);
 	assert_true(st.st_blocks * 512 < N / 8);
