@@ -111,7 +111,7 @@ static bool is_data_below_run(const char *path)
  * for the user database and the like. So that is not asked. */
 static char *look_below_run(const char *cwd, char *const *argv)
 {
-	if (is_data_below_run(cwd))
+	if (path_is_in(cwd, RUN))
 		return xasprintf("it ran in %s, and what is read there is not seen", cwd);
 	for (; *argv; argv++) {
 		const char *equals = **argv == '-' ? strchr(*argv, '=') : NULL;

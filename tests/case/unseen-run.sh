@@ -35,6 +35,8 @@ ln -s /run link
 not_stored "its command names $PWD/link/../run/data/in,*" -- cat "$PWD/link/../run/data/in"
 miss -- flock /run/lock/empty echo locked
 hit -- flock /run/lock/empty echo locked
+cd /run
+not_stored "it ran in /run,*" -- cat data/in
 cd /run/data
 not_stored "it ran in /run/data,*" -- cat in
 printed one
