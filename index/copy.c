@@ -206,7 +206,7 @@ int copy_whole(int from, int to, uint64_t *ret_size)
 
 	if (fstat(from, &st) < 0)
 		return -errno;
-	/* Which of them share no blocks, copy in one go, or fill holes, depends on kernel and file systems. */
+	/* It may fill holes; whether it can at all depends on kernel and file systems. */
 	if ((uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size &&
 	    copy_pieces(from, to, ret_size) == 0 && *ret_size == (uint64_t)st.st_size)
 		return 0;

@@ -362,8 +362,8 @@ static bool is_known(struct idx *x, const struct idx_digest *d)
 	return idx_digest_get(x, &d->st, &known) > 0 && fp_eq(&known, &d->fp);
 }
 
-static int copy_checked(struct idx *x, const struct oid *o, int fd, int out, uint64_t *ret_size,
-			struct err *e)
+/* 1; 0: the bytes are not those of o. */
+static int copy_checked(const struct oid *o, int fd, int out, uint64_t *ret_size)
 {
 	auto_hasher struct hasher *h = NULL;
 	struct oid now = {{0}};
@@ -373,12 +373,7 @@ static int copy_checked(struct idx *x, const struct oid *o, int fd, int out, uin
 		r = hash_fd_both(fd, NULL, &now, ret_size);
 	else if (r == 0 && (r = copy_hashed(fd, out, h, ret_size)) == 0)
 		r = hasher_end(h, NULL, &now);
-	if (r < 0)
-		return err_set(e, r, "cannot copy out of the cache %s", x->dir);
-	if (oid_eq(&now, o))
-		return 0;
-	drop_object(x, o);
-	return err_text(e, EUCLEAN, "an object of the cache %s is damaged", x->dir);
+	return r < 0 ? r : oid_eq(&now, o);
 }
 
 static int get_big_fd(struct idx *x, const struct oid *o, uint64_t size, int out, struct err *e)
@@ -399,15 +394,17 @@ static int get_big_fd(struct idx *x, const struct oid *o, uint64_t size, int out
 		r = cloned(fd, out) ? 0 : copy_whole(fd, out, &read);
 		return r < 0 ? err_set(e, r, "cannot copy out of the cache %s", x->dir) : 0;
 	}
-	r = copy_checked(x, o, fd, out, &read, e);
-	if (r == 0 && read == size) {
+	r = copy_checked(o, fd, out, &read);
+	if (r < 0)
+		return err_set(e, r, "cannot copy out of the cache %s", x->dir);
+	if (r > 0 && read == size) {
 		if (can_know && fstat(fd, &after) == 0 &&
 		    memcmp(&after.st_ctim, &d.st.st_ctim, sizeof(after.st_ctim)) == 0)
 			idx_digest_add(x, &d);
 		return 0;
 	}
-	if (r < 0 && r != -EUCLEAN)
-		return r;
+	if (r == 0)
+		drop_object(x, o);
 	if (ftruncate(out, 0) < 0)
 		log_debug("cannot empty the file again"); /* the caller removes it */
 	return err_text(e, EUCLEAN, "an object of the cache %s is damaged", x->dir);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* cmd_umount.c - `mlfs umount MNT`: takes a mount away when its steps are done, or at once. */
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
@@ -14,6 +13,7 @@
 #include "mount_ask.h"
 #include "mount_status.h"
 #include "screen.h"
+#include "target.h"
 #include "view.h"
 
 #define ASK_AGAIN_MS 100
@@ -60,16 +60,16 @@ static bool leads_into(const char *link, const char *mnt)
 	return path_is_in(to, mnt);
 }
 
-static bool uses(const char *pid, const char *mnt)
+static bool uses(pid_t pid, const char *mnt)
 {
 	static const char *const links[] = {"cwd", "root", "exe"};
-	auto_free char *dir = xasprintf("/proc/%s/fd", pid);
+	auto_free char *dir = xasprintf("/proc/%d/fd", (int)pid);
 	struct dirent *de;
 	bool found = false;
 	DIR *d;
 
 	for (size_t i = 0; i < sizeof(links) / sizeof(*links) && !found; i++) {
-		auto_free char *link = xasprintf("/proc/%s/%s", pid, links[i]);
+		auto_free char *link = xasprintf("/proc/%d/%s", (int)pid, links[i]);
 
 		found = leads_into(link, mnt);
 	}
@@ -88,18 +88,17 @@ static bool uses(const char *pid, const char *mnt)
 static void add_users(const char *mnt, struct buf *out)
 {
 	DIR *d = opendir("/proc");
-	struct dirent *de;
 	unsigned n = 0;
+	pid_t pid;
 
-	while (d && n < MAX_USERS && (de = readdir(d))) {
-		auto_free char *path = xasprintf("/proc/%s/comm", de->d_name), *name = NULL;
+	while (n < MAX_USERS && (pid = target_next(d)) >= 0) {
+		auto_free char *path = xasprintf("/proc/%d/comm", (int)pid), *name = NULL;
 		size_t len;
 
-		if (!isdigit((unsigned char)*de->d_name) || atoi(de->d_name) == getpid() ||
-		    !uses(de->d_name, mnt) || read_file(path, &name, &len, NULL) < 0)
+		if (pid == getpid() || !uses(pid, mnt) || read_file(path, &name, &len, NULL) < 0)
 			continue;
 		name[strcspn(name, "\n")] = '\0';
-		buf_addf(out, "%s%s (%s)", n++ ? ", " : " by ", name, de->d_name);
+		buf_addf(out, "%s%s (%d)", n++ ? ", " : " by ", name, (int)pid);
 	}
 	if (d)
 		(void)closedir(d); /* only read from */

@@ -2,8 +2,6 @@
 /* descendants.c - the processes of a step, from /proc; see descendants.h, proc(5). */
 #include "descendants.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -14,6 +12,7 @@
 #include <unistd.h>
 
 #include "../index/index.h"
+#include "target.h"
 
 /* How many looks in a row have to find nobody busy. */
 #define GRACE_QUIET 4
@@ -53,14 +52,12 @@ static bool read_stat(int dir, const char *file, struct proc *ret)
 static void each_stat(const char *dir, bool (*fn)(const struct proc *p, void *arg), void *arg)
 {
 	DIR *d = opendir(dir);
-	struct dirent *de;
 	char file[32];
+	pid_t pid;
 
-	while (d && (de = readdir(d))) {
-		struct proc p = {.pid = atoi(de->d_name)};
+	while ((pid = target_next(d)) >= 0) {
+		struct proc p = {.pid = pid};
 
-		if (!isdigit((unsigned char)de->d_name[0]))
-			continue;
 		snprintf(file, sizeof(file), "%d/stat", p.pid);
 		if (read_stat(dirfd(d), file, &p) && !fn(&p, arg))
 			break;

@@ -2,7 +2,6 @@
 /* holder.c - which process has a lock; see holder.h. */
 #include "holder.h"
 
-#include <dirent.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -17,15 +16,6 @@ bool holder_all_listed(void)
 	return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino == FIRST_PID_NS;
 }
 
-/* The name of a process or a descriptor, or -1. */
-static int number(const char *name)
-{
-	char *end;
-	long n = strtol(name, &end, 10);
-
-	return end == name || *end || n < 0 || n > INT32_MAX ? -1 : (int)n;
-}
-
 /* Of the descriptors of one process. */
 static enum hold find_in(pid_t pid, dev_t dev, ino_t ino, struct holder *h)
 {
@@ -37,10 +27,8 @@ static enum hold find_in(pid_t pid, dev_t dev, ino_t ino, struct holder *h)
 	d = opendir(path);
 	if (!d)
 		return HOLD_NONE; /* it is gone, or is another user's, who has nothing open in a view */
-	for (struct dirent *e; !hold && (e = readdir(d));) {
-		int fd = number(e->d_name);
-
-		hold = fd < 0 ? HOLD_NONE : target_flock(pid, fd, dev, ino);
+	for (int fd; !hold && (fd = target_next(d)) >= 0;) {
+		hold = target_flock(pid, fd, dev, ino);
 		if (hold)
 			*h = (struct holder){.pid = pid, .fd = fd};
 	}
@@ -53,11 +41,8 @@ static enum hold find(dev_t dev, ino_t ino, struct holder *h)
 	DIR *d = opendir("/proc");
 	enum hold hold = HOLD_NONE;
 
-	for (struct dirent *e; d && !hold && (e = readdir(d));) {
-		pid_t pid = number(e->d_name);
-
-		hold = pid <= 0 ? HOLD_NONE : find_in(pid, dev, ino, h);
-	}
+	for (pid_t pid; !hold && (pid = target_next(d)) >= 0;)
+		hold = find_in(pid, dev, ino, h);
 	if (d)
 		closedir(d);
 	return hold;

@@ -2,7 +2,6 @@
 /* keys.c - keys for who reads the pseudo-terminal; see keys.h. */
 #include "keys.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -164,14 +163,14 @@ static enum file waits_for(const struct keys *k, pid_t tid)
 static enum file process_waits_for(const struct keys *k, pid_t pid)
 {
 	char path[48];
-	struct dirent *de;
 	enum file found = OTHER, f;
+	pid_t tid;
 	DIR *d;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	d = opendir(path);
-	while (d && found != REAL && (de = readdir(d)))
-		if (atoi(de->d_name) > 0 && (f = waits_for(k, atoi(de->d_name))) != OTHER)
+	while (found != REAL && (tid = target_next(d)) >= 0)
+		if ((f = waits_for(k, tid)) != OTHER)
 			found = f;
 	if (d)
 		closedir(d);
@@ -183,12 +182,10 @@ static bool somebody_waits(const struct keys *k, pid_t group)
 {
 	enum file found = OTHER, f;
 	DIR *d = opendir("/proc");
-	struct dirent *de;
 	pid_t pid;
 
-	while (d && found != REAL && (de = readdir(d))) {
-		pid = atoi(de->d_name);
-		if (pid <= 0 || pid == getpid() || (group && getpgid(pid) != group))
+	while (found != REAL && (pid = target_next(d)) >= 0) {
+		if (pid == getpid() || (group && getpgid(pid) != group))
 			continue;
 		f = process_waits_for(k, pid);
 		if (f != OTHER)

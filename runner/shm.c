@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "target.h"
+
 #define MAX_ENTRIES 4096
 #define MAX_DEPTH   16
 
@@ -146,9 +148,9 @@ bool shm_matters(const struct shm *before, const struct shm *after)
 /* ---- comparing ---- */
 
 /* Does a link in the directory, or a line of the file, name the path? */
-static bool fds_name(const char *pid, const char *path)
+static bool fds_name(pid_t pid, const char *path)
 {
-	auto_free char *dir = xasprintf("/proc/%s/fd", pid);
+	auto_free char *dir = xasprintf("/proc/%d/fd", (int)pid);
 	DIR *d = opendir(dir);
 	struct dirent *de;
 	bool found = false;
@@ -164,9 +166,9 @@ static bool fds_name(const char *pid, const char *path)
 	return found;
 }
 
-static bool maps_name(const char *pid, const char *path)
+static bool maps_name(pid_t pid, const char *path)
 {
-	auto_free char *file = xasprintf("/proc/%s/maps", pid), *text = NULL;
+	auto_free char *file = xasprintf("/proc/%d/maps", (int)pid), *text = NULL;
 	auto_free char *end = xasprintf(" %s\n", path);
 	struct err e = {0};
 	size_t n;
@@ -177,12 +179,11 @@ static bool maps_name(const char *pid, const char *path)
 static bool is_held(const char *path)
 {
 	DIR *d = opendir("/proc");
-	struct dirent *de;
 	bool held = false;
+	pid_t pid;
 
-	while (d && !held && (de = readdir(d)))
-		if (de->d_name[0] >= '1' && de->d_name[0] <= '9')
-			held = maps_name(de->d_name, path) || fds_name(de->d_name, path);
+	while (!held && (pid = target_next(d)) >= 0)
+		held = maps_name(pid, path) || fds_name(pid, path);
 	if (d)
 		closedir(d);
 	return held;

@@ -2,6 +2,7 @@
 /* target.c - looking into a process of the step; see target.h. */
 #include "target.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,6 +15,16 @@
 
 /* CPU time in which a thread has surely got through a lock that it does not wait for. */
 #define THROUGH_NS 2000000u
+
+int target_next(DIR *d)
+{
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (isdigit((unsigned char)e->d_name[0]))
+			return atoi(e->d_name);
+	return -1;
+}
 
 int target_read(pid_t pid, uint64_t addr, void *p, size_t n)
 {
@@ -111,13 +122,23 @@ bool lock_line_parse(const char *line, struct lock_line *ret)
 
 /* ---- descriptors ---- */
 
+/* The next lock that fdinfo tells of, and where to go on; NULL: there is none. */
+static const char *next_lock(const char *text, struct lock_line *ret)
+{
+	while ((text = strstr(text, "\nlock:"))) {
+		text += 6;
+		if (lock_line_parse(text, ret))
+			return text;
+	}
+	return NULL;
+}
+
 static void get_held(const char *text, struct target_file *f)
 {
 	struct lock_line l;
 
-	for (const char *p = strstr(text, "\nlock:"); p; p = strstr(p + 1, "\nlock:"))
-		if (lock_line_parse(p + 6, &l))
-			ranges_raise(&f->held[l.kind], l.start, l.end, l.hold);
+	while ((text = next_lock(text, &l)))
+		ranges_raise(&f->held[l.kind], l.start, l.end, l.hold);
 }
 
 int target_file_get(pid_t tid, int fd, struct target_file *ret)
@@ -154,9 +175,8 @@ enum hold target_flock(pid_t pid, int fd, dev_t dev, ino_t ino)
 	snprintf(name, sizeof(name), "fdinfo/%d", fd);
 	if (slurp(pid, name, text, sizeof(text)) <= 0)
 		return HOLD_NONE;
-	for (const char *p = strstr(text, "\nlock:"); p; p = strstr(p + 1, "\nlock:"))
-		if (lock_line_parse(p + 6, &l) && l.kind == LOCK_FLOCK && l.dev == dev &&
-		    l.ino == ino)
+	for (const char *p = text; (p = next_lock(p, &l));)
+		if (l.kind == LOCK_FLOCK && l.dev == dev && l.ino == ino)
 			return l.hold;
 	return HOLD_NONE;
 }

@@ -4,10 +4,13 @@
 #ifndef MLFS_TARGET_H
 #define MLFS_TARGET_H
 
+#include <dirent.h>
 #include <sys/types.h>
 
 #include "ranges.h"
 
+/* The next process of /proc, thread or descriptor in a directory of those; -1: that was all, or d is NULL. */
+int target_next(DIR *d);
 /* Copy n bytes at `addr` of the process; 0, or -errno: -EFAULT when the call itself will fail for
  * it, -ESRCH when the process is gone, else it may not be looked into. */
 int target_read(pid_t pid, uint64_t addr, void *p, size_t n) must_check;
