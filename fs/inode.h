@@ -32,6 +32,7 @@ struct inode {
 	dev_t dev;
 	ino_t ino;
 	mode_t type;	   /* S_IFMT bits */
+	unsigned open;	   /* so many times, as far as that is known; ops_open.c */
 	uint64_t nlookup;  /* references the kernel holds */
 	uint32_t children; /* dentries whose parent this is */
 	bool hashed;
@@ -43,10 +44,12 @@ struct inode {
 	bool own;	   /* shown as this user's own; ids.c */
 	bool system;	   /* below /usr and the like: see steady() in ops_name.c */
 	bool was_input;	   /* when its last name went it still was what the step had found */
+	bool was_passed;   /* its bytes may have changed past the kernel's page cache of the view */
 	uint64_t written;  /* so many bytes the step wrote from its start on, in a row; follow.h */
 	int rfd, wfd, pfd; /* reading, writing, O_PATH of one that has no name any more; -1 */
 	int lfd;	/* O_PATH of what was there when it was looked up lately; unchecked; -1 */
 	unsigned lslot; /* lfd >= 0: where it is in `looked` */
+	int backing; /* > 0: the kernel, which knows it by this number, reads it itself for all who have it open */
 	struct dentry *names;
 	struct trace_path *last_trace; /* of its last name, once that is gone */
 	/* Of where it was when the step began, once it has been moved away from there while it had other names. */

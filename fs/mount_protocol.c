@@ -12,76 +12,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifndef FUSE_INIT_EXT
-#define FUSE_INIT_EXT (1 << 30)
-#endif
 /* What libfuse 3.14 is told to want, and does not pass on. */
-#define UNSAID		  (FUSE_PARALLEL_DIROPS | FUSE_HAS_IOCTL_DIR)
-#define FLAG2_PASSTHROUGH (1u << 5) /* FUSE_PASSTHROUGH, 1 << 37 */
-#define OPEN_PASSTHROUGH  (1u << 7) /* FOPEN_PASSTHROUGH */
-
-/* As Linux 6.9 has it: 7.36's flags2, and what the next word means since. */
-struct init_out {
-	uint32_t major, minor, max_readahead, flags;
-	uint16_t max_background, congestion_threshold;
-	uint32_t max_write, time_gran;
-	uint16_t max_pages, map_alignment;
-	uint32_t flags2, max_stack_depth;
-};
-struct open_out {
-	uint64_t fh;
-	uint32_t open_flags;
-	int32_t backing;
-};
-
-/* Where byte `at` of the reply's body begins, when n bytes of it are in one piece. */
-static void *body_at(struct iovec *iov, int count, size_t at, size_t n)
-{
-	at += sizeof(struct fuse_out_header);
-	for (int k = 0; k < count; k++) {
-		if (at < iov[k].iov_len)
-			return at + n <= iov[k].iov_len ? (char *)iov[k].iov_base + at : NULL;
-		at -= iov[k].iov_len;
-	}
-	return NULL;
-}
+#define UNSAID (FUSE_PARALLEL_DIROPS | FUSE_HAS_IOCTL_DIR)
 
 static void patch_init(struct fs_mount *m, struct iovec *iov, int count)
 {
-	void *p = body_at(iov, count, 0, sizeof(struct init_out));
-	struct init_out out;
+	/* One more than the file systems below have already; an overlay over the mount needs one as well, of two. */
+	uint32_t depth = !m->passthrough ? 0 : m->stacked ? 2 : 1;
+	uint32_t flags = m->killpriv_v2 ? FUSE_HANDLE_KILLPRIV_V2 : 0;
 
-	if (!p) {
+	if (!wire_patch_init(iov, count, flags | (m->offered & UNSAID), depth))
 		m->passthrough = m->killpriv_v2 = false;
-		return;
-	}
-	memcpy(&out, p, sizeof(out));
-	if (m->killpriv_v2)
-		out.flags |= FUSE_HANDLE_KILLPRIV_V2;
-	out.flags |= m->offered & UNSAID;
-	if (m->passthrough) {
-		out.flags |= FUSE_INIT_EXT;
-		out.flags2 |= FLAG2_PASSTHROUGH;
-		/* One more than the file systems below have already; an overlay over the mount needs one as well, of two. */
-		out.max_stack_depth = m->stacked ? 2 : 1;
-	}
-	memcpy(p, &out, sizeof(out));
-}
-
-/* An open reply ends with struct open_out, in its last piece. */
-static void patch_open(struct worker *w, struct iovec *iov, int count)
-{
-	struct iovec *last = &iov[count - 1];
-	struct open_out out;
-	char *p;
-
-	if (last->iov_len < sizeof(out))
-		return; /* an error */
-	p = (char *)last->iov_base + last->iov_len - sizeof(out);
-	memcpy(&out, p, sizeof(out));
-	out.open_flags = (out.open_flags & ~(uint32_t)FOPEN_KEEP_CACHE) | OPEN_PASSTHROUGH;
-	out.backing = w->backing;
-	memcpy(p, &out, sizeof(out));
 }
 
 ssize_t mount_writev(int fd, struct iovec *iov, int count, void *userdata)
@@ -93,7 +34,7 @@ ssize_t mount_writev(int fd, struct iovec *iov, int count, void *userdata)
 		m->init_pending = false;
 		patch_init(m, iov, count);
 	} else if (w && w->backing > 0) {
-		patch_open(w, iov, count);
+		wire_patch_open(iov, count, w->backing);
 	}
 	return writev(fd, iov, count);
 }
@@ -128,7 +69,7 @@ static void do_tmpfile(struct worker *w, const struct fuse_in_header *h, const c
 {
 	struct {
 		struct fuse_entry_out entry;
-		struct open_out open;
+		struct fuse_open_out open;
 	} out = {0};
 	struct fs_mount *m = w->m;
 	auto_held struct held dir = hold(m, h->nodeid);
@@ -165,17 +106,12 @@ static void do_tmpfile(struct worker *w, const struct fuse_in_header *h, const c
 static void note_init(struct fs_mount *m, const char *body, size_t size)
 {
 	struct fuse_init_in in = {0};
-	struct {
-		uint32_t major, minor, max_readahead, flags, flags2;
-	} ext = {0};
 
 	memcpy(&in, body, size < sizeof(in) ? size : sizeof(in));
-	memcpy(&ext, body, size < sizeof(ext) ? size : sizeof(ext));
 	m->can_expire = in.major == 7 && in.minor >= 38;
 	m->offered = in.flags;
 	m->killpriv_v2 = in.flags & FUSE_HANDLE_KILLPRIV_V2;
-	m->passthrough =
-		m->o.passthrough && (in.flags & FUSE_INIT_EXT) && (ext.flags2 & FLAG2_PASSTHROUGH);
+	m->passthrough = m->o.passthrough && wire_offers_passthrough(body, size);
 	m->has_epochs = in.major == 7 && in.minor >= 44;
 	m->init_pending = true;
 }

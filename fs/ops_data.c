@@ -11,30 +11,6 @@
 /* From this size on a read is spliced, not copied through the server. */
 #define SPLICE_MIN (128u << 10)
 
-static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	(void)ino;
-	(void)fi;
-	fuse_reply_err(req, ENOSYS); /* no-open mode: neither OPEN nor RELEASE from now on */
-}
-
-static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct fs *fs = fs_of(req);
-
-	/* Of a file that was created: somebody may want to execute it now. */
-	(void)fi;
-	inode_close_wfd(&fs->inodes, inode_of(fs, ino));
-	fuse_reply_err(req, 0);
-}
-
-static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	(void)ino;
-	(void)fi;
-	fuse_reply_err(req, ENOSYS);
-}
-
 /* We are writing where the step has written. */
 void note_writers(struct fs *fs, struct inode *i, int fd)
 {
@@ -338,9 +314,6 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 
 void ops_data_init(struct fuse_lowlevel_ops *o)
 {
-	o->open = op_open;
-	o->release = op_release;
-	o->flush = op_flush;
 	o->read = op_read;
 	o->write = op_write;
 	o->copy_file_range = op_copy_file_range;

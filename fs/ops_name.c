@@ -498,9 +498,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		close(fd);
 	else
 		inode_set_wfd(&fs->inodes, i, fd);
-	fi->keep_cache = 1;
-	fi->fh = 0;
-	if (fuse_reply_create(req, &e, fi) == -ENOENT)
+	if (opens_reply_created(req, i, &e, fi) == -ENOENT)
 		inode_forget(&fs->inodes, i, 1);
 }
 

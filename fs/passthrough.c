@@ -9,22 +9,11 @@
  * never the other way round.
  */
 #include <errno.h>
-#include <linux/fuse.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "mount_file.h"
-
-/* Linux 6.9's linux/fuse.h */
-struct backing_map {
-	int32_t fd;
-	uint32_t flags;
-	uint64_t padding;
-};
-#define BACKING_OPEN  _IOW(FUSE_DEV_IOC_MAGIC, 1, struct backing_map)
-#define BACKING_CLOSE _IOW(FUSE_DEV_IOC_MAGIC, 2, uint32_t)
 
 /* A change within this time may leave the same times behind as what was there (a clock tick; 2 s where times are coarse). */
 #define RACY_NS INT64_C(2000000000)
@@ -67,20 +56,18 @@ static void may_keep_set_ids(struct fs_mount *m, bool may)
 
 static int backing_open(struct fs_mount *m, int fd)
 {
-	struct backing_map map = {.fd = fd};
 	struct stat st;
-	int id, err;
+	int id;
 
 	may_keep_set_ids(m, false);
-	id = ioctl(fuse_session_fd(m->se), BACKING_OPEN, &map);
-	err = errno;
+	id = wire_backing_open(m->se, fd);
 	may_keep_set_ids(m, true);
 	if (id > 0)
 		return id;
-	log_debug("no passthrough: %s", strerror(err));
-	if (err == EPERM || err == ENOTTY)
+	log_debug("no passthrough: %s", strerror(-id));
+	if (id == -EPERM || id == -ENOTTY)
 		atomic_store(&m->passthrough, false); /* nor will there be any */
-	else if ((err == ELOOP || err == EOPNOTSUPP) && fstat(fd, &st) == 0)
+	else if ((id == -ELOOP || id == -EOPNOTSUPP) && fstat(fd, &st) == 0)
 		atomic_store(
 			&m->refused,
 			st.st_dev); /* a file system on others: there may be others in the tree */
@@ -94,14 +81,6 @@ static bool is_fit(struct fs_mount *m, int fd)
 
 	return atomic_load(&m->passthrough) && fd >= 0 && fstat(fd, &st) == 0 &&
 	       st.st_dev != atomic_load(&m->refused) && !(st.st_mode & (S_ISUID | S_ISGID));
-}
-
-static void backing_close(struct fs_mount *m, int id)
-{
-	uint32_t v = (uint32_t)id;
-
-	if (ioctl(fuse_session_fd(m->se), BACKING_CLOSE, &v) < 0)
-		log_debug("cannot close the file behind an open one: %s", strerror(errno));
 }
 
 int passthrough_open(struct fs_mount *m, struct node *n, struct open_file *f,
@@ -139,7 +118,7 @@ void passthrough_close(struct fs_mount *m, struct node *n, struct open_file *f)
 	if (!f->passed)
 		n->cached--;
 	else if (!--n->passed) {
-		backing_close(m, n->backing);
+		wire_backing_close(m->se, n->backing);
 		n->backing = 0;
 	}
 	pthread_mutex_unlock(lock);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protocol.c - the places where the FUSE protocol is spoken past libfuse (3.14 knows the first two not at all):
+ * protocol.c - the places where the FUSE protocol is spoken past libfuse (3.14 knows the first three not at all):
  *
  *  - FUSE_HANDLE_KILLPRIV_V2 in the reply to INIT. Without it the kernel asks for security.capability before
  *    every single write. In return the server drops set-user-id bits on writes and truncations itself.
+ *  - FUSE_PASSTHROUGH (Linux 6.9; wire.h), for ops_open.c.
  *  - FUSE_TMPFILE (Linux 6.2).
  *  - Notifications, which another thread sends.
  *
@@ -16,21 +17,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The reply to INIT is the first thing written: header and fuse_init_out, in one or more pieces. */
-static void patch_init(struct iovec *iov, int count)
+static void patch_init(struct fs *fs, struct iovec *iov, int count)
 {
-	size_t at = sizeof(struct fuse_out_header) + offsetof(struct fuse_init_out, flags);
-	uint32_t flags;
+	/* Of a file system that lies over none: so an overlay in the view may still lie under another. */
+	uint32_t depth = fs->opens.passthrough ? 1 : 0;
 
-	for (int k = 0; k < count; k++) {
-		if (at + sizeof(flags) <= iov[k].iov_len) {
-			memcpy(&flags, (char *)iov[k].iov_base + at, sizeof(flags));
-			flags |= FUSE_HANDLE_KILLPRIV_V2;
-			memcpy((char *)iov[k].iov_base + at, &flags, sizeof(flags));
-			return;
-		}
-		at -= iov[k].iov_len;
-	}
+	if (!wire_patch_init(iov, count, fs->killpriv_v2 ? FUSE_HANDLE_KILLPRIV_V2 : 0, depth))
+		fs->killpriv_v2 = fs->opens.passthrough = false;
 }
 
 ssize_t protocol_writev(int fd, struct iovec *iov, int count, void *userdata)
@@ -40,7 +33,9 @@ ssize_t protocol_writev(int fd, struct iovec *iov, int count, void *userdata)
 	latest_end(fs);
 	if (fs->init_pending) {
 		fs->init_pending = false;
-		patch_init(iov, count);
+		patch_init(fs, iov, count);
+	} else if (fs->opens.reply > 0) {
+		wire_patch_open(iov, count, fs->opens.reply);
 	}
 	return writev(fd, iov, count);
 }
@@ -51,7 +46,9 @@ static void note_init(struct fs *fs, const char *body, size_t size)
 
 	memcpy(&in, body, size < sizeof(in) ? size : sizeof(in));
 	fs->can_expire = in.major == 7 && in.minor >= 38;
-	fs->killpriv_v2 = fs->init_pending = in.flags & FUSE_HANDLE_KILLPRIV_V2;
+	fs->killpriv_v2 = in.flags & FUSE_HANDLE_KILLPRIV_V2;
+	fs->opens.passthrough = !fs->own_ids_only && wire_offers_passthrough(body, size);
+	fs->init_pending = true;
 }
 
 /* ---- O_TMPFILE ---- */
@@ -120,6 +117,7 @@ static void do_tmpfile(struct fs *fs, const struct fuse_in_header *h, const char
 	out.entry.attr_valid = 1;
 	wire_attr(&st, &out.entry.attr);
 	out.open.open_flags = FOPEN_KEEP_CACHE;
+	i->open++; /* until its RELEASE, as in ops_open.c */
 	reply_raw(fs, h->unique, 0, &out, sizeof(out));
 }
 

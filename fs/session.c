@@ -168,6 +168,7 @@ int fs_serve(struct fs *fs, int fuse_fd, struct err *e)
 	ops_name_init(&ops);
 	ops_rename_init(&ops);
 	ops_attr_init(&ops);
+	ops_open_init(&ops);
 	ops_data_init(&ops);
 	r = wire_session(&ops, fs, fuse_fd, protocol_writev, &fs->se, e);
 	if (r < 0)

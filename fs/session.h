@@ -82,6 +82,12 @@ struct fs {
 	bool serving;		    /* se may be used for it; under `refreshing` */
 	struct fresh fresh;
 	struct latest latest;
+	struct {
+		bool passthrough; /* it is there, and opens are answered */
+		unsigned n;	  /* opens that were */
+		unsigned passed;  /* open files that the kernel reads itself */
+		int reply;	  /* > 0: the reply to an open names this file to the kernel */
+	} opens;		  /* ops_open.c */
 	struct follower *follower;
 	const struct lazy_trees *lazy; /* of the index; NULL: nothing is to be made real */
 	struct {
@@ -167,6 +173,10 @@ void ids_resume(struct fs *fs);
 /* Take the caller's umask for the creation that follows. */
 void ids_umask(struct fs *fs, const struct fuse_ctx *c);
 
+/* ops_open.c: the reply to a CREATE; as fuse_reply_create. */
+int opens_reply_created(fuse_req_t req, struct inode *i, const struct fuse_entry_param *e,
+			struct fuse_file_info *fi) must_check;
+
 /* listing.c: the entries of dir (open as fd) from offset off on, in fs->io. Returns the bytes, 0 at the end, -errno. p: the
  * directory's record, or NULL. */
 ssize_t listing_serve(fuse_req_t req, struct fs *fs, struct inode *dir, struct trace_path *p,
@@ -176,6 +186,7 @@ ssize_t listing_serve(fuse_req_t req, struct fs *fs, struct inode *dir, struct t
 void ops_name_init(struct fuse_lowlevel_ops *o);
 void ops_rename_init(struct fuse_lowlevel_ops *o);
 void ops_attr_init(struct fuse_lowlevel_ops *o);
+void ops_open_init(struct fuse_lowlevel_ops *o);
 void ops_data_init(struct fuse_lowlevel_ops *o);
 
 /* The trace of a name; of every name of an inode, through fn. */

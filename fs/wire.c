@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* ---- the session ---- */
@@ -78,6 +79,106 @@ void wire_counts(const uint64_t counts[MAX_OPCODES], struct buf *out)
 			buf_addf(out, "OP%d=%llu ", k, (unsigned long long)counts[k]);
 	}
 	buf_addf(out, "total=%llu", (unsigned long long)total);
+}
+
+/* ---- passthrough ---- */
+
+#define FLAG2_PASSTHROUGH (1u << 5) /* FUSE_PASSTHROUGH, 1 << 37 */
+#define OPEN_PASSTHROUGH  (1u << 7) /* FOPEN_PASSTHROUGH */
+
+/* As Linux 6.9 has them: 7.36's flags2, and what the next word means since. */
+struct init_in {
+	uint32_t major, minor, max_readahead, flags, flags2;
+};
+struct init_out {
+	uint32_t major, minor, max_readahead, flags;
+	uint16_t max_background, congestion_threshold;
+	uint32_t max_write, time_gran;
+	uint16_t max_pages, map_alignment;
+	uint32_t flags2, max_stack_depth;
+};
+struct open_out {
+	uint64_t fh;
+	uint32_t open_flags;
+	int32_t backing;
+};
+struct backing_map {
+	int32_t fd;
+	uint32_t flags;
+	uint64_t padding;
+};
+#define BACKING_OPEN  _IOW(FUSE_DEV_IOC_MAGIC, 1, struct backing_map)
+#define BACKING_CLOSE _IOW(FUSE_DEV_IOC_MAGIC, 2, uint32_t)
+
+bool wire_offers_passthrough(const void *body, size_t size)
+{
+	struct init_in in = {0};
+
+	memcpy(&in, body, size < sizeof(in) ? size : sizeof(in));
+	return (in.flags & FUSE_INIT_EXT) && (in.flags2 & FLAG2_PASSTHROUGH);
+}
+
+/* The body of the reply, when n bytes of it are in one piece. */
+static void *body_of(struct iovec *iov, int count, size_t n)
+{
+	size_t at = sizeof(struct fuse_out_header);
+
+	for (int k = 0; k < count; k++) {
+		if (at < iov[k].iov_len)
+			return at + n <= iov[k].iov_len ? (char *)iov[k].iov_base + at : NULL;
+		at -= iov[k].iov_len;
+	}
+	return NULL;
+}
+
+bool wire_patch_init(struct iovec *iov, int count, uint32_t flags, uint32_t stack_depth)
+{
+	void *p = body_of(iov, count, sizeof(struct init_out));
+	struct init_out out;
+
+	if (!p)
+		return false;
+	memcpy(&out, p, sizeof(out));
+	out.flags |= flags;
+	if (stack_depth) {
+		out.flags |= FUSE_INIT_EXT;
+		out.flags2 |= FLAG2_PASSTHROUGH;
+		out.max_stack_depth = stack_depth;
+	}
+	memcpy(p, &out, sizeof(out));
+	return true;
+}
+
+/* Such a reply ends with struct open_out, in its last piece. */
+void wire_patch_open(struct iovec *iov, int count, int backing)
+{
+	struct iovec *last = &iov[count - 1];
+	struct open_out out;
+	char *p;
+
+	if (last->iov_len < sizeof(out))
+		return; /* an error */
+	p = (char *)last->iov_base + last->iov_len - sizeof(out);
+	memcpy(&out, p, sizeof(out));
+	out.open_flags = (out.open_flags & ~(uint32_t)FOPEN_KEEP_CACHE) | OPEN_PASSTHROUGH;
+	out.backing = backing;
+	memcpy(p, &out, sizeof(out));
+}
+
+int wire_backing_open(struct fuse_session *se, int fd)
+{
+	struct backing_map map = {.fd = fd};
+	int id = ioctl(fuse_session_fd(se), BACKING_OPEN, &map);
+
+	return id < 0 ? -errno : id;
+}
+
+void wire_backing_close(struct fuse_session *se, int backing)
+{
+	uint32_t v = (uint32_t)backing;
+
+	if (ioctl(fuse_session_fd(se), BACKING_CLOSE, &v) < 0)
+		log_debug("cannot close the file behind an open one: %s", strerror(errno));
 }
 
 /* ---- messages ---- */
