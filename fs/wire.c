@@ -12,8 +12,13 @@
 
 static ssize_t read_request(int fd, void *buf, size_t n, void *userdata)
 {
+	ssize_t got = read(fd, buf, n);
+
 	(void)userdata;
-	return read(fd, buf, n);
+	/* Unmounted while a request that nobody waits for (RELEASE) was handed over; libfuse would print it. */
+	if (got < 0 && errno == ECONNABORTED)
+		errno = ENODEV;
+	return got;
 }
 
 static ssize_t send_spliced(int in, off_t *off_in, int out, off_t *off_out, size_t n,
