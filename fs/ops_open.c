@@ -24,7 +24,7 @@
 /* tests/model/README tries it with every file. */
 #ifndef PASS_MIN
 #define PASS_MIN     (64 << 20)
-#define MAX_ANSWERED 128 /* opens that are answered, at some 20 us each, before it is given up */
+#define MAX_ANSWERED 64 /* opens that are answered, at some 20 us each, before it is given up */
 #endif
 
 /* ENOSYS may be said only when no file is read past the server: opened without an answer it could not be mapped. */
