@@ -259,7 +259,6 @@ static void *work(void *arg)
 {
 	struct fs_mount *m = arg;
 	struct worker w = {.m = m};
-	void *io;
 
 	worker = &w;
 	/* A umask of its own, before it is touched: the thread that made this one has it meanwhile. */
@@ -267,9 +266,9 @@ static void *work(void *arg)
 		log_debug("cannot have a umask a thread: %s", strerror(errno));
 	w.umask = umask(022);
 	umask(w.umask);
-	if (posix_memalign(&io, (size_t)sysconf(_SC_PAGESIZE), MOUNT_IO_MAX) != 0)
+	w.io = io_alloc(MOUNT_IO_MAX);
+	if (!w.io)
 		no_memory();
-	w.io = io;
 	serve(&w);
 	free(w.io);
 	give_turn(&w);

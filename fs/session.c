@@ -76,7 +76,6 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 {
 	struct fs *fs = xcalloc(1, sizeof(*fs));
 	unsigned max_fds, max_looked;
-	void *io;
 	int r;
 
 	pthread_mutex_init(&fs->refreshing, NULL);
@@ -101,11 +100,11 @@ int fs_new(const struct fs_options *o, struct fs **ret, struct err *e)
 	fs->follower = follower_new(o->idx);
 	fs->inodes.gone = inode_gone;
 	fs->inodes.gone_arg = fs;
-	if (posix_memalign(&io, (size_t)sysconf(_SC_PAGESIZE), IO_MAX) != 0) {
+	fs->io = io_alloc(IO_MAX);
+	if (!fs->io) {
 		fs_free(fs);
 		return err_set(e, ENOMEM, "cannot make a buffer");
 	}
-	fs->io = io;
 	*ret = fs;
 	return 0;
 }

@@ -81,7 +81,7 @@ static void *hash_behind(void *arg)
 static int behind_start(struct behind *b, struct hasher *h, bool threaded)
 {
 	*b = (struct behind){.h = h, .threaded = threaded};
-	b->chunks = malloc((threaded ? AHEAD : 1) * (size_t)HASH_CHUNK);
+	b->chunks = io_alloc((threaded ? AHEAD : 1) * (size_t)HASH_CHUNK);
 	if (!b->chunks)
 		return -ENOMEM;
 	if (!threaded)

@@ -45,7 +45,7 @@ int early_begin(struct idx *x, int fd, struct early **ret, struct err *e)
 	t->x = x;
 	t->temp = (struct temp){.x = x, .fd = -1};
 	t->from = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	t->chunk = malloc(HASH_CHUNK);
+	t->chunk = io_alloc(HASH_CHUNK);
 	r = t->from < 0 ? -errno : t->chunk ? 0 : -ENOMEM;
 	if (r < 0)
 		(void)err_set(e, r, "cannot begin an object");

@@ -131,7 +131,7 @@ static int hash_range(int fd, off_t off, off_t len, struct fp *ret_fp, struct oi
 		      uint64_t *ret_size)
 {
 	auto_hasher struct hasher *h = NULL;
-	auto_free char *chunk = malloc(HASH_CHUNK);
+	auto_free char *chunk = io_alloc(HASH_CHUNK);
 	uint64_t done = 0;
 	int r;
 

@@ -192,7 +192,7 @@ static int look_at_order(struct source *then, struct source *now, uint8_t *a, ui
 int compare_streams(struct source *then, struct source *now, const struct guess_in *context,
 		    bool guess, struct comparison *ret)
 {
-	auto_free uint8_t *a = malloc(BLOCK), *b = malloc(BLOCK);
+	auto_free uint8_t *a = io_alloc(BLOCK), *b = io_alloc(BLOCK);
 	struct comparison c = {0};
 	int r;
 

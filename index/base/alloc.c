@@ -49,6 +49,13 @@ void *xmalloc(size_t n)
 	return check(malloc(n ? n : 1));
 }
 
+void *io_alloc(size_t n)
+{
+	void *p;
+
+	return posix_memalign(&p, (size_t)sysconf(_SC_PAGESIZE), n) == 0 ? p : NULL;
+}
+
 void *xcalloc(size_t n, size_t size)
 {
 	return check(calloc(n ? n : 1, size ? size : 1));

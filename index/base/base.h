@@ -69,6 +69,12 @@ static inline int take_fd(int *fd)
 /* Allocation that cannot fail: the process is told and ended (exit status 125) when memory is out.
  * For bookkeeping of bounded size only; anything sized by input uses malloc and reports ENOMEM. */
 void *xmalloc(size_t n);
+/*
+ * n bytes for pieces of files, from the start of a page on; NULL when memory is out. Caller frees. Copying from the page cache to a
+ * buffer that begins 1 to 63 bytes behind the start of a page, as malloc's large ones do, takes AMD processors (`rep movsb`)
+ * four to eight times as long; see docs/performance.md.
+ */
+void *io_alloc(size_t n) must_check;
 void *xcalloc(size_t n, size_t size);
 
 static inline int64_t timespec_ns(struct timespec t)
