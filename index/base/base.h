@@ -208,6 +208,8 @@ int mkdir_p(const char *path, mode_t mode, struct err *e) must_check;
 uint64_t raise_open_files(void);
 /* How many processors this process may use: those it may run on, or fewer by the quota of its control groups; at least 1. */
 unsigned cpus_allowed(void);
+/* Without the quota, for what takes some milliseconds: a quota is of 100 ms, and to find it files are read. */
+unsigned cpus_now(void);
 /* That quota, from the text of /proc/self/cgroup in file `groups` and the tree below root, in whole processors; 0: there is none. */
 unsigned cpus_quota(const char *groups, const char *root);
 

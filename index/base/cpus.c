@@ -83,11 +83,16 @@ unsigned cpus_quota(const char *groups, const char *root)
 	return least;
 }
 
+unsigned cpus_now(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
 unsigned cpus_allowed(void)
 {
-	unsigned quota = cpus_quota("/proc/self/cgroup", "/sys/fs/cgroup");
-	cpu_set_t set;
-	unsigned n = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+	unsigned quota = cpus_quota("/proc/self/cgroup", "/sys/fs/cgroup"), n = cpus_now();
 
 	return quota && quota < n ? quota : n;
 }
