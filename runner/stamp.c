@@ -240,49 +240,69 @@ static struct fp world_of(const struct result *r, const struct fp *blocks, size_
 /* What lstat said, or remembered facts, of the path; false: nothing can be said. */
 typedef bool look_fn(void *arg, enum detail detail, const char *path, uint64_t ret[FACTS]);
 
-/* The paths that a lookup depends on, each of which counts. */
+/* The paths that a lookup depends on, in turn: those of the path set, then the outputs. */
 struct paths {
-	struct {
-		const char *path; /* borrowed */
-		enum detail detail;
-	} * v;
-	size_t n, room;
-	struct fp *blocks; /* see world_of */
+	struct path_iter inputs;
+	const struct result *r;
+	size_t at, n_inputs, n;
 };
 
-static void paths_free(struct paths *p)
+static int paths_begin(struct idx *x, const struct result *r, struct paths *ret)
 {
-	free(p->v);
-	free(p->blocks);
-}
-#define auto_paths __attribute__((cleanup(paths_free)))
+	struct err e;
+	int k = idx_path_iter(x, &r->path_set_id, &ret->inputs, &e);
 
-static void paths_add(struct paths *p, const char *path, enum detail detail)
+	if (k < 0)
+		return k;
+	ret->r = r;
+	ret->at = 0;
+	ret->n_inputs = ret->inputs.left;
+	ret->n = ret->n_inputs + r->n_outputs;
+	return 0;
+}
+
+static void paths_end(struct paths *p)
 {
-	if (p->n == p->room) {
-		p->room = p->room ? 2 * p->room : BLOCK;
-		p->v = xrealloc(p->v, p->room * sizeof(*p->v));
+	path_iter_end(&p->inputs);
+}
+#define auto_paths __attribute__((cleanup(paths_end)))
+
+/* NULL: the record makes no sense. */
+static const char *paths_next(struct paths *p, enum detail *ret)
+{
+	if (p->at >= p->n_inputs) {
+		*ret = ALL;
+		return p->r->outputs[p->at++ - p->n_inputs].path;
 	}
-	p->v[p->n].path = path;
-	p->v[p->n++].detail = detail;
+	if (path_iter_next(&p->inputs) <= 0)
+		return NULL;
+	p->at++;
+	*ret = detail_of(p->inputs.kinds);
+	return (const char *)p->inputs.path.data;
 }
 
-/* All are there now. */
-static void paths_whole(struct paths *p)
+/* That of the paths from `begin` on, which are not before those that were looked at last. */
+static bool hash_block(struct paths *p, size_t begin, look_fn *look_at, void *arg, struct fp *ret)
 {
-	p->blocks = xcalloc(p->n / BLOCK + 1, sizeof(*p->blocks));
-}
-
-static bool hash_block(struct paths *p, size_t block, look_fn *look_at, void *arg)
-{
-	size_t begin = block * BLOCK, n = p->n - begin < BLOCK ? p->n - begin : BLOCK;
+	size_t n = p->n - begin < BLOCK ? p->n - begin : BLOCK;
 	uint64_t facts[BLOCK][FACTS];
+	enum detail detail;
+	const char *path;
 
-	for (size_t i = 0; i < n; i++)
-		if (!look_at(arg, p->v[begin + i].detail, p->v[begin + i].path, facts[i]))
+	while (p->at < begin)
+		if (!paths_next(p, &detail))
 			return false;
-	p->blocks[block] = fp_of(facts, n * sizeof(*facts));
+	for (size_t i = 0; i < n; i++)
+		if (!(path = paths_next(p, &detail)) || !look_at(arg, detail, path, facts[i]))
+			return false;
+	*ret = fp_of(facts, n * sizeof(*facts));
 	return true;
+}
+
+/* One for each block. */
+static struct fp *new_hashes(const struct paths *p)
+{
+	return xcalloc(p->n / BLOCK + 1, sizeof(struct fp));
 }
 
 /* ---- keeping one ---- */
@@ -309,27 +329,32 @@ static bool keep_path(void *arg, enum detail detail, const char *path, uint64_t 
 	return true;
 }
 
+static bool keep_all(struct keeping *k, const struct result *r, struct fp *ret)
+{
+	auto_paths struct paths p = {0};
+	auto_free struct fp *hashes = NULL;
+	bool good = paths_begin(k->x, r, &p) == 0;
+
+	hashes = new_hashes(&p);
+	for (size_t b = 0; good && b * BLOCK < p.n; b++)
+		good = hash_block(&p, b * BLOCK, keep_path, k, &hashes[b]);
+	*ret = world_of(r, hashes, p.n);
+	return good;
+}
+
 void stamp_keep(struct idx *x, const struct exec_opts *o, const struct step *s,
-		const struct path_set *set, const struct result *r, int64_t at,
-		stamp_facts_fn *facts, void *arg)
+		const struct result *r, int64_t at, stamp_facts_fn *facts, void *arg)
 {
 	struct keeping k = {x, facts, arg, at};
 	struct stamp stamp = {
 		.options = options_of(o), .path_set_id = r->path_set_id, .input_key = r->input_key};
-	auto_paths struct paths p = {0};
-	bool good = r->stdin_kind == STDIN_UNUSED;
 	struct err e;
 
-	for (size_t i = 0; i < set->n; i++)
-		paths_add(&p, set->v[i].path, detail_of(set->v[i].kinds));
-	for (size_t i = 0; i < r->n_outputs; i++)
-		paths_add(&p, r->outputs[i].path, ALL);
-	paths_whole(&p);
-	for (size_t b = 0; good && b * BLOCK < p.n; b++)
-		good = hash_block(&p, b, keep_path, &k);
-	stamp.world = world_of(r, p.blocks, p.n);
-	if (good && idx_stamp_put(x, &s->key, &stamp, &e) < 0)
+	if (r->stdin_kind != STDIN_UNUSED || idx_begin_read(x, &e) < 0)
+		return;
+	if (keep_all(&k, r, &stamp.world) && idx_stamp_put(x, &s->key, &stamp, &e) < 0)
 		log_debug("%s", e.msg); /* the next lookup is slower, nothing else */
+	idx_end_read(x);
 }
 
 /* ---- finding one ---- */
@@ -348,19 +373,26 @@ static bool find_path(void *arg, enum detail detail, const char *path, uint64_t 
 
 /* Several threads, which take the next block each. */
 struct finding {
-	struct paths *paths;
+	size_t n;
+	struct fp *hashes; /* of blocks */
 	_Atomic size_t next;
 	_Atomic bool bad;
+};
+/* One of them. What it needs of memory is there: an allocator's own for a thread takes 20 us. */
+struct finder {
+	struct finding *f;
+	struct paths p;
 };
 
 static void *find_blocks(void *arg)
 {
-	struct finding *f = arg;
+	struct finder *one = arg;
+	struct finding *f = one->f;
 	auto_walk struct walk w = {.n = 0};
 	size_t b;
 
-	while (!atomic_load(&f->bad) && (b = atomic_fetch_add(&f->next, 1)) * BLOCK < f->paths->n)
-		if (!hash_block(f->paths, b, find_path, &w))
+	while (!atomic_load(&f->bad) && (b = atomic_fetch_add(&f->next, 1)) * BLOCK < f->n)
+		if (!hash_block(&one->p, b * BLOCK, find_path, &w, &f->hashes[b]))
 			atomic_store(&f->bad, true);
 	return NULL;
 }
@@ -373,36 +405,45 @@ static size_t threads_for(size_t paths)
 	return n < cpus ? n : cpus;
 }
 
-static bool find_all(struct paths *p)
+/* The first of n finders begins here, each other one in a thread of its own. */
+static void find_together(struct finder *v, size_t n)
 {
-	struct finding f = {.paths = p};
 	pthread_t threads[THREADS_MAX];
-	size_t n = threads_for(p->n), started = 0;
 	sigset_t all, old;
+	size_t started = 0;
 
 	signals_all(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old); /* they are this thread's affair */
-	while (started + 1 < n && pthread_create(&threads[started], NULL, find_blocks, &f) == 0)
+	while (started + 1 < n &&
+	       pthread_create(&threads[started], NULL, find_blocks, &v[started + 1]) == 0)
 		started++;
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	(void)find_blocks(&f); /* and with fewer threads, or none, it does all */
+	(void)find_blocks(&v[0]); /* and with fewer threads, or none, it does all */
 	while (started)
 		(void)pthread_join(threads[--started], NULL); /* fails for misuse only */
-	return !atomic_load(&f.bad);
 }
 
-struct gathering {
-	struct paths *paths;
-	struct arena names;
-};
-
-static int gather(void *arg, const char *path, unsigned kinds)
+static bool find_all(struct idx *x, const struct result *r, struct fp *ret)
 {
-	struct gathering *g = arg;
-	size_t size = strlen(path) + 1;
+	struct finder v[THREADS_MAX] = {0};
+	auto_free struct fp *hashes = NULL;
+	struct finding f = {0};
+	size_t n = 1, begun = 0;
 
-	paths_add(g->paths, memcpy(arena_alloc(&g->names, size), path, size), detail_of(kinds));
-	return 0;
+	for (size_t i = 0; i < n && paths_begin(x, r, &v[i].p) == 0; i++) {
+		v[i].f = &f;
+		n = threads_for(v[i].p.n);
+		begun++;
+	}
+	if (begun) {
+		f.n = v[0].p.n;
+		f.hashes = hashes = new_hashes(&v[0].p);
+		find_together(v, begun);
+		*ret = world_of(r, hashes, f.n);
+	}
+	for (size_t i = 0; i < begun; i++)
+		paths_end(&v[i].p);
+	return begun && !f.bad;
 }
 
 static bool is_there(const struct output *out)
@@ -419,40 +460,34 @@ static bool may_be_in_place(const struct result *r)
 	       (is_there(&r->outputs[0]) && is_there(&r->outputs[r->n_outputs - 1]));
 }
 
-static bool is_world(struct idx *x, const struct stamp *stamp, const struct result *r)
+static struct result *find_in(struct idx *x, const struct fp *options, const struct fp *step_key)
 {
-	auto_paths struct paths p = {0};
-	struct gathering g = {.paths = &p};
+	struct result *r;
+	struct stamp stamp;
 	struct fp world;
 	struct err e;
-	bool good;
 
-	good = idx_path_set_each(x, &stamp->path_set_id, gather, &g, &e) == 0;
-	for (size_t i = 0; good && i < r->n_outputs; i++)
-		paths_add(&p, r->outputs[i].path, ALL);
-	paths_whole(&p);
-	good = good && find_all(&p);
-	arena_free(&g.names);
-	world = world_of(r, p.blocks, p.n);
-	return good && fp_eq(&world, &stamp->world);
+	if (idx_stamp_get(x, step_key, &stamp) <= 0 || !fp_eq(options, &stamp.options) ||
+	    idx_result_get_brief(x, &stamp.input_key, &r, &e) <= 0)
+		return NULL;
+	if (fp_eq(&r->step_key, step_key) && fp_eq(&r->path_set_id, &stamp.path_set_id) &&
+	    fp_eq(&r->input_key, &stamp.input_key) && r->stdin_kind == STDIN_UNUSED &&
+	    may_be_in_place(r) && find_all(x, r, &world) && fp_eq(&world, &stamp.world))
+		return r;
+	result_free(r);
+	return NULL;
 }
 
 struct result *stamp_find(struct idx *x, const struct exec_opts *o, const struct step *s)
 {
 	struct fp options = options_of(o);
 	struct result *r;
-	struct stamp stamp;
 	struct err e;
 
 	/* The view around must see all that is looked at. */
-	if (idx_in_view(x) || idx_stamp_get(x, &s->key, &stamp) <= 0 ||
-	    !fp_eq(&options, &stamp.options) ||
-	    idx_result_get_brief(x, &stamp.input_key, &r, &e) <= 0)
+	if (idx_in_view(x) || idx_begin_read(x, &e) < 0)
 		return NULL;
-	if (fp_eq(&r->step_key, &s->key) && fp_eq(&r->path_set_id, &stamp.path_set_id) &&
-	    fp_eq(&r->input_key, &stamp.input_key) && r->stdin_kind == STDIN_UNUSED &&
-	    may_be_in_place(r) && is_world(x, &stamp, r))
-		return r;
-	result_free(r);
-	return NULL;
+	r = find_in(x, &options, &s->key);
+	idx_end_read(x);
+	return r;
 }

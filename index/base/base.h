@@ -161,7 +161,11 @@ struct cur {
 uint8_t cur_u8(struct cur *c);
 uint32_t cur_u32(struct cur *c);
 uint64_t cur_u64(struct cur *c);
-uint64_t cur_varint(struct cur *c);
+uint64_t cur_long_varint(struct cur *c);
+static inline uint64_t cur_varint(struct cur *c)
+{
+	return !c->bad && c->p < c->end && *c->p < 0x80 ? *c->p++ : cur_long_varint(c);
+}
 /* A view into the buffer; *ret_n is its length. NULL with *ret_n = 0 when bad. */
 const void *cur_bytes(struct cur *c, size_t *ret_n);
 /* A malloc'ed NUL-terminated copy; NULL when bad (a string with a NUL inside is bad). */

@@ -179,6 +179,51 @@ static void test_path_set_lies(void **state)
 	assert_int_equal(path_set_decode(bomb.data, bomb.len, &t), -EBADMSG);
 }
 
+/* The paths of a record in turn: how many, or -EBADMSG. */
+static int count_paths(const void *p, size_t n)
+{
+	struct path_iter i;
+	int r = path_iter_begin(p, n, &i), count = 0;
+
+	if (r < 0)
+		return r;
+	while ((r = path_iter_next(&i)) > 0)
+		count++;
+	path_iter_end(&i);
+	return r < 0 ? r : count;
+}
+
+static void test_path_iter(void **state)
+{
+	const uint8_t none[] = {1, 0, 0}, shared[] = {1, 1, 1, 1, '/', 8, 0},
+		      nul[] = {1, 1, 0, 2, '/', 0, 8, 0},
+		      two[] = {1, 2, 0, 1, '/', 8, 0, 1, 1, 'a', 4, 0, 0};
+	struct path_set s = sample_set(1);
+	auto_buf struct buf b = {0};
+	struct path_iter i;
+
+	(void)state;
+	path_set_encode(&s, &b);
+	assert_int_equal(path_iter_begin(b.data, b.len, &i), 0);
+	assert_int_equal(i.left, s.n);
+	for (size_t k = 0; k < s.n; k++) {
+		assert_int_equal(path_iter_next(&i), 1);
+		assert_string_equal((char *)i.path.data, s.v[k].path);
+		assert_int_equal(i.kinds, s.v[k].kinds);
+	}
+	assert_int_equal(path_iter_next(&i), 0);
+	path_iter_end(&i);
+	path_set_free(&s);
+	for (size_t n = 0; n < b.len; n++)
+		assert_int_equal(count_paths(b.data, n), -EBADMSG);
+	assert_int_equal(count_paths(none, 2), 0);
+	assert_int_equal(count_paths(none, 3), -EBADMSG);
+	assert_int_equal(count_paths(shared, sizeof(shared)), -EBADMSG);
+	assert_int_equal(count_paths(nul, sizeof(nul)), -EBADMSG);
+	assert_int_equal(count_paths(two, sizeof(two) - 1), 2);
+	assert_int_equal(count_paths(two, sizeof(two)), -EBADMSG);
+}
+
 static void test_result(void **state)
 {
 	struct path_set s = sample_set(1);
@@ -343,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_path_set),
 		cmocka_unit_test(test_path_set_compresses),
 		cmocka_unit_test(test_path_set_lies),
+		cmocka_unit_test(test_path_iter),
 		cmocka_unit_test(test_result),
 		cmocka_unit_test(test_mutations),
 		cmocka_unit_test(test_left),

@@ -129,7 +129,7 @@ static bool keep(const struct world *w)
 {
 	struct stamp stamp;
 
-	stamp_keep(w->x, &w->o, &w->s, &w->set, w->r, now_ns(), facts, NULL);
+	stamp_keep(w->x, &w->o, &w->s, w->r, now_ns(), facts, NULL);
 	return idx_stamp_get(w->x, &w->s.key, &stamp) > 0;
 }
 
@@ -420,8 +420,7 @@ static void test_fresh(void **state)
 	struct stamp stamp;
 
 	/* As seen at a moment before the last change. */
-	stamp_keep(w->x, &w->o, &w->s, &w->set, w->r, now_ns() - INT64_C(3600000000000), facts,
-		   NULL);
+	stamp_keep(w->x, &w->o, &w->s, w->r, now_ns() - INT64_C(3600000000000), facts, NULL);
 	assert_int_equal(idx_stamp_get(w->x, &w->s.key, &stamp), 0);
 }
 
