@@ -400,7 +400,7 @@ static void *find_blocks(void *arg)
 static size_t threads_for(size_t paths)
 {
 	size_t n = paths / THREAD_WINS < THREADS_MAX ? paths / THREAD_WINS : THREADS_MAX;
-	unsigned cpus = n > 1 ? cpus_now() : 1;
+	unsigned cpus = n > 1 ? cpus_idle() : 1;
 
 	return n < cpus ? n : cpus;
 }
@@ -432,8 +432,8 @@ static bool find_all(struct idx *x, const struct result *r, struct fp *ret)
 
 	for (size_t i = 0; i < n && paths_begin(x, r, &v[i].p) == 0; i++) {
 		v[i].f = &f;
-		n = threads_for(v[i].p.n);
-		begun++;
+		if (!begun++)
+			n = threads_for(v[i].p.n);
 	}
 	if (begun) {
 		f.n = v[0].p.n;

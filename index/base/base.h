@@ -212,8 +212,11 @@ int mkdir_p(const char *path, mode_t mode, struct err *e) must_check;
 uint64_t raise_open_files(void);
 /* How many processors this process may use: those it may run on, or fewer by the quota of its control groups; at least 1. */
 unsigned cpus_allowed(void);
-/* Without the quota, for what takes some milliseconds: a quota is of 100 ms, and to find it files are read. */
-unsigned cpus_now(void);
+/* The threads of the machine that run now or could, this one included. loadavg: of /proc/loadavg. 0: it cannot be told. */
+unsigned cpus_running(int loadavg);
+/* How many processors this process would find idle now, with the one it is on. For what takes some milliseconds: the quota, which is
+ * of 100 ms, does not count, since to find it takes 0.1 ms. */
+unsigned cpus_idle(void);
 /* That quota, from the text of /proc/self/cgroup in file `groups` and the tree below root, in whole processors; 0: there is none. */
 unsigned cpus_quota(const char *groups, const char *root);
 
