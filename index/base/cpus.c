@@ -109,10 +109,9 @@ unsigned cpus_running(int loadavg)
 	if (n <= 0)
 		return 0;
 	text[n] = '\0';
-	for (int field = 0; p && field < 3; field++) {
-		p = strchr(p, ' ');
-		p += p != NULL;
-	}
+	for (int field = 0; p && field < 3; field++)
+		if ((p = strchr(p, ' ')))
+			p++;
 	return p ? (unsigned)strtoul(p, NULL, 10) : 0;
 }
 
