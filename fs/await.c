@@ -57,23 +57,6 @@ void await_done(struct await *a)
 	base_close(&a->latency);
 }
 
-/* The threads that run or could, this one included; 0: it cannot be told. */
-static unsigned running(const struct await *a)
-{
-	char text[128];
-	ssize_t n = a->loadavg < 0 ? -1 : pread(a->loadavg, text, sizeof(text) - 1, 0);
-	const char *p = text;
-
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	for (int field = 0; p && field < 3; field++) {
-		p = strchr(p, ' ');
-		p += p != NULL;
-	}
-	return p ? (unsigned)strtoul(p, NULL, 10) : 0;
-}
-
 static bool is_room(struct await *a)
 {
 	unsigned n;
@@ -83,7 +66,7 @@ static bool is_room(struct await *a)
 		a->loadavg = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
 	}
 	if (a->looked++ % LOOK == 0) {
-		n = running(a);
+		n = cpus_running(a->loadavg);
 		a->room = n && n <= a->cpus;
 	}
 	return a->room;

@@ -755,7 +755,9 @@ static int close_on_exec(MDB_env *env)
 static int open_in(void *arg)
 {
 	struct kv *k = arg;
-	unsigned flags = MDB_NOTLS | MDB_NOMETASYNC | (k->how & KV_READ_ONLY ? MDB_RDONLY : 0) |
+	/* Who writes apart only reads here, and is spared the 3 MB of room that LMDB makes for writing. */
+	unsigned flags = MDB_NOTLS | MDB_NOMETASYNC |
+			 (k->how & (KV_READ_ONLY | KV_APART) ? MDB_RDONLY : 0) |
 			 (k->random ? MDB_NORDAHEAD : 0);
 
 	return mdb_env_open(k->env, k->dir, flags, 0600);
@@ -787,11 +789,27 @@ static int create_env(struct kv *k, size_t map)
 	return rc;
 }
 
+static int nothing_in(void *arg, struct kv_txn *t, struct err *e)
+{
+	(void)arg;
+	(void)t;
+	(void)e;
+	return 0;
+}
+
+/* Who opens the index to write makes what is missing. */
+static int make_apart(struct kv *k, struct err *e)
+{
+	return write_apart(k, nothing_in, NULL, e);
+}
+
 static int open_env(struct kv *k, uint64_t bytes, struct err *e)
 {
 	size_t map = MAP_MIN;
-	int rc;
+	int rc, r = !bytes && (k->how & KV_APART) ? make_apart(k, e) : 0;
 
+	if (r < 0)
+		return r;
 	while (map < bytes * 2)
 		map *= 2;
 	k->random = (k->how & KV_FEW) && bytes > READ_WHOLE;
@@ -854,14 +872,6 @@ static bool tables_missing(const struct kv *k)
 }
 
 /* e is not NULL: the reason that check_data gives becomes part of the message. */
-static int nothing_in(void *arg, struct kv_txn *t, struct err *e)
-{
-	(void)arg;
-	(void)t;
-	(void)e;
-	return 0;
-}
-
 static int make_tables(struct kv *k, struct err *e)
 {
 	int r;
@@ -870,7 +880,7 @@ static int make_tables(struct kv *k, struct err *e)
 		atomic_store(&k->wrote, true);
 		return open_tables(k, true, e);
 	}
-	r = write_apart(k, nothing_in, NULL, e); /* who opens it makes them */
+	r = make_apart(k, e);
 	return r < 0 ? r : open_tables(k, false, e);
 }
 

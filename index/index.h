@@ -403,6 +403,16 @@ struct result_states {
 int result_states(const void *p, size_t n, struct result_states *ret) must_check; /* -EBADMSG */
 /* Checks the states, but leaves them out. */
 int result_decode_brief(const void *p, size_t n, struct result **ret) must_check;
+/* The paths of a path set in turn, from its bytes, which are borrowed. path_iter_begin and path_iter_next: -EBADMSG */
+struct path_iter {
+	struct cur at;
+	struct buf path; /* the last one, NUL-terminated */
+	unsigned kinds;	 /* of it */
+	size_t left;	 /* paths to come */
+};
+int path_iter_begin(const void *p, size_t n, struct path_iter *ret) must_check;
+int path_iter_next(struct path_iter *i) must_check; /* 1; 0: there is no more */
+void path_iter_end(struct path_iter *i);	    /* {0} is fine */
 /* Goes through the bytes of a path set as idx_path_set_each. -EBADMSG */
 int path_set_each(const void *p, size_t n, int (*fn)(void *arg, const char *path, unsigned kinds),
 		  void *arg) must_check;
@@ -454,9 +464,12 @@ int idx_variants(struct idx *x, const struct fp *base_key, struct fp **ret, size
 /* The same without the states (n_states 0), of which a hit has no need. */
 int idx_result_get_brief(struct idx *x, const struct fp *input_key, struct result **ret,
 			 struct err *e) must_check;
-/* Calls fn for each path of a path set, in its order; path is borrowed for the call. Stops when fn
+/* idx_path_iter: to go through the paths of a path set, in its order, between idx_begin_read and idx_end_read. -ENOENT as below.
+ * idx_path_set_each: calls fn for each; path is borrowed for the call. Stops when fn
  * returns non-zero, and returns that. -ENOENT: there is no such path set, or it is damaged (fn may have
  * been called). */
+int idx_path_iter(struct idx *x, const struct fp *id, struct path_iter *ret,
+		  struct err *e) must_check;
 int idx_path_set_each(struct idx *x, const struct fp *id,
 		      int (*fn)(void *arg, const char *path, unsigned kinds), void *arg,
 		      struct err *e) must_check;

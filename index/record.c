@@ -12,6 +12,7 @@
 
 #define PATH_SET_VERSION 1
 #define INPUT_KEY_DOMAIN "mlfs input key 1"
+#define PATH_ROOM	 256 /* for most paths */
 
 /* ---- pieces ---- */
 
@@ -180,14 +181,29 @@ int path_set_decode(const void *p, size_t n, struct path_set *ret)
 	return 0;
 }
 
-/* The next path, in `path`, where the one before it is. */
+int path_iter_begin(const void *p, size_t n, struct path_iter *ret)
+{
+	struct path_iter i = {.at = {p, (const uint8_t *)p + n, false}};
+
+	if (cur_u8(&i.at) != PATH_SET_VERSION)
+		return -EBADMSG;
+	i.left = get_count(&i.at, 4);
+	if (i.at.bad || (!i.left && i.at.p != i.at.end))
+		return -EBADMSG;
+	buf_reserve(&i.path, PATH_ROOM);
+	buf_u8(&i.path, 0);
+	*ret = i;
+	return 0;
+}
+
+/* The path's beginning is that of the one before it. */
 static void next_path(struct cur *c, struct buf *path)
 {
 	uint64_t shared = cur_varint(c);
 	size_t n;
 	const void *rest = cur_bytes(c, &n);
 
-	if (c->bad || shared > (path->len ? path->len - 1 : 0) || memchr(rest, '\0', n)) {
+	if (c->bad || shared >= path->len || memchr(rest, '\0', n)) {
 		c->bad = true;
 		return;
 	}
@@ -196,31 +212,44 @@ static void next_path(struct cur *c, struct buf *path)
 	buf_u8(path, 0);
 }
 
+int path_iter_next(struct path_iter *i)
+{
+	struct cur *c = &i->at;
+	uint64_t kinds;
+	size_t len;
+
+	if (!i->left)
+		return 0;
+	next_path(c, &i->path);
+	kinds = cur_varint(c);
+	for (size_t k = get_count(c, 1); !c->bad && k > 0; k--)
+		(void)cur_bytes(c, &len);
+	i->left--;
+	if (c->bad || kinds > UINT32_MAX || (!i->left && c->p != c->end))
+		return -EBADMSG;
+	i->kinds = (unsigned)kinds;
+	return 1;
+}
+
+void path_iter_end(struct path_iter *i)
+{
+	buf_free(&i->path);
+}
+
 int path_set_each(const void *p, size_t n, int (*fn)(void *arg, const char *path, unsigned kinds),
 		  void *arg)
 {
-	struct cur c = {p, (const uint8_t *)p + n, false};
-	auto_buf struct buf path = {0};
-	size_t count;
+	__attribute__((cleanup(path_iter_end))) struct path_iter i = {0};
+	int r = path_iter_begin(p, n, &i);
 
-	if (cur_u8(&c) != PATH_SET_VERSION)
-		return -EBADMSG;
-	for (count = get_count(&c, 4); !c.bad && count > 0; count--) {
-		uint64_t kinds;
-		size_t len;
-		int r;
-
-		next_path(&c, &path);
-		kinds = cur_varint(&c);
-		for (size_t k = get_count(&c, 1); !c.bad && k > 0; k--)
-			(void)cur_bytes(&c, &len);
-		if (c.bad || kinds > UINT32_MAX)
-			return -EBADMSG;
-		r = fn(arg, (const char *)path.data, (unsigned)kinds);
+	if (r < 0)
+		return r;
+	while ((r = path_iter_next(&i)) > 0) {
+		r = fn(arg, (const char *)i.path.data, i.kinds);
 		if (r != 0)
 			return r;
 	}
-	return c.bad || c.p != c.end ? -EBADMSG : 0;
+	return r;
 }
 
 /* ---- input keys ---- */

@@ -133,6 +133,23 @@ int idx_path_sets(struct idx *x, const struct fp *step_key, struct path_set_list
 	return 0;
 }
 
+int idx_path_iter(struct idx *x, const struct fp *id, struct path_iter *ret, struct err *e)
+{
+	struct kv_txn *t;
+	struct kv_val v;
+	int r = kv_begin(x->kv, &t, e);
+
+	if (r < 0)
+		return r;
+	r = kv_get(t, TAB_PATH_SET, id->b, ID_SIZE, &v, e);
+	if (r == 0)
+		r = err_set(e, ENOENT, "cannot find a path set");
+	else if (r > 0 && (r = path_iter_begin(v.p, v.n, ret)) < 0)
+		r = err_set(e, ENOENT, "cannot read a path set");
+	kv_end(x->kv);
+	return r;
+}
+
 int idx_path_set_each(struct idx *x, const struct fp *id,
 		      int (*fn)(void *arg, const char *path, unsigned kinds), void *arg,
 		      struct err *e)

@@ -129,7 +129,7 @@ static int facts_of(void *arg, const char *path, struct stat *ret)
 }
 
 /* All is in place: the next time lstat will do. */
-static void keep_stamp(struct look *l, const struct path_set *set, const struct decision *d)
+static void keep_stamp(struct look *l, const struct decision *d)
 {
 	const struct result *r = d->result;
 
@@ -137,7 +137,7 @@ static void keep_stamp(struct look *l, const struct path_set *set, const struct 
 		if (d->places[i].action != PLACE_KEEP)
 			return;
 	if (!l->passing)
-		stamp_keep(l->x, l->o, l->s, set, r, l->begun, facts_of, l);
+		stamp_keep(l->x, l->o, l->s, r, l->begun, facts_of, l);
 }
 
 /* Is it what the last lookup found, with nothing changed since? */
@@ -187,7 +187,7 @@ static int try_sets(struct look *l, struct stdin_src *in, struct decision *ret, 
 		return r;
 	while ((r = idx_path_sets_next(l->x, &l->sets, e)) > 0)
 		if (try_set(l, l->sets.n - 1, in, ret)) {
-			keep_stamp(l, &l->sets.sets[l->sets.n - 1], ret);
+			keep_stamp(l, ret);
 			return 0;
 		}
 	return r;

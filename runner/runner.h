@@ -240,8 +240,7 @@ typedef int stamp_facts_fn(void *arg, const char *path, struct stat *ret);
  * times are too fresh to show a change.
  */
 void stamp_keep(struct idx *x, const struct exec_opts *o, const struct step *s,
-		const struct path_set *set, const struct result *r, int64_t at,
-		stamp_facts_fn *facts, void *arg);
+		const struct result *r, int64_t at, stamp_facts_fn *facts, void *arg);
 /* The result (caller: result_free; it has no states) that stamp_keep was last told of for this step, when nothing that it
  * depends on has changed since and all its outputs are in place; else NULL. */
 struct result *stamp_find(struct idx *x, const struct exec_opts *o, const struct step *s);

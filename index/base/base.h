@@ -167,7 +167,11 @@ struct cur {
 uint8_t cur_u8(struct cur *c);
 uint32_t cur_u32(struct cur *c);
 uint64_t cur_u64(struct cur *c);
-uint64_t cur_varint(struct cur *c);
+uint64_t cur_long_varint(struct cur *c);
+static inline uint64_t cur_varint(struct cur *c)
+{
+	return !c->bad && c->p < c->end && *c->p < 0x80 ? *c->p++ : cur_long_varint(c);
+}
 /* A view into the buffer; *ret_n is its length. NULL with *ret_n = 0 when bad. */
 const void *cur_bytes(struct cur *c, size_t *ret_n);
 /* A malloc'ed NUL-terminated copy; NULL when bad (a string with a NUL inside is bad). */
@@ -214,6 +218,11 @@ int mkdir_p(const char *path, mode_t mode, struct err *e) must_check;
 uint64_t raise_open_files(void);
 /* How many processors this process may use: those it may run on, or fewer by the quota of its control groups; at least 1. */
 unsigned cpus_allowed(void);
+/* The threads of the machine that run now or could, this one included. loadavg: of /proc/loadavg. 0: it cannot be told. */
+unsigned cpus_running(int loadavg);
+/* How many processors this process would find idle now, with the one it is on. For what takes some milliseconds: the quota, which is
+ * of 100 ms, does not count, since to find it takes 0.1 ms. */
+unsigned cpus_idle(void);
 /* That quota, from the text of /proc/self/cgroup in file `groups` and the tree below root, in whole processors; 0: there is none. */
 unsigned cpus_quota(const char *groups, const char *root);
 

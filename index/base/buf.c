@@ -150,7 +150,7 @@ uint64_t cur_u64(struct cur *c)
 	return v;
 }
 
-uint64_t cur_varint(struct cur *c)
+uint64_t cur_long_varint(struct cur *c)
 {
 	uint64_t v = 0;
 

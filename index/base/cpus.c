@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* cpus.c - how many processors this process may use: cgroups(7), sched_getaffinity(2). */
+/* cpus.c - how many processors this process may use: cgroups(7), sched_getaffinity(2); how many threads run: proc_loadavg(5). */
 #include "base.h"
 
+#include <fcntl.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The quota of one group, in whole processors; 0: it has none. */
 static unsigned quota_of(const char *group)
@@ -83,11 +86,42 @@ unsigned cpus_quota(const char *groups, const char *root)
 	return least;
 }
 
+static unsigned cpus_affinity(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
 unsigned cpus_allowed(void)
 {
-	unsigned quota = cpus_quota("/proc/self/cgroup", "/sys/fs/cgroup");
-	cpu_set_t set;
-	unsigned n = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+	unsigned quota = cpus_quota("/proc/self/cgroup", "/sys/fs/cgroup"), n = cpus_affinity();
 
 	return quota && quota < n ? quota : n;
+}
+
+unsigned cpus_running(int loadavg)
+{
+	char text[128];
+	ssize_t n = loadavg < 0 ? -1 : pread(loadavg, text, sizeof(text) - 1, 0);
+	const char *p = text;
+
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	for (int field = 0; p && field < 3; field++)
+		if ((p = strchr(p, ' ')))
+			p++;
+	return p ? (unsigned)strtoul(p, NULL, 10) : 0;
+}
+
+unsigned cpus_idle(void)
+{
+	auto_close int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+	unsigned running = cpus_running(fd), mine = cpus_affinity();
+	long all = sysconf(_SC_NPROCESSORS_ONLN); /* whom the others that run may be on */
+
+	if (!running || all < (long)running)
+		return 1;
+	return (unsigned)all - running + 1 < mine ? (unsigned)all - running + 1 : mine;
 }

@@ -49,6 +49,16 @@ static unsigned quota(const char *dir, const char *groups)
 	return cpus_quota(file, dir);
 }
 
+static unsigned running(const char *dir, const char *text)
+{
+	auto_free char *file = xasprintf("%s/loadavg", dir);
+	auto_close int fd = -1;
+
+	put(dir, "loadavg", text);
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	return cpus_running(fd);
+}
+
 static void test_cpus(void **state)
 {
 	char dir[] = "/tmp/mlfs-base.XXXXXX";
@@ -72,6 +82,11 @@ static void test_cpus(void **state)
 	assert_int_equal(quota(dir, "nonsense\n"), 0);
 	put(dir, "cpu.max", "100000 100000\n"); /* of a container's own group */
 	assert_int_equal(quota(dir, "0::/host/path\n"), 1);
+	assert_int_equal(running(dir, "0.52 1.20 0.90 7/321 4711\n"), 7);
+	assert_int_equal(running(dir, "0.52 1.20\n"), 0);
+	assert_int_equal(running(dir, ""), 0);
+	assert_int_equal(cpus_running(-1), 0);
+	assert_in_range(cpus_idle(), 1, sysconf(_SC_NPROCESSORS_CONF));
 	command = xasprintf("rm -r %s", dir);
 	assert_int_equal(system(command), 0);
 }

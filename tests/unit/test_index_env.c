@@ -435,6 +435,27 @@ static void test_read_ahead(void **state)
 	}
 }
 
+/* What does not write makes what is missing, and sees what was written for it, by whoever. */
+static void test_apart(void **state)
+{
+	auto_free char *data = in(cache, "index/data.mdb");
+	struct idx *x;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		assert_ok(idx_open_for_job(cache, true, &x, &the_err));
+		assert_int_equal(count_results(x, 2), 0);
+		put_results(x, 1, 2);
+		assert_int_equal(count_results(x, 2), 1);
+		idx_close(x);
+		make_cache(1); /* closed again */
+		assert_ok(idx_open_for_job(cache, true, &x, &the_err));
+		assert_int_equal(count_results(x, 2), 2);
+		idx_close(x);
+		assert_int_equal(i ? truncate(data, 0) : unlink(data), 0);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -442,7 +463,7 @@ int main(void)
 		T(test_layout),	    T(test_versions),	      T(test_not_a_cache),
 		T(test_unwritable), T(test_truncated),	      T(test_random_file),
 		T(test_scribbled),  T(test_lock_file_damage), T(test_processes),
-		T(test_killed),	    T(test_read_ahead),
+		T(test_killed),	    T(test_read_ahead),	      T(test_apart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
  * lie. */
 #include "index_util.h"
 #include "record.h"
+#include "sha256.h"
 
 static void test_hashes(void **state)
 {
@@ -27,6 +28,34 @@ static void test_hashes(void **state)
 	fp = fp_end(s);
 	assert_true(fp_eq(&fp, &(struct fp){0}) == false);
 	assert_memory_equal(fp.b, fp_of("abc", 3).b, 16);
+}
+
+/* As libcrypto names them, whatever their length leaves of a block. */
+static void test_plain_sha256(void **state)
+{
+	char *data = xmalloc(100000);
+	char digits[65];
+
+	(void)state;
+	/* FIPS 180-2: two blocks. */
+	hex(sha256_plain("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56).b, 32,
+	    digits);
+	assert_string_equal(digits,
+			    "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+	fill_random(data, 100000, 1);
+	for (size_t n = 0; n <= 100000; n += n < 300 ? 1 : 997) {
+		struct sha256 *s;
+		struct oid want, got = sha256_plain(data, n), of;
+
+		assert_int_equal(sha256_begin(&s), 0);
+		assert_int_equal(sha256_update(s, data, n), 0);
+		assert_int_equal(sha256_end(s, &want), 0);
+		sha256_free(s);
+		assert_true(oid_eq(&got, &want));
+		assert_int_equal(oid_of(data, n, &of), 0); /* by either, in the end */
+		assert_true(oid_eq(&of, &want));
+	}
+	free(data);
 }
 
 static void test_hash_fd(void **state)
@@ -148,6 +177,51 @@ static void test_path_set_lies(void **state)
 		buf_u8(&bomb, 0);
 	}
 	assert_int_equal(path_set_decode(bomb.data, bomb.len, &t), -EBADMSG);
+}
+
+/* The paths of a record in turn: how many, or -EBADMSG. */
+static int count_paths(const void *p, size_t n)
+{
+	struct path_iter i;
+	int r = path_iter_begin(p, n, &i), count = 0;
+
+	if (r < 0)
+		return r;
+	while ((r = path_iter_next(&i)) > 0)
+		count++;
+	path_iter_end(&i);
+	return r < 0 ? r : count;
+}
+
+static void test_path_iter(void **state)
+{
+	const uint8_t none[] = {1, 0, 0}, shared[] = {1, 1, 1, 1, '/', 8, 0},
+		      nul[] = {1, 1, 0, 2, '/', 0, 8, 0},
+		      two[] = {1, 2, 0, 1, '/', 8, 0, 1, 1, 'a', 4, 0, 0};
+	struct path_set s = sample_set(1);
+	auto_buf struct buf b = {0};
+	struct path_iter i;
+
+	(void)state;
+	path_set_encode(&s, &b);
+	assert_int_equal(path_iter_begin(b.data, b.len, &i), 0);
+	assert_int_equal(i.left, s.n);
+	for (size_t k = 0; k < s.n; k++) {
+		assert_int_equal(path_iter_next(&i), 1);
+		assert_string_equal((char *)i.path.data, s.v[k].path);
+		assert_int_equal(i.kinds, s.v[k].kinds);
+	}
+	assert_int_equal(path_iter_next(&i), 0);
+	path_iter_end(&i);
+	path_set_free(&s);
+	for (size_t n = 0; n < b.len; n++)
+		assert_int_equal(count_paths(b.data, n), -EBADMSG);
+	assert_int_equal(count_paths(none, 2), 0);
+	assert_int_equal(count_paths(none, 3), -EBADMSG);
+	assert_int_equal(count_paths(shared, sizeof(shared)), -EBADMSG);
+	assert_int_equal(count_paths(nul, sizeof(nul)), -EBADMSG);
+	assert_int_equal(count_paths(two, sizeof(two) - 1), 2);
+	assert_int_equal(count_paths(two, sizeof(two)), -EBADMSG);
 }
 
 static void test_result(void **state)
@@ -308,10 +382,16 @@ static void test_input_key(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hashes),	      cmocka_unit_test(test_hash_fd),
-		cmocka_unit_test(test_path_set),      cmocka_unit_test(test_path_set_compresses),
-		cmocka_unit_test(test_path_set_lies), cmocka_unit_test(test_result),
-		cmocka_unit_test(test_mutations),     cmocka_unit_test(test_left),
+		cmocka_unit_test(test_hashes),
+		cmocka_unit_test(test_plain_sha256),
+		cmocka_unit_test(test_hash_fd),
+		cmocka_unit_test(test_path_set),
+		cmocka_unit_test(test_path_set_compresses),
+		cmocka_unit_test(test_path_set_lies),
+		cmocka_unit_test(test_path_iter),
+		cmocka_unit_test(test_result),
+		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_left),
 		cmocka_unit_test(test_input_key),
 	};
 

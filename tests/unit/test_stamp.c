@@ -129,7 +129,7 @@ static bool keep(const struct world *w)
 {
 	struct stamp stamp;
 
-	stamp_keep(w->x, &w->o, &w->s, &w->set, w->r, now_ns(), facts, NULL);
+	stamp_keep(w->x, &w->o, &w->s, w->r, now_ns(), facts, NULL);
 	return idx_stamp_get(w->x, &w->s.key, &stamp) > 0;
 }
 
@@ -139,6 +139,17 @@ static void keep_settled(const struct world *w)
 	int64_t until = mono_ns() + 20 * INT64_C(1000000000);
 
 	while (!keep(w)) {
+		assert_true(mono_ns() < until);
+		(void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+}
+
+/* In the place of one that was kept before. */
+static void keep_found(const struct world *w)
+{
+	int64_t until = mono_ns() + 20 * INT64_C(1000000000);
+
+	for (keep_settled(w); !found(w); (void)keep(w)) {
 		assert_true(mono_ns() < until);
 		(void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
@@ -328,6 +339,79 @@ static void test_changes(void **state)
 	}
 }
 
+/* ---- directories with so much in them that they are opened ---- */
+
+#define DEEP	"deep/a/b"
+#define N_FILES 700 /* in each of the threads, and more than a block */
+
+static void file_in(char name[64], const char *dir, int i)
+{
+	(void)snprintf(name, 64, "%s/%04d", dir, i); /* fits */
+}
+
+static void make_deep(struct world *w)
+{
+	static const char *const dirs[] = {"deep", "deep/a", DEEP, "deep/a/c"};
+	auto_buf struct buf b = {0};
+	char name[64];
+
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++)
+		make_dir(w, dirs[i]);
+	path_set_free(&w->set);
+	w->set.v = xcalloc(4 * N_FILES, sizeof(*w->set.v));
+	observe(w, "deep", OBS_ATTR);
+	observe(w, "deep/a", OBS_ATTR);
+	for (size_t d = 2; d < 4; d++) {
+		if (d == 2)
+			observe(w, dirs[d], OBS_ATTR); /* the other one is not observed itself */
+		for (int i = 0; i < N_FILES; i++) {
+			file_in(name, dirs[d], i);
+			if (i % 3)
+				put(w, name, "text");
+			observe(w, name, OBS_CONTENT);
+		}
+	}
+	path_set_encode(&w->set, &b);
+	w->r->path_set_id = fp_of(b.data, b.len);
+	assert_ok(idx_result_put(w->x, w->r, &w->set, &the_err));
+}
+
+/* The same files, by a link. */
+static void moved_behind_link(const struct world *w)
+{
+	PATH(w, DEEP);
+	auto_free char *away = in(w->dir, "deep/a/away");
+
+	assert_int_equal(rename(path, away), 0);
+	assert_int_equal(symlink("away", path), 0);
+}
+
+static void test_deep(void **state)
+{
+	struct world *w = *state;
+	auto_free char *unseen = in(w->dir, "deep/a/c"), *away = in(w->dir, "away");
+	char name[64];
+
+	make_deep(w);
+	keep_settled(w);
+	assert_true(found(w));
+	for (int i = 0; i < N_FILES; i += 61) {
+		file_in(name, i % 2 ? DEEP : "deep/a/c", i);
+		put(w, name, "TEXT");
+		assert_false(found(w));
+		keep_found(w);
+	}
+	assert_int_equal(rename(unseen, away), 0);
+	assert_int_equal(symlink("../../away", unseen), 0);
+	assert_false(found(w));
+	assert_int_equal(unlink(unseen), 0);
+	assert_false(found(w));
+	assert_int_equal(rename(away, unseen), 0);
+	assert_true(found(w));
+	moved_behind_link(w);
+	assert_false(found(w));
+}
+
 /* ---- when none is kept, or found ---- */
 
 static void test_fresh(void **state)
@@ -336,8 +420,7 @@ static void test_fresh(void **state)
 	struct stamp stamp;
 
 	/* As seen at a moment before the last change. */
-	stamp_keep(w->x, &w->o, &w->s, &w->set, w->r, now_ns() - INT64_C(3600000000000), facts,
-		   NULL);
+	stamp_keep(w->x, &w->o, &w->s, w->r, now_ns() - INT64_C(3600000000000), facts, NULL);
 	assert_int_equal(idx_stamp_get(w->x, &w->s.key, &stamp), 0);
 }
 
@@ -436,6 +519,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_changes),
+		cmocka_unit_test_setup_teardown(test_deep, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_fresh, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_options, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stdin, set_up, tear_down),
