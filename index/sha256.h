@@ -15,7 +15,4 @@ void sha256_free(struct sha256 *s);			      /* NULL is fine */
 /* Of few bytes without libcrypto. */
 int sha256_of(const void *p, size_t n, struct oid *ret) must_check;
 
-/* sha256_plain.c: the same by mlfs itself; slow for many bytes. */
-struct oid sha256_plain(const void *p, size_t n);
-
 #endif

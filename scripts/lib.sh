@@ -94,7 +94,8 @@ need_for_build()
 {
 	need gcc meson ninja-build pkg-config:pkgconf-pkg-config \
 		libc6-dev:glibc-devel libfuse3-dev:fuse3-devel liblmdb-dev:lmdb-devel \
-		libxxhash-dev:xxhash-devel libssl-dev:openssl-devel
+		libxxhash-dev:xxhash-devel libssl-dev:openssl-devel \
+		libmd-dev:libmd-devel
 }
 
 need_for_example()
