@@ -57,7 +57,7 @@ static struct followed *next(struct follower *f)
 /* With the lock held, which is let go meanwhile. */
 static void work_on(struct follower *f, struct followed *w)
 {
-	uint64_t upto;
+	uint64_t upto, written;
 	int r;
 
 	if (w->state == DEAD) {
@@ -67,8 +67,9 @@ static void work_on(struct follower *f, struct followed *w)
 	}
 	w->given += STEP;
 	upto = w->given;
+	written = w->upto;
 	pthread_mutex_unlock(&f->lock);
-	r = early_take_in(w->copy, upto);
+	r = early_take_in(w->copy, upto, written);
 	pthread_mutex_lock(&f->lock);
 	if (r < 0)
 		w->state = DEAD;

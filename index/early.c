@@ -5,6 +5,9 @@
  * Copying gigabytes into the store after the step takes as long as writing them took the step. So what it has written,
  * and does not write again, is copied and hashed beside it; at the end little is left to do. The object is named by
  * the bytes that went into it; whoever uses it says whether these are still the file's.
+ *
+ * It is written past the page cache (O_DIRECT) where the file system can, and as long as that keeps up with the step: the step has use
+ * for the memory, and may leave as much unwritten as it could without us before the kernel makes it wait for the disk.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +20,9 @@
 #include "store.h"
 
 #define ROOM_LOOK (64u << 20) /* bytes between looks at the free space */
+#define LAG \
+	(256u << 20)  /* bytes that the step may be ahead of what is written past the page cache */
+#define ALIGNED 4096u /* what O_DIRECT wants of sizes and offsets, at most */
 
 struct early {
 	struct idx *x;
@@ -25,7 +31,17 @@ struct early {
 	struct hasher *h;
 	char *chunk;
 	uint64_t at, looked_at;
+	bool direct; /* temp.fd has O_DIRECT */
 };
+
+static void set_direct(struct early *t, bool direct)
+{
+	int flags = fcntl(t->temp.fd, F_GETFL);
+
+	flags = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+	if (t->direct != direct && fcntl(t->temp.fd, F_SETFL, flags) == 0) /* EINVAL: it has none */
+		t->direct = direct;
+}
 
 /* The step may need the space for itself: a tenth of the file system, and as much again as this takes, stay free. */
 static bool has_room(const struct early *t)
@@ -61,8 +77,22 @@ int early_begin(struct idx *x, int fd, struct early **ret, struct err *e)
 		early_free(t);
 		return r;
 	}
+	set_direct(t, true);
 	*ret = t;
 	return 0;
+}
+
+static int store_chunk(struct early *t, size_t n)
+{
+	int r;
+
+	if ((t->at | n) % ALIGNED)
+		set_direct(t, false);
+	r = pwrite_all(t->temp.fd, t->chunk, n, t->at);
+	if (r != -EINVAL || !t->direct)
+		return r;
+	set_direct(t, false); /* it wants more */
+	return pwrite_all(t->temp.fd, t->chunk, n, t->at);
 }
 
 /* One chunk, of at most n bytes. The bytes taken, 0 at the end of the file; -errno. */
@@ -76,15 +106,17 @@ static ssize_t take_chunk(struct early *t, uint64_t n)
 		return k;
 	r = hasher_update(t->h, t->chunk, (size_t)k);
 	if (r == 0)
-		r = pwrite_all(t->temp.fd, t->chunk, (size_t)k, t->at);
+		r = store_chunk(t, (size_t)k);
 	if (r < 0)
 		return r;
 	t->at += (uint64_t)k;
 	return k;
 }
 
-int early_take_in(struct early *t, uint64_t upto)
+int early_take_in(struct early *t, uint64_t upto, uint64_t written)
 {
+	if (written - t->at > LAG)
+		set_direct(t, false);
 	while (t->at < upto) {
 		ssize_t k = take_chunk(t, upto - t->at);
 
@@ -125,6 +157,7 @@ int early_finish(struct early *t, struct oid *ret_oid, struct fp *ret_fp, uint64
 	do
 		k = take_chunk(t, HASH_CHUNK);
 	while (k > 0);
+	set_direct(t, false);
 	r = k < 0 ? (int)k : hasher_end(t->h, &fp, &oid);
 	if (r == 0)
 		r = check_same(t, &fp);

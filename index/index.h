@@ -681,9 +681,9 @@ struct early;
 /* Of the file behind fd (duplicated). -EOPNOTSUPP: the file system shares blocks, so that storing it at the end costs
  * little; -ENOSPC: there is no room to spare for something that may not be kept. */
 int early_begin(struct idx *x, int fd, struct early **ret, struct err *e) must_check;
-/* Copy and hash up to `upto`, an offset: all before it has been written and will not change. 0; -ESTALE: the file ends
- * before that; -ENOSPC, -errno. After an error it can only be freed. */
-int early_take_in(struct early *t, uint64_t upto) must_check;
+/* Copy and hash up to `upto`, an offset: all before it has been written and will not change; `written`: so much has been by now. 0;
+ * -ESTALE: the file ends before that; -ENOSPC, -errno. After an error it can only be freed. */
+int early_take_in(struct early *t, uint64_t upto, uint64_t written) must_check;
 /* The file is as it will stay: take in the rest, and put the object into the store. What was taken in has not been written
  * since by those the caller knows of; -ESTALE when it was by others. To be freed in any case. */
 int early_finish(struct early *t, struct oid *ret_oid, struct fp *ret_fp, uint64_t *ret_size,

@@ -48,9 +48,7 @@ class Bench:
         if self.w.heavy:
             os.sync()
             for path in self.w.touched:
-                with open(path, "rb", buffering=0) as f:
-                    while f.read(1 << 20):
-                        pass
+                warm(path)
 
     def forget_digests(self):
         for path in self.w.touched:
@@ -100,6 +98,8 @@ class Bench:
 
     def restore(self):
         self.begin()
+        if self.w.copied:
+            self.warm_object()
         r = self.hit(self.run(self.mlfs()), "restore")
         return self.check(r, "the restoring hit", self.recorded_out)
 
@@ -136,6 +136,11 @@ class Bench:
         self.check(runs[-1], "the hits", None)
         return runs
 
+    def warm_object(self):
+        """A large object is written past the page cache; what cp is compared with is to be no colder than its source."""
+        files = [f"{d}/{name}" for d, _, names in os.walk(self.cache) for name in names]
+        warm(max((p for p in files if not p.endswith(".mdb")), key=os.path.getsize))
+
     def copy(self):
         """cp of the output that a restoring hit puts in place, warm as the cache's object is."""
         source = f"{self.place.old(self.dir)}/source"
@@ -143,6 +148,12 @@ class Bench:
         os.sync()
         r = self.run(["cp", source, self.w.copied])
         return self.check(r, "cp", None)
+
+
+def warm(path):
+    with open(path, "rb", buffering=0) as f:
+        while f.read(1 << 20):
+            pass
 
 
 def median(values):

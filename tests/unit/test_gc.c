@@ -443,7 +443,7 @@ static void test_copied_early(void **state)
 	if (r == -EOPNOTSUPP)
 		return; /* blocks are shared here: nothing is copied early */
 	assert_ok(r);
-	assert_int_equal(early_take_in(copy, BIG), 0);
+	assert_int_equal(early_take_in(copy, BIG, BIG), 0);
 	(void)snprintf(temp, sizeof(temp), "%s/tmp", cache);
 	d = opendir(temp);
 	while ((de = readdir(d)))
