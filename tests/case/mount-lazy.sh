@@ -355,20 +355,31 @@ cat_gone()
 {
 	! ps -o comm= -s "$job" | grep -qx cat
 }
+# "$@" is $job, and has begun a copy, in the middle of which the server is stopped. False: it was quicker.
+stopped_in_copy()
+{
+	hugely
+	setsid "$@" >/dev/null 2>"$IO/err" &
+	job=$!
+	until copies; do
+		kill -0 $job 2>/dev/null || return 1
+	done
+	kill -STOP "$server"
+	[ ! -L "$top/src/huge" ] || return 0
+	kill -CONT "$server"
+	wait $job
+	return 1
+}
 # What is started by "$@" waits for a copy; by a signal $gone comes about while that goes on.
 interrupted()
 {
 	gone=$1
 	shift
-	setsid "$@" >/dev/null 2>"$IO/err" &
-	job=$!
 	tries=0
-	until copies; do
+	until stopped_in_copy "$@"; do
 		tries=$((tries + 1))
-		[ $tries -lt 100000 ] && kill -0 $job 2>/dev/null || fail "there is no copy"
+		[ $tries -lt 10 ] || fail "the server is never seen in the middle of a copy"
 	done
-	kill -STOP "$server"
-	[ -L "$top/src/huge" ] || fail "the copy is done already"
 	kill -s INT -- -$job
 	wait_for $gone
 	[ -L "$top/src/huge" ] || fail "the copy is done already"
@@ -382,10 +393,8 @@ interrupted()
 # A shell has what it starts in the background ignore SIGINT.
 unignore='import os, signal, sys; signal.signal(2, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])'
 step truncate -s "${huge}M" huge
-hugely
 interrupted job_gone $python -c "$unignore" mlfs materialize ${cache:+--cache "$own"} huge
-hugely
-interrupted cat_gone $python -c "$unignore" mlfs exec ${cache:+--cache "$own"} cat huge
+interrupted cat_gone $python -c "$unignore" mlfs exec --refresh ${cache:+--cache "$own"} cat huge
 rm huge
 
 say "the first write makes it real, and leaves the object alone"
