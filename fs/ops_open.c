@@ -4,10 +4,10 @@
  *
  * It had best not: a view is in no-open mode, where the kernel sends neither OPEN nor RELEASE, and content reads are seen as READ.
  * But only the reply to an OPEN can have the kernel read a file itself (FUSE_PASSTHROUGH: Linux 6.9, root), which for a
- * large one takes a tenth of the time. So a step's first opens are answered. If none of them is to read a large file the
+ * large one takes a quarter of the time. So a step's first opens are answered. If none of them is to read a large file the
  * next is answered with ENOSYS, which is no-open mode from then on; if one is, that waits until it is closed again.
  *
- * A file that the kernel reads itself is read when it is opened, to be on the safe side. It wants all who have the file open at
+ * A file that the kernel reads itself counts as read when it is opened. The kernel wants all who have the file open at
  * a time to go one way: who comes to write sends his bytes here all the same (direct I/O goes before), since each write has to
  * be seen; only what he maps he changes unseen, so that is noted when he opens it. One that is open through the server's page
  * cache already stays so.
@@ -24,7 +24,7 @@
 /* tests/model/README tries it with every file. */
 #ifndef PASS_MIN
 #define PASS_MIN     (64 << 20)
-#define MAX_ANSWERED 64 /* opens that are answered, at some 20 us each, before it is given up */
+#define MAX_ANSWERED 64 /* opens that are answered, each two requests more, before it is given up */
 #endif
 
 /* ENOSYS may be said only when no file is read past the server: opened without an answer it could not be mapped. */
