@@ -206,7 +206,7 @@ static ssize_t read_stream(struct opened *o, char *to, size_t size, uint64_t off
 
 static void reply_stream(fuse_req_t req, struct opened *o, size_t size, off_t off)
 {
-	auto_free char *to = malloc(size);
+	auto_free char *to = io_alloc(size);
 	ssize_t n;
 
 	if (!to) {

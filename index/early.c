@@ -36,10 +36,13 @@ struct early {
 
 static void set_direct(struct early *t, bool direct)
 {
-	int flags = fcntl(t->temp.fd, F_GETFL);
+	int flags;
 
+	if (t->direct == direct)
+		return;
+	flags = fcntl(t->temp.fd, F_GETFL);
 	flags = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
-	if (t->direct != direct && fcntl(t->temp.fd, F_SETFL, flags) == 0) /* EINVAL: it has none */
+	if (fcntl(t->temp.fd, F_SETFL, flags) == 0) /* EINVAL: it has none */
 		t->direct = direct;
 }
 

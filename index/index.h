@@ -413,7 +413,9 @@ struct path_iter {
 int path_iter_begin(const void *p, size_t n, struct path_iter *ret) must_check;
 int path_iter_next(struct path_iter *i) must_check; /* 1; 0: there is no more */
 void path_iter_end(struct path_iter *i);	    /* {0} is fine */
-/* Goes through the bytes of a path set as idx_path_set_each. -EBADMSG */
+/* Goes through those to come, or through the bytes of a path set, as idx_path_set_each. -EBADMSG */
+int path_iter_each(struct path_iter *i, int (*fn)(void *arg, const char *path, unsigned kinds),
+		   void *arg) must_check;
 int path_set_each(const void *p, size_t n, int (*fn)(void *arg, const char *path, unsigned kinds),
 		  void *arg) must_check;
 

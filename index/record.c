@@ -236,19 +236,28 @@ void path_iter_end(struct path_iter *i)
 	buf_free(&i->path);
 }
 
-int path_set_each(const void *p, size_t n, int (*fn)(void *arg, const char *path, unsigned kinds),
-		  void *arg)
+int path_iter_each(struct path_iter *i, int (*fn)(void *arg, const char *path, unsigned kinds),
+		   void *arg)
 {
-	__attribute__((cleanup(path_iter_end))) struct path_iter i = {0};
-	int r = path_iter_begin(p, n, &i);
+	int r;
 
-	if (r < 0)
-		return r;
-	while ((r = path_iter_next(&i)) > 0) {
-		r = fn(arg, (const char *)i.path.data, i.kinds);
+	while ((r = path_iter_next(i)) > 0) {
+		r = fn(arg, (const char *)i->path.data, i->kinds);
 		if (r != 0)
 			return r;
 	}
+	return r;
+}
+
+int path_set_each(const void *p, size_t n, int (*fn)(void *arg, const char *path, unsigned kinds),
+		  void *arg)
+{
+	struct path_iter i = {0};
+	int r = path_iter_begin(p, n, &i);
+
+	if (r == 0)
+		r = path_iter_each(&i, fn, arg);
+	path_iter_end(&i);
 	return r;
 }
 

@@ -154,18 +154,16 @@ int idx_path_set_each(struct idx *x, const struct fp *id,
 		      int (*fn)(void *arg, const char *path, unsigned kinds), void *arg,
 		      struct err *e)
 {
-	struct kv_txn *t;
-	struct kv_val v;
-	int r = kv_begin(x->kv, &t, e);
+	struct path_iter i = {0};
+	int r = idx_begin_read(x, e);
 
 	if (r < 0)
 		return r;
-	r = kv_get(t, TAB_PATH_SET, id->b, ID_SIZE, &v, e);
-	if (r > 0)
-		r = path_set_each(v.p, v.n, fn, arg);
-	else if (r == 0)
-		r = err_set(e, ENOENT, "cannot find a path set");
-	kv_end(x->kv);
+	r = idx_path_iter(x, id, &i, e);
+	if (r == 0)
+		r = path_iter_each(&i, fn, arg);
+	path_iter_end(&i);
+	idx_end_read(x);
 	return r == -EBADMSG ? err_set(e, ENOENT, "cannot read a path set") : r;
 }
 

@@ -436,7 +436,7 @@ static int get_big_mem(struct idx *x, const struct oid *o, void **ret, size_t *r
 
 	if (fd < 0)
 		return fd;
-	if (size >= SIZE_MAX / 2 || !(p = malloc((size_t)size + 1)))
+	if (size >= SIZE_MAX / 2 || !(p = io_alloc((size_t)size + 1)))
 		return err_set(e, ENOMEM, "cannot read an object of the cache %s", x->dir);
 	n = pread_full(fd, p, (size_t)size, 0);
 	if (n < 0)

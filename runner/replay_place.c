@@ -33,10 +33,12 @@ static int copy_into(const char *from, const char *to)
 {
 	auto_close int in = open(from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	auto_close int out = in < 0 ? -1 : open(to, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
-	auto_free char *buf = xmalloc(COPY_SIZE);
+	auto_free char *buf = out < 0 ? NULL : io_alloc(COPY_SIZE);
 	ssize_t n, r;
 
-	if (out < 0)
+	if (out >= 0 && !buf)
+		errno = ENOMEM;
+	if (!buf)
 		return -1;
 	while ((n = read(in, buf, COPY_SIZE)) > 0) {
 		r = write_all(out, buf, (size_t)n);

@@ -138,8 +138,8 @@ typedef int object_fn(int sock, struct idx *x, const struct share_object *o, cha
 static int each_object(int sock, struct idx *x, const struct share_object *v, size_t n,
 		       object_fn *fn, struct err *e)
 {
-	auto_free char *piece = xmalloc(PIECE);
-	int r = 0;
+	auto_free char *piece = io_alloc(PIECE);
+	int r = piece ? 0 : err_set(e, ENOMEM, "cannot make a buffer");
 
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = fn(sock, x, &v[i], piece, e);

@@ -12,6 +12,7 @@ import time
 
 from measure import Failure, count_calls, differences, digests, perf_counts, run, warn
 from place import free_bytes, fs_type
+from workloads import read_whole
 
 MAX_HITS, HIT_SECONDS = 20, 0.5  # hits in place a round: so many, or so long
 SETTLE_TRIES = 20
@@ -48,7 +49,7 @@ class Bench:
         if self.w.heavy:
             os.sync()
             for path in self.w.touched:
-                warm(path)
+                read_whole(path)
 
     def forget_digests(self):
         for path in self.w.touched:
@@ -139,7 +140,7 @@ class Bench:
     def warm_object(self):
         """A large object is written past the page cache; what cp is compared with is to be no colder than its source."""
         files = [f"{d}/{name}" for d, _, names in os.walk(self.cache) for name in names]
-        warm(max((p for p in files if not p.endswith(".mdb")), key=os.path.getsize))
+        read_whole(max((p for p in files if not p.endswith(".mdb")), key=os.path.getsize))
 
     def copy(self):
         """cp of the output that a restoring hit puts in place, warm as the cache's object is."""
@@ -148,12 +149,6 @@ class Bench:
         os.sync()
         r = self.run(["cp", source, self.w.copied])
         return self.check(r, "cp", None)
-
-
-def warm(path):
-    with open(path, "rb", buffering=0) as f:
-        while f.read(1 << 20):
-            pass
 
 
 def median(values):

@@ -3,13 +3,7 @@
 # A large file in and out (256 MB; scripts/bench does 2 GB).
 . "$(dirname "$0")/lib.sh"
 
-$python - <<'END'
-import os, random
-block = random.Random(1).randbytes(1 << 20)
-with open("big.in", "wb") as f:
-    for i in range(256):
-        f.write(block[i:] + block[:i])
-END
+large_file big.in 256
 miss -- sh -c 'mark; tr a-z A-Z <big.in >big.out'
 want=$(tr a-z A-Z <big.in | sha256sum)
 same "$(sha256sum <big.out)" "$want"

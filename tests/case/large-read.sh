@@ -3,15 +3,10 @@
 # A large file that a step reads among the first: as root, where the kernel can, it is read by the kernel itself (fs/ops_open.c).
 . "$(dirname "$0")/lib.sh"
 
-$python - <<'END'
-import random
-block = random.Random(2).randbytes(1 << 20)
-with open("large", "wb") as f:
-    for i in range(65):
-        f.write(block[i:] + block[:i])
-for i in range(300):
-    open("small.%d" % i, "w").write("%d\n" % i)
-END
+large_file large 65
+for i in $(seq 0 299); do
+	echo "$i" >small.$i
+done
 
 # The requests of the step that ran last, of a kind.
 requests()

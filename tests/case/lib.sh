@@ -75,6 +75,18 @@ ran()
 	same "$(wc -l <"$WITNESS/ran")" "$1" "times executed"
 }
 
+# large_file NAME N: N MiB, no two of them the same, but the same each time
+large_file()
+{
+	$python - "$@" <<-'END'
+	import random, sys
+	block = random.Random(1).randbytes(1 << 20)
+	with open(sys.argv[1], "wb") as f:
+	    for i in range(int(sys.argv[2])):
+	        f.write(block[i:] + block[:i])
+	END
+}
+
 wait_for()
 {
 	tries=0
